@@ -121,7 +121,7 @@ def round_money(amount: Decimal, currency: str) -> Decimal:
         rounded = amount.quantize(_QUANTUM[currency], ROUND_HALF_UP, ARITHMETIC)
     except InvalidOperation:
         raise AmountTooLarge(f"{amount:.3E} is more than any amount can be") from None
-    return rounded if rounded else rounded.copy_abs()
+    return rounded or rounded.copy_abs()
 
 
 def fits(amount: Decimal, currency: str) -> bool:

@@ -1,0 +1,216 @@
+"""What is sold and at what price. Published versions never change (by trigger)."""
+
+from django.db import models
+
+from apps.catalog.domain import ChargeKind, PhaseKind, PlanVersionStatus, ProductKind, Timing
+from apps.core.states import Stateful
+from apps.metering.models import MeterVersion
+from apps.rating.periods import Unit
+from apps.tenants.models import TenantOwned
+
+
+class Product(TenantOwned):
+    """A thing that plans sell."""
+
+    ID_PREFIX = "pro"
+
+    key = models.CharField(max_length=100)
+    name = models.CharField(max_length=200)
+    kind = models.CharField(max_length=20, choices=[(k, k) for k in ProductKind])
+    tax_code = models.CharField(max_length=40, blank=True, default="")
+    description = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "key"), name="product_key_once"),
+        )
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class PriceList(TenantOwned):
+    """Alternative prices (price points) that subscriptions or single usages may name."""
+
+    ID_PREFIX = "prl"
+
+    key = models.CharField(max_length=100)
+    name = models.CharField(max_length=200)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "key"), name="price_list_key_once"),
+        )
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Plan(TenantOwned):
+    """A product's way of being sold; what it costs is in its versions."""
+
+    ID_PREFIX = "pla"
+
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="plans")
+    key = models.CharField(max_length=100)
+    name = models.CharField(max_length=200)
+    description = models.TextField(blank=True, default="")
+    metadata = models.JSONField(default=dict)
+    created_at = models.DateTimeField()
+    archived_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (models.UniqueConstraint(fields=("tenant", "key"), name="plan_key_once"),)
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class PlanVersion(Stateful, TenantOwned):
+    """One price of a plan. Subscriptions pin it; once published nothing of it changes."""
+
+    ID_PREFIX = "plv"
+
+    status = models.CharField(
+        max_length=20,
+        choices=[(s, s) for s in PlanVersionStatus],
+        default=PlanVersionStatus.DRAFT,
+    )
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    created_at = models.DateTimeField()
+    published_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("plan", "number")
+        constraints = (
+            models.UniqueConstraint(fields=("plan", "number"), name="plan_version_once"),
+            models.CheckConstraint(condition=models.Q(number__gt=0), name="plan_version_positive"),
+            models.CheckConstraint(
+                condition=models.Q(status="draft", published_at__isnull=True)
+                | (~models.Q(status="draft") & models.Q(published_at__isnull=False)),
+                name="plan_version_published_at",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.plan} v{self.number}"
+
+
+class Phase(TenantOwned):
+    """A stretch of a plan version: trial, discount, fixed term; the last may be evergreen."""
+
+    ID_PREFIX = "pha"
+
+    version = models.ForeignKey(PlanVersion, on_delete=models.CASCADE, related_name="phases")
+    position = models.PositiveSmallIntegerField()
+    kind = models.CharField(max_length=20, choices=[(k, k) for k in PhaseKind])
+    name = models.CharField(max_length=200)
+    # both null: it lasts until the subscription ends
+    length_unit = models.CharField(max_length=10, choices=[(u, u) for u in Unit], null=True)
+    length_count = models.PositiveSmallIntegerField(null=True)
+
+    class Meta:
+        ordering = ("version", "position")
+        constraints = (
+            models.UniqueConstraint(fields=("version", "position"), name="phase_position_once"),
+            models.CheckConstraint(
+                condition=models.Q(kind="evergreen", length_unit__isnull=True)
+                | (~models.Q(kind="evergreen") & models.Q(length_unit__isnull=False)),
+                name="phase_length_unless_evergreen",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(length_unit__isnull=True, length_count__isnull=True)
+                | models.Q(length_unit__isnull=False, length_count__gt=0),
+                name="phase_length_whole",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.version} {self.name}"
+
+
+class Charge(TenantOwned):
+    """One priced part of a phase."""
+
+    ID_PREFIX = "chg"
+
+    phase = models.ForeignKey(Phase, on_delete=models.CASCADE, related_name="charges")
+    key = models.CharField(max_length=100)
+    name = models.CharField(max_length=200)
+    kind = models.CharField(max_length=20, choices=[(k, k) for k in ChargeKind])
+    # null for fixed charges, which have no period
+    period_unit = models.CharField(max_length=10, choices=[(u, u) for u in Unit], null=True)
+    period_count = models.PositiveSmallIntegerField(null=True)
+    timing = models.CharField(max_length=10, choices=[(t, t) for t in Timing])
+    prorated = models.BooleanField(default=True)
+    meter_version = models.ForeignKey(
+        MeterVersion, null=True, on_delete=models.PROTECT, related_name="charges"
+    )
+    included_quantity = models.DecimalField(max_digits=38, decimal_places=12, default=0)
+    position = models.PositiveSmallIntegerField()
+
+    class Meta:
+        ordering = ("phase", "position")
+        constraints = (
+            models.UniqueConstraint(fields=("phase", "key"), name="charge_key_once"),
+            models.CheckConstraint(
+                condition=models.Q(kind="usage", meter_version__isnull=False, timing="arrears")
+                | (~models.Q(kind="usage") & models.Q(meter_version__isnull=True)),
+                name="charge_meter_for_usage",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="fixed", period_unit__isnull=True, period_count__isnull=True)
+                | (~models.Q(kind="fixed") & models.Q(period_unit__isnull=False, period_count__gt=0)),
+                name="charge_period_unless_fixed",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(included_quantity__gte=0), name="charge_included_not_negative"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class ChargePrice(TenantOwned):
+    """What a charge costs in one currency, on the standard list (null) or a price list."""
+
+    ID_PREFIX = "prc"
+
+    charge = models.ForeignKey(Charge, on_delete=models.CASCADE, related_name="prices")
+    price_list = models.ForeignKey(
+        PriceList, null=True, on_delete=models.PROTECT, related_name="prices"
+    )
+    currency = models.CharField(max_length=3)
+    pricing = models.JSONField()  # rating.pricing's document
+    minimum = models.DecimalField(max_digits=38, decimal_places=12, null=True)
+    maximum = models.DecimalField(max_digits=38, decimal_places=12, null=True)
+    billing_threshold = models.DecimalField(max_digits=38, decimal_places=12, null=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("charge", "price_list", "currency"),
+                name="charge_price_once",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=models.Q(minimum__isnull=True) | models.Q(minimum__gte=0),
+                name="price_minimum_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(maximum__isnull=True)
+                | models.Q(minimum__isnull=True, maximum__gte=0)
+                | models.Q(maximum__gte=models.F("minimum")),
+                name="price_maximum_above_minimum",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.charge} {self.currency}"

@@ -1,0 +1,66 @@
+"""Identifiers: UUIDv7 in the database, TypeID text (``inv_01h455vb4pex5vsknk084sn02q``) outside.
+
+Formats: UUIDv7 is RFC 9562 section 5.7; TypeID is the public specification, version 0.3:
+a prefix, an underscore and the 128 bits as 26 characters of Crockford's base32, lower case.
+"""
+
+import os
+import time
+from typing import Final
+from uuid import UUID
+
+from apps.core.errors import Invalid
+
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUE: Final = {char: value for value, char in enumerate(_ALPHABET)}
+_LENGTH: Final = 26
+
+
+class IdMalformed(Invalid):
+    reason = "id_malformed"
+
+
+def new_id() -> UUID:
+    """Return a new UUIDv7: it sorts by the millisecond in which it was made."""
+    millis = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10))
+    return UUID(
+        int=(millis & 0xFFFF_FFFF_FFFF) << 80
+        | 0x7 << 76
+        | (random >> 62 & 0xFFF) << 64
+        | 0b10 << 62
+        | random & 0x3FFF_FFFF_FFFF_FFFF
+    )
+
+
+def encode(prefix: str, identifier: UUID) -> str:
+    """Return the TypeID text of ``identifier``."""
+    number = identifier.int
+    chars = [""] * _LENGTH
+    for place in range(_LENGTH - 1, -1, -1):
+        chars[place] = _ALPHABET[number & 31]
+        number >>= 5
+    return f"{prefix}_{''.join(chars)}"
+
+
+def decode(prefix: str, text: str, *, field: str = "id") -> UUID:
+    """Return the identifier in ``text``; raise ``IdMalformed`` unless it is one of ``prefix``."""
+    head, _, body = text.rpartition("_")
+    if head == prefix and len(body) == _LENGTH and body[0] <= "7" and all(c in _VALUE for c in body):
+        number = 0
+        for char in body:
+            number = number << 5 | _VALUE[char]
+        return UUID(int=number)
+    raise IdMalformed(
+        f"{text[:64]!r} is not an id of this kind; expected {prefix}_ and 26 characters.",
+        field=field,
+    )
+
+
+def is_id(prefix: str, text: str) -> bool:
+    """Say whether ``text`` is a well-formed TypeID of ``prefix``."""
+    try:
+        decode(prefix, text)
+    except IdMalformed:
+        return False
+    return True

@@ -1,0 +1,195 @@
+"""The queue of record: jobs are rows; Celery and Redis only carry the hint that some are due.
+
+A job runs at least once. What it calls must therefore be safe to repeat; operations are.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from celery import current_app
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from kombu.exceptions import OperationalError
+
+from apps.core.ids import new_id
+from apps.core.models import Job
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS: Final = 8
+LEASE: Final = timedelta(minutes=5)
+STALLED_AFTER: Final = timedelta(minutes=15)  # a due job nobody has begun: something is wrong
+_BACKOFF_BASE: Final = timedelta(seconds=5)
+_BACKOFF_CAP: Final = timedelta(hours=6)
+
+Work = Callable[..., None]
+_WORK: dict[str, Work] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be written: a registered name and JSON arguments for it."""
+
+    name: str
+    tenant_id: UUID | None
+    arguments: Mapping[str, str]
+    due_at: datetime | None = None  # None: at once
+    after: UUID | None = None  # only once that job is done
+    id: UUID = field(default_factory=new_id)
+
+
+def job(name: str) -> Callable[[Work], Work]:
+    """Register a function of a ``tasks`` module as the work of the jobs called ``name``."""
+
+    def register(work: Work) -> Work:
+        if name in _WORK:
+            raise RuntimeError(f"two functions want to be the job {name}")
+        _WORK[name] = work
+        return work
+
+    return register
+
+
+def registered() -> frozenset[str]:
+    """Return the names of all jobs that this process can run."""
+    return frozenset(_WORK)
+
+
+def enqueue_all(jobs: Iterable[NewJob]) -> None:
+    """Write jobs in the caller's transaction; after its commit, hint that there is work."""
+    rows = [
+        Job(
+            id=new.id,
+            tenant_id=new.tenant_id,
+            name=new.name,
+            arguments=dict(new.arguments),
+            due_at=new.due_at or _wall_clock(),
+            after_id=new.after,
+        )
+        for new in jobs
+    ]
+    if not rows:
+        return
+    Job.objects.bulk_create(rows)
+    hooks = [hook for _, hook, *_ in transaction.get_connection().run_on_commit]
+    if hint not in hooks:
+        transaction.on_commit(hint)
+
+
+def hint() -> None:
+    """Tell a worker that jobs may be due. Losing the hint costs a minute, until the sweep."""
+    try:
+        current_app.tasks["core.run_due_jobs"].delay()
+    except OperationalError:
+        logger.warning("the broker does not answer; the sweep will find the jobs")
+
+
+def run_due(*, limit: int = 1000, tenant_id: UUID | None = None) -> int:
+    """Run due jobs one after another until none is left or ``limit`` is reached; return how many.
+
+    Any number of workers may do this at once: a job is claimed by one statement that skips
+    what others hold. With ``tenant_id``, only that tenant's jobs.
+    """
+    ran = 0
+    while ran < limit:
+        claimed = _claim(tenant_id)
+        if claimed is None:
+            break
+        _run(claimed)
+        ran += 1
+    return ran
+
+
+def stalled(at: datetime) -> list[Job]:
+    """Return open jobs that should have begun long before ``at`` and have not."""
+    return list(
+        Job.objects.filter(
+            state=Job.State.PENDING, attempts=0, due_at__lt=at - STALLED_AFTER, after=None
+        )[:100]
+    )
+
+
+def revive(job_id: UUID) -> bool:
+    """Make a dead job due again with all its attempts; return whether there was one."""
+    return bool(
+        Job.objects.filter(id=job_id, state=Job.State.DEAD).update(
+            state=Job.State.PENDING, attempts=0, ended_at=None, due_at=_wall_clock()
+        )
+    )
+
+
+def backoff(attempt: int) -> timedelta:
+    """Return how long to wait after the failed ``attempt`` (1, 2, …): doubling, full jitter."""
+    ceiling = min(_BACKOFF_BASE * 2 ** (attempt - 1), _BACKOFF_CAP)
+    return ceiling * random.uniform(0.5, 1)  # noqa: S311 -- spreading load, not a secret
+
+
+_CLAIM: Final = """
+UPDATE core_job SET state = 'running', attempts = attempts + 1,
+       lease_until = clock_timestamp() + %(lease)s
+WHERE id = (
+    SELECT j.id FROM core_job j LEFT JOIN core_job before ON before.id = j.after_id
+    WHERE ((j.state = 'pending' AND j.due_at <= clock_timestamp())
+        OR (j.state = 'running' AND j.lease_until < clock_timestamp()))
+      AND (before.id IS NULL OR before.state IN ('done', 'dead'))
+      AND (%(tenant)s::uuid IS NULL OR j.tenant_id = %(tenant)s)
+    ORDER BY j.due_at, j.id LIMIT 1 FOR UPDATE OF j SKIP LOCKED)
+RETURNING id
+"""
+
+
+def _claim(tenant_id: UUID | None) -> Job | None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_CLAIM, {"lease": LEASE, "tenant": tenant_id})
+        row = cursor.fetchone()
+    return Job.objects.select_related("after").get(id=row[0]) if row else None
+
+
+def _run(claimed: Job) -> None:
+    if claimed.after is not None and claimed.after.state == Job.State.DEAD:
+        _end(claimed, Job.State.DEAD, f"the job before it, {claimed.after.public_id}, is dead")
+    elif claimed.name not in _WORK:
+        _fail(claimed, f"this version of the program knows no job {claimed.name!r}")
+    else:
+        try:
+            _WORK[claimed.name](**claimed.arguments)
+        except Exception as error:
+            logger.exception("job %s %s failed", claimed.name, claimed.public_id)
+            _fail(claimed, f"{type(error).__name__}: {error}")
+        else:
+            _end(claimed, Job.State.DONE, "")
+
+
+def _fail(claimed: Job, reason: str) -> None:
+    if claimed.attempts >= MAX_ATTEMPTS:
+        _end(claimed, Job.State.DEAD, reason)
+        return
+    _holding(claimed).update(
+        state=Job.State.PENDING,
+        lease_until=None,
+        due_at=_wall_clock() + backoff(claimed.attempts),
+        reason=reason,
+    )
+
+
+def _end(claimed: Job, state: Job.State, reason: str) -> None:
+    _holding(claimed).update(
+        state=state, lease_until=None, ended_at=_wall_clock(), reason=reason
+    )
+
+
+def _holding(claimed: Job) -> QuerySet[Job]:
+    # only while the claim is still ours: after a lapsed lease another worker may have it
+    return Job.objects.filter(
+        id=claimed.id, state=Job.State.RUNNING, attempts=claimed.attempts
+    )
+
+
+def _wall_clock() -> datetime:
+    # jobs live in real time even where the customers they serve live on a test clock
+    return datetime.now(UTC)  # noqa: TID251 -- the queue's own time, no business time

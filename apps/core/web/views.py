@@ -1,0 +1,266 @@
+"""The door of the REST API: what every endpoint does before and after its one operation."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from django.db.models import Model, QuerySet
+from django.http import HttpResponse
+from rest_framework import viewsets
+from rest_framework.exceptions import NotAuthenticated, UnsupportedMediaType
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.core import idempotency
+from apps.core.clock import now
+from apps.core.errors import FieldError, Forbidden, Invalid, NotFound
+from apps.core.ids import decode, is_id, new_id
+from apps.core.web.fields import StrictSerializer, unknown_field
+from apps.core.web.parsing import BodyTooLarge, refuse
+from apps.core.web.principal import Principal
+
+MAX_BODY: Final = 1_048_576
+_SAFE: Final = ("GET", "HEAD", "OPTIONS")
+
+
+class ParameterInvalid(Invalid):
+    reason = "parameter_invalid"
+
+
+class IdempotencyKeyInvalid(Invalid):
+    reason = "idempotency_key_invalid"
+
+
+class ScopeMissing(Forbidden):
+    reason = "scope_missing"
+
+
+class _Replay(Exception):
+    def __init__(self, answer: idempotency.Answer) -> None:
+        self.answer = answer
+
+
+# A query parameter's reader: text in, the value to filter by out; raises Invalid.
+Reader = Callable[[str], Any]
+
+
+def id_of(prefix: str) -> Reader:
+    """Return a reader of ids with ``prefix``."""
+    return lambda text: decode(prefix, text)
+
+
+def one_of(*allowed: str) -> Reader:
+    """Return a reader of one of the words."""
+
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise Invalid(f"{text[:64]!r} is not one of: {', '.join(allowed)}.")
+        return text
+
+    return read
+
+
+class Door(viewsets.GenericViewSet[Any]):
+    """A resource of the API.
+
+    A subclass names its ``resource`` (the scope that callers need), gives ``get_queryset`` of
+    the caller's tenant, and calls one operation per action. ``self.principal``, ``self.at`` and
+    ``self.effect_id`` (the id of what a POST creates) are what operations are given.
+    """
+
+    resource: ClassVar[str]
+    # which column holds the caller's own name for a row, accepted wherever the id is
+    own_name: ClassVar[str | None] = None
+    # query parameter -> (lookup, reader)
+    filters: ClassVar[Mapping[str, tuple[str, Reader]]] = {}
+    # query parameters that single actions read themselves
+    parameters: ClassVar[frozenset[str]] = frozenset()
+    # actions that move money: they refuse to run without an Idempotency-Key
+    money_actions: ClassVar[frozenset[str]] = frozenset()
+    max_body: ClassVar[int] = MAX_BODY
+
+    lookup_value_regex = r"[^/]+"
+    lookup_field = "pk"
+    claim: idempotency.Claim | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """Who asks."""
+        return self.request.user  # type: ignore[return-value] -- our authentication makes these
+
+    @property
+    def tenant_id(self) -> UUID:
+        """The tenant that the caller acts for."""
+        return self.principal.tenant_id
+
+    @property
+    def actor(self) -> str:
+        """The caller, as the audit trail names him."""
+        return self.principal.actor
+
+    @cached_property
+    def effect_id(self) -> UUID:
+        """The id of what this request creates; a repeat with the same key gets the same."""
+        return self.claim.effect_id if self.claim else new_id()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Authenticate, authorise, read strictly, and claim the idempotency key."""
+        super().initial(request, *args, **kwargs)
+        if not isinstance(request.user, Principal):
+            raise NotAuthenticated
+        access = "read" if request.method in _SAFE else "write"
+        if not request.user.may(self.resource, access):
+            raise ScopeMissing(f"This needs the scope {self.resource}:{access}.")
+        if request.method == "OPTIONS":
+            return
+        self._check_query(request)
+        self._check_body(request)
+        self._claim_key(request)
+
+    def _check_query(self, request: Request) -> None:
+        known = [*self.filters, *self.parameters]
+        if self.action == "list":
+            known += ["limit", "cursor"]
+        errors = []
+        for name, values in request.query_params.lists():
+            if name not in known:
+                detail = unknown_field(name, known).replace("field", "parameter")
+                errors.append(FieldError(name, "unknown_parameter", detail))
+            elif len(values) > 1:
+                errors.append(FieldError(name, "parameter_repeated", "Give it once."))
+            elif "\x00" in values[0]:
+                errors.append(FieldError(name, "nul_character", "NUL is not allowed."))
+        if errors:
+            raise ParameterInvalid(errors=errors)
+
+    def _check_body(self, request: Request) -> None:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if length.isdigit() and int(length) > self.max_body:
+            raise BodyTooLarge(f"The body may have at most {self.max_body} bytes.")
+        if request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+            raise UnsupportedMediaType("compressed")
+
+    def _claim_key(self, request: Request) -> None:
+        if request.method in _SAFE:
+            return
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            if self.action in self.money_actions:
+                raise IdempotencyKeyInvalid(
+                    errors=[
+                        FieldError(
+                            "Idempotency-Key",
+                            "idempotency_key_required",
+                            "This moves money: send an Idempotency-Key header, new for each"
+                            " intended effect and the same on retries.",
+                        )
+                    ]
+                )
+            return
+        if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):  # noqa: PLR2004
+            raise IdempotencyKeyInvalid(
+                errors=[
+                    FieldError(
+                        "Idempotency-Key",
+                        "idempotency_key_invalid",
+                        "An Idempotency-Key has 1 to 255 printable ASCII characters.",
+                    )
+                ]
+            )
+        text = f"{request.method} {request.get_full_path()}\n".encode() + request._request.body
+        claimed = idempotency.claim(
+            self.tenant_id,
+            self.principal.actor,
+            key,
+            hashlib.sha256(text).digest(),
+            at=now(),
+        )
+        if isinstance(claimed, idempotency.Answer):
+            raise _Replay(claimed)
+        self.claim = claimed
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answer a replay with what was answered before; the rest as everywhere."""
+        if isinstance(exc, _Replay):
+            replayed = HttpResponse(
+                exc.answer.body,
+                status=exc.answer.status,
+                content_type="application/json",
+                headers={"Idempotent-Replayed": "true"},
+            )
+            return replayed  # type: ignore[return-value] -- finalize_response takes either
+        try:
+            return super().handle_exception(exc)
+        except Exception:
+            if self.claim:
+                idempotency.lapse(self.claim, at=now())
+            raise
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Remember the answer to a keyed request, unless it was refused before any effect."""
+        final = super().finalize_response(request, response, *args, **kwargs)
+        final.headers.setdefault("Cache-Control", "no-store")
+        if self.claim and isinstance(final, Response):
+            if final.status_code in (400, 401, 403, 404, 413, 415, 422):
+                idempotency.release(self.claim)
+            elif final.status_code >= 500:  # noqa: PLR2004
+                idempotency.lapse(self.claim, at=now())
+            else:
+                idempotency.answer(self.claim, final.status_code, final.rendered_content)
+        return final
+
+    def read(self, serializer: type[StrictSerializer], **context: Any) -> dict[str, Any]:
+        """Return the validated body; raise with every error at once."""
+        reader = serializer(data=self.request.data, context={"view": self, **context})
+        if not self.request._request.body.strip() and any(
+            one.required for one in reader.fields.values()
+        ):
+            refuse("body_empty", "The request body is empty; send a JSON object.")
+        reader.is_valid(raise_exception=True)
+        return reader.validated_data  # type: ignore[no-any-return] -- a dict, from our serializers
+
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Apply the filters in the query; raise ``ParameterInvalid`` for values that are none."""
+        errors = []
+        for name, (lookup, reader) in self.filters.items():
+            text = self.request.query_params.get(name)
+            if text is None:
+                continue
+            try:
+                queryset = queryset.filter(**{lookup: reader(text)})
+            except Invalid as error:
+                errors.append(FieldError(name, error.reason, error.detail))
+        if errors:
+            raise ParameterInvalid(errors=errors)
+        return queryset
+
+    def get_object(self) -> Any:
+        """Return the row that the path names by id or by the caller's own name."""
+        return named(self.get_queryset(), self.kwargs["pk"], own_name=self.own_name)
+
+    def list(self, request: Request) -> Response:
+        """Answer a page of rows, newest first."""
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """Answer one row."""
+        return Response(self.get_serializer(self.get_object()).data)
+
+
+def named(rows: QuerySet[Any], name: str, *, own_name: str | None) -> Any:
+    """Return the row called ``name`` (its id, or the caller's own name); ``NotFound`` if none."""
+    model: type[Model] = rows.model
+    prefix: str = getattr(model, "ID_PREFIX")  # noqa: B009 -- Model has none in general
+    row = None
+    if is_id(prefix, name):
+        row = rows.filter(pk=decode(prefix, name)).first()
+    if row is None and own_name and "\x00" not in name:
+        row = rows.filter(**{own_name: name}).first()
+    if row is None:
+        raise NotFound(f"There is no {model._meta.verbose_name} {name[:64]!r}.")
+    return row

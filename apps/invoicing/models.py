@@ -1,0 +1,249 @@
+"""Immutable documents. Once issued, nothing of them changes but what has been paid (by trigger)."""
+
+from django.db import models
+from djmoney.models.fields import MoneyField
+
+from apps.core.states import Stateful
+from apps.customers.models import Customer
+from apps.invoicing.domain import DocumentKind, InvoiceStatus, LineKind
+from apps.tenants.models import TenantOwned
+
+
+def _amount() -> MoneyField:
+    return MoneyField(
+        max_digits=38, decimal_places=12, currency_field_name="currency", default_currency=None
+    )
+
+
+class Invoice(Stateful, TenantOwned):
+    """An invoice or a credit memo: a set of differences between what should and what did exist.
+
+    A credit memo has the same columns with a negative total, in a number series of its own.
+    """
+
+    ID_PREFIX = "inv"
+
+    status = models.CharField(
+        max_length=20, choices=[(s, s) for s in InvoiceStatus], default=InvoiceStatus.DRAFT
+    )
+    kind = models.CharField(max_length=20, choices=[(k, k) for k in DocumentKind])
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="invoices")
+    currency = models.CharField(max_length=3)
+    series = models.CharField(max_length=20, blank=True, default="")
+    number = models.BigIntegerField(null=True)  # given as the last step of issuing
+    # the instant up to which it bills, exclusive; and the time its lines span
+    cutoff_at = models.DateTimeField()
+    period_start = models.DateTimeField(null=True)
+    period_end = models.DateTimeField(null=True)
+    # subtotal = Σ lines; total = subtotal − discount + tax; due = total − balance − paid
+    subtotal = _amount()
+    discount = _amount()
+    tax = _amount()
+    total = _amount()
+    balance_applied = _amount()  # customer balance used when issued
+    amount_paid = _amount()
+    # what the documents show, as it was when issued
+    seller = models.JSONField(default=dict)
+    buyer = models.JSONField(default=dict)
+    zone = models.CharField(max_length=64)
+    # which events its usage lines have seen (pg_snapshot), so that explain can replay them
+    usage_snapshot = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField()
+    issue_after = models.DateTimeField(null=True)  # a draft in its grace period; null: by hand
+    issued_at = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(null=True)
+    closed_at = models.DateTimeField(null=True)  # paid, written off or canceled
+    pdf_sha256 = models.CharField(max_length=64, blank=True, default="")
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "series", "number"), name="invoice_number_once"
+            ),
+            models.UniqueConstraint(
+                fields=("customer", "currency"),
+                condition=models.Q(status="draft"),
+                name="one_draft_per_customer",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=[s.value for s in InvoiceStatus]),
+                name="invoice_status_known",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    status="draft", number__isnull=True, issued_at__isnull=True, due_at__isnull=True
+                )
+                | (
+                    ~models.Q(status="draft")
+                    & models.Q(
+                        number__isnull=False, issued_at__isnull=False, due_at__isnull=False
+                    )
+                ),
+                name="invoice_numbered_when_issued",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    total=models.F("subtotal") - models.F("discount") + models.F("tax")
+                ),
+                name="invoice_total_adds_up",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="invoice", total__gte=0)
+                | models.Q(kind="credit_memo", total__lt=0),
+                name="invoice_total_sign",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="credit_memo", amount_paid=0, balance_applied=0)
+                | models.Q(
+                    kind="invoice",
+                    amount_paid__gte=0,
+                    balance_applied__gte=0,
+                    total__gte=models.F("amount_paid") + models.F("balance_applied"),
+                ),
+                name="invoice_paid_within_total",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(status="paid")
+                | models.Q(kind="credit_memo")
+                | models.Q(total=models.F("amount_paid") + models.F("balance_applied")),
+                name="invoice_paid_is_paid",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("tenant", "-id"), name="invoices_newest"),
+            models.Index(fields=("customer", "-id"), name="invoices_by_customer"),
+            models.Index(
+                fields=("due_at",),
+                condition=models.Q(status__in=["issued", "partially_paid"]),
+                name="invoices_to_become_overdue",
+            ),
+            models.Index(
+                fields=("issue_after",),
+                condition=models.Q(status="draft", issue_after__isnull=False),
+                name="drafts_to_issue",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.display_number or f"draft {self.public_id}"
+
+    @property
+    def display_number(self) -> str:
+        """The number as printed, such as INV-000042; empty for drafts."""
+        return f"{self.series}-{self.number:06d}" if self.number is not None else ""
+
+
+class InvoiceLine(TenantOwned):
+    """One difference: what the key should amount to, less what earlier lines of it amount to.
+
+    The key is (subscription, charge, kind, period start, segment start, group); ``sequence``
+    counts the lines of a key over all documents, so two runs cannot both bill the same.
+    """
+
+    ID_PREFIX = "lin"
+
+    invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, related_name="lines")
+    position = models.PositiveIntegerField()
+    kind = models.CharField(max_length=20, choices=[(k, k) for k in LineKind])
+    subscription_id = models.UUIDField()
+    charge_id = models.UUIDField()
+    period_start = models.DateTimeField()
+    period_end = models.DateTimeField()  # exclusive; equals the start for fixed charges
+    segment_start = models.DateTimeField()
+    group = models.CharField(max_length=500, blank=True, default="")
+    sequence = models.PositiveIntegerField()
+    corrects = models.ForeignKey(
+        "self", null=True, on_delete=models.PROTECT, related_name="corrections"
+    )
+    description = models.CharField(max_length=500)
+    quantity = models.DecimalField(max_digits=38, decimal_places=12)
+    unit = models.CharField(max_length=40, blank=True, default="")
+    amount = models.DecimalField(max_digits=38, decimal_places=12)
+    currency = models.CharField(max_length=3)
+    # how the amount came about: invoicing.derivation says what is in it
+    derivation = models.JSONField()
+
+    class Meta:
+        ordering = ("invoice", "position")
+        constraints = (
+            models.UniqueConstraint(
+                fields=(
+                    "subscription_id",
+                    "charge_id",
+                    "kind",
+                    "period_start",
+                    "segment_start",
+                    "group",
+                    "sequence",
+                ),
+                name="line_of_key_once",
+            ),
+            models.UniqueConstraint(fields=("invoice", "position"), name="line_position_once"),
+            models.CheckConstraint(
+                condition=models.Q(period_end__gte=models.F("period_start")),
+                name="line_period_forward",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("subscription_id", "period_end"), name="lines_by_period"),
+        )
+
+    def __str__(self) -> str:
+        return self.description
+
+
+class NumberSequence(TenantOwned):
+    """The last number given in a series; its row lock makes the series gapless."""
+
+    ID_PREFIX = "seq"
+
+    series = models.CharField(max_length=20)
+    last_number = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "series"), name="one_sequence_per_series"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.series} {self.last_number}"
+
+
+class BalanceApplication(TenantOwned):
+    """Money of a credit memo that paid part of an invoice. Append-only."""
+
+    ID_PREFIX = "bap"
+
+    credit_memo = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="applied_to")
+    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="applied_from")
+    amount = models.DecimalField(max_digits=38, decimal_places=12)
+    currency = models.CharField(max_length=3)
+    applied_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=models.Q(amount__gt=0), name="applied_positive"),
+            models.UniqueConstraint(
+                fields=("credit_memo", "invoice"), name="memo_applied_once_per_invoice"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.currency}"
+
+
+class ParkedCustomer(models.Model):
+    """A customer whose billing run failed: why, so that it stops nobody else and gets seen."""
+
+    customer = models.OneToOneField(
+        Customer, primary_key=True, on_delete=models.PROTECT, related_name="parked"
+    )
+    tenant_id = models.UUIDField()
+    reason = models.TextField()
+    cutoff_at = models.DateTimeField()
+    parked_at = models.DateTimeField()
+    attempts = models.PositiveIntegerField(default=1)
+
+    def __str__(self) -> str:
+        return self.reason

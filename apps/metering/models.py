@@ -1,0 +1,223 @@
+"""Facts: what was used, when.
+
+``usage_event`` and ``usage_event_key`` are partitioned tables that the migrations create and
+``metering.storage`` writes and reads with SQL; no other module touches them.
+"""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from apps.core.states import Stateful
+from apps.customers.models import Customer
+from apps.rating.aggregation import Aggregation
+from apps.tenants.models import TenantOwned
+
+
+class Meter(TenantOwned):
+    """What is measured, by a stable key; how, is in its versions."""
+
+    ID_PREFIX = "met"
+
+    key = models.CharField(max_length=100)
+    name = models.CharField(max_length=200)
+    unit = models.CharField(max_length=40, blank=True, default="")
+    description = models.TextField(blank=True, default="")
+    metadata = models.JSONField(default=dict)
+    created_at = models.DateTimeField()
+    archived_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (models.UniqueConstraint(fields=("tenant", "key"), name="meter_key_once"),)
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class MeterVersion(TenantOwned):
+    """One definition of a meter. Never changes; charges are pinned to the version they name."""
+
+    ID_PREFIX = "mev"
+
+    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    event_name = models.CharField(max_length=100)
+    aggregation = models.CharField(max_length=20, choices=[(a, a) for a in Aggregation])
+    value_property = models.CharField(max_length=100, blank=True, default="")  # "": the value
+    percentile = models.DecimalField(max_digits=6, decimal_places=3, null=True)
+    recurring = models.BooleanField(default=False)  # carries its level into the next period
+    filters = models.JSONField(default=list)  # rating.filters' documents
+    group_by = ArrayField(models.CharField(max_length=100), default=list)
+    rounding = models.CharField(max_length=10, blank=True, default="")  # up, down, half_up
+    rounding_places = models.SmallIntegerField(default=0)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("meter", "number")
+        constraints = (
+            models.UniqueConstraint(fields=("meter", "number"), name="meter_version_once"),
+            models.CheckConstraint(condition=models.Q(number__gt=0), name="meter_version_positive"),
+            models.CheckConstraint(
+                condition=models.Q(aggregation="percentile", percentile__gt=0, percentile__lte=100)
+                | (~models.Q(aggregation="percentile") & models.Q(percentile__isnull=True)),
+                name="meter_percentile_where_needed",
+            ),
+        )
+        indexes = (models.Index(fields=("tenant", "event_name"), name="meters_by_event_name"),)
+
+    def __str__(self) -> str:
+        return f"{self.meter} v{self.number}"
+
+
+class EventStream(TenantOwned):
+    """A named endpoint that takes the caller's own JSON; paths say what lies where in it."""
+
+    ID_PREFIX = "str"
+
+    handle = models.CharField(max_length=100)
+    event_name = models.CharField(max_length=100)
+    subject_path = models.CharField(max_length=200)
+    timestamp_path = models.CharField(max_length=200, blank=True, default="")  # "": arrival
+    value_path = models.CharField(max_length=200, blank=True, default="")
+    key_path = models.CharField(max_length=200, blank=True, default="")  # "": hash of the body
+    created_at = models.DateTimeField()
+    archived_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "handle"), name="stream_handle_once"),
+        )
+
+    def __str__(self) -> str:
+        return self.handle
+
+
+class UsageSubject(models.Model):
+    """A name that events may use for a subscription, and the time in which it is open.
+
+    Kept by ``subscriptions`` through ``metering.operations``: ingestion resolves names here and
+    needs to know nothing of contracts.
+    """
+
+    subscription_id = models.UUIDField(primary_key=True)
+    tenant_id = models.UUIDField()
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="+")
+    external_id = models.CharField(max_length=255, null=True)
+    opens_at = models.DateTimeField()
+    closes_at = models.DateTimeField(null=True)  # exclusive
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant_id", "external_id"), name="subject_external_id_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(closes_at__isnull=True)
+                | models.Q(closes_at__gte=models.F("opens_at")),
+                name="subject_opens_before_it_closes",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.external_id or str(self.subscription_id)
+
+
+class OrphanEvent(Stateful, TenantOwned):
+    """An event that matched nothing: kept whole, with its reason, until it can be attached."""
+
+    ID_PREFIX = "orp"
+
+    key = models.CharField(max_length=255)
+    event_name = models.CharField(max_length=100)
+    subject = models.CharField(max_length=255)
+    occurred_at = models.DateTimeField()
+    value = models.DecimalField(max_digits=38, decimal_places=12, null=True)
+    properties = models.JSONField(default=dict)
+    reason = models.CharField(max_length=40)  # metering.domain.OrphanReason
+    received_at = models.DateTimeField()
+    attached_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (models.UniqueConstraint(fields=("tenant", "key"), name="orphan_key_once"),)
+        indexes = (models.Index(fields=("tenant", "status", "-id"), name="orphans_newest"),)
+
+    def __str__(self) -> str:
+        return f"{self.event_name} {self.key}"
+
+
+class UsageRollup(models.Model):
+    """What one meter version measured for one subject in one UTC hour or day.
+
+    Derived: equals recomputation from the events below the reader's position, always.
+    """
+
+    class Grain(models.TextChoices):
+        HOUR = "h"
+        DAY = "d"
+
+    meter_version = models.ForeignKey(MeterVersion, on_delete=models.PROTECT, related_name="+")
+    tenant_id = models.UUIDField()
+    customer_id = models.UUIDField()
+    subscription_id = models.UUIDField(null=True)  # null: the events named only the customer
+    grain = models.CharField(max_length=1, choices=Grain)
+    starts_at = models.DateTimeField()
+    group = models.TextField(default="[]")  # JSON array of the group-by properties' values
+    count = models.BigIntegerField()
+    total = models.DecimalField(max_digits=50, decimal_places=12)
+    moment = models.DecimalField(max_digits=70, decimal_places=18)  # Σ value × epoch seconds
+    low = models.DecimalField(max_digits=38, decimal_places=12, null=True)
+    high = models.DecimalField(max_digits=38, decimal_places=12, null=True)
+    last_at = models.DateTimeField()
+    last_seq = models.BigIntegerField()
+    last_value = models.DecimalField(max_digits=38, decimal_places=12, null=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=(
+                    "customer_id",
+                    "meter_version",
+                    "grain",
+                    "starts_at",
+                    "subscription_id",
+                    "group",
+                ),
+                name="one_rollup_per_bucket",
+                nulls_distinct=False,
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.meter_version_id} {self.grain} {self.starts_at}"
+
+
+class RollupPosition(models.Model):
+    """How far the reader has come for a meter version: every transaction below is counted."""
+
+    meter_version = models.OneToOneField(
+        MeterVersion, primary_key=True, on_delete=models.PROTECT, related_name="position"
+    )
+    tenant_id = models.UUIDField()
+    below_xid = models.DecimalField(max_digits=20, decimal_places=0, default=0)
+
+    def __str__(self) -> str:
+        return f"{self.meter_version_id} below {self.below_xid}"
+
+
+class ChangedUsage(models.Model):
+    """A customer whose usage changed, and the earliest instant at which it did.
+
+    The reader marks it; a billing run takes from it how far back it must look and clears the
+    mark it saw (``mark``), not one that came after.
+    """
+
+    customer = models.OneToOneField(
+        Customer, primary_key=True, on_delete=models.PROTECT, related_name="changed_usage"
+    )
+    tenant_id = models.UUIDField()
+    since = models.DateTimeField()
+    mark = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.customer_id} since {self.since}"

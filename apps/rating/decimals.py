@@ -1,0 +1,52 @@
+"""Decimals as callers write them and as documents show them. Pure."""
+
+import re
+from decimal import Decimal
+from typing import Final
+
+LARGEST_DIGITS: Final = 20
+FINEST_DECIMALS: Final = 12
+
+_FORM: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,12})?")
+_TOO_FINE: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{13,}")
+
+
+def parse_decimal(given: object) -> Decimal | None:
+    """Read a number as a caller may write it, or return None.
+
+    A number is a string of at most 20 ASCII digits and at most 12 decimals, an int, or the Decimal
+    of a parsed JSON number within the same limits; never a bool, a float or any other notation.
+    """
+    text = _text(given)
+    if text is None or not _FORM.fullmatch(text):
+        return None
+    number = Decimal(text)
+    return number or number.copy_abs()
+
+
+def is_too_fine(given: object) -> bool:
+    """Tell whether something is refused as a number for its more than 12 decimals alone."""
+    text = _text(given)
+    return text is not None and _TOO_FINE.fullmatch(text) is not None
+
+
+def plain(number: Decimal) -> str:
+    """Return a number in digits, without an exponent and without zeros at its end."""
+    text = f"{number:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _text(given: object) -> str | None:
+    match given:
+        case bool():
+            return None
+        case str():
+            return given
+        case int() if abs(given) < 10**LARGEST_DIGITS:
+            return str(given)
+        case Decimal() if given.is_finite():
+            return f"{given:f}" if given.adjusted() < LARGEST_DIGITS else None
+        case _:
+            return None

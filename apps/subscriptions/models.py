@@ -1,0 +1,177 @@
+"""Who has what, since when."""
+
+from django.db import models
+
+from apps.catalog.models import Phase, PlanVersion, PriceList
+from apps.core.states import Stateful
+from apps.customers.models import Customer
+from apps.rating.periods import Alignment, Unit
+from apps.subscriptions.domain import ChangeStatus, ChangeVerb, Settlement, SubscriptionStatus
+from apps.tenants.models import TenantOwned
+
+
+class Subscription(Stateful, TenantOwned):
+    """A customer on a pinned plan version. Its truth in time is its segments."""
+
+    ID_PREFIX = "sub"
+
+    status = models.CharField(
+        max_length=20,
+        choices=[(s, s) for s in SubscriptionStatus],
+        default=SubscriptionStatus.SCHEDULED,
+    )
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="subscriptions")
+    external_id = models.CharField(max_length=255, null=True)
+    plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="+")
+    price_list = models.ForeignKey(PriceList, null=True, on_delete=models.PROTECT, related_name="+")
+    currency = models.CharField(max_length=3)
+    # the customer's zone when it started: moving house neither re-bills nor skips time
+    zone = models.CharField(max_length=64)
+    alignment = models.CharField(max_length=20, choices=[(a, a) for a in Alignment])
+    anchor_day = models.PositiveSmallIntegerField(null=True)  # null: the start decides
+    quantity = models.DecimalField(max_digits=38, decimal_places=12, default=1)
+    started_at = models.DateTimeField()
+    ends_at = models.DateTimeField(null=True)  # exclusive; known once a cancellation is set
+    # a term, and whether another follows it
+    term_unit = models.CharField(max_length=10, choices=[(u, u) for u in Unit], null=True)
+    term_count = models.PositiveSmallIntegerField(null=True)
+    term_ends_at = models.DateTimeField(null=True)
+    auto_renew = models.BooleanField(default=True)
+    # due work is read from here: the next instant at which something is to be billed
+    next_bill_at = models.DateTimeField(null=True)
+    billed_until = models.DateTimeField(null=True)  # the cutoff of the last run
+    # set by a change of the past: the next run recomputes from there
+    changed_from = models.DateTimeField(null=True)
+    metadata = models.JSONField(default=dict)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "external_id"), name="subscription_external_id_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(ends_at__isnull=True)
+                | models.Q(ends_at__gte=models.F("started_at")),
+                name="subscription_ends_after_start",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(quantity__gte=0), name="subscription_quantity_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(anchor_day__isnull=True)
+                | models.Q(anchor_day__gte=1, anchor_day__lte=31),
+                name="subscription_anchor_day",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(status="ended") | models.Q(ends_at__isnull=False),
+                name="subscription_ended_has_end",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    term_unit__isnull=True, term_count__isnull=True, term_ends_at__isnull=True
+                )
+                | models.Q(
+                    term_unit__isnull=False, term_count__gt=0, term_ends_at__isnull=False
+                ),
+                name="subscription_term_whole",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("customer", "started_at"), name="subscriptions_by_customer"),
+            models.Index(
+                fields=("next_bill_at",),
+                condition=models.Q(next_bill_at__isnull=False),
+                name="subscriptions_due",
+            ),
+            models.Index(
+                fields=("status", "started_at"),
+                condition=models.Q(status="scheduled"),
+                name="subscriptions_to_start",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.external_id or self.public_id
+
+
+class SubscriptionSegment(TenantOwned):
+    """A stretch of a subscription's timeline in which its terms do not change.
+
+    Segments of a subscription tile its time: no gap, no overlap, at most the last is open (by
+    deferred trigger).
+    """
+
+    ID_PREFIX = "seg"
+
+    subscription = models.ForeignKey(
+        Subscription, on_delete=models.PROTECT, related_name="segments"
+    )
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField(null=True)  # exclusive
+    plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="+")
+    phase = models.ForeignKey(Phase, on_delete=models.PROTECT, related_name="+")
+    quantity = models.DecimalField(max_digits=38, decimal_places=12)
+    anchor_at = models.DateTimeField()  # billing periods are counted from here
+    settlement = models.CharField(
+        max_length=10, choices=[(s, s) for s in Settlement], default=Settlement.PRORATE
+    )
+
+    class Meta:
+        ordering = ("subscription", "starts_at")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("subscription", "starts_at"), name="segment_start_once"
+            ),
+            models.UniqueConstraint(
+                fields=("subscription",),
+                condition=models.Q(ends_at__isnull=True),
+                name="one_open_segment",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(ends_at__isnull=True)
+                | models.Q(ends_at__gt=models.F("starts_at")),
+                name="segment_not_empty",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.subscription_id} from {self.starts_at}"
+
+
+class ScheduledChange(Stateful, TenantOwned):
+    """A change that will be applied at its time."""
+
+    ID_PREFIX = "sch"
+
+    status = models.CharField(
+        max_length=20, choices=[(s, s) for s in ChangeStatus], default=ChangeStatus.PENDING
+    )
+    subscription = models.ForeignKey(
+        Subscription, on_delete=models.PROTECT, related_name="scheduled_changes"
+    )
+    verb = models.CharField(max_length=20, choices=[(v, v) for v in ChangeVerb])
+    effective_at = models.DateTimeField()
+    arguments = models.JSONField(default=dict)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("effective_at", "id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("subscription", "verb"),
+                condition=models.Q(status="pending"),
+                name="one_pending_change_per_verb",
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=("effective_at",),
+                condition=models.Q(status="pending"),
+                name="changes_due",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.verb} at {self.effective_at}"

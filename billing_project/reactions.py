@@ -1,0 +1,11 @@
+"""Everything that happens because something else happened: event -> jobs.
+
+``core.events.record`` writes the jobs in the transaction of the event. A job gets the id of what
+the event is about as ``subject``.
+"""
+
+from typing import Final
+
+REACTIONS: Final[dict[str, tuple[str, ...]]] = {
+    "invoice.issued": ("payments.collect_invoice",),
+}
