@@ -32,6 +32,7 @@ from launcher.system import (
     LauncherError,
     interrupt_with_parent,
     is_root,
+    make_data_folder,
     own_folder,
     reachable_by_others,
 )
@@ -158,9 +159,7 @@ def _give_away(path: Path) -> None:
 
 
 def _make_folders(where: Places) -> None:
-    if not where.data.exists():
-        where.data.mkdir(parents=True)
-        where.data.chmod(0o711 if is_root() else 0o700)
+    make_data_folder(where.data)
     if where.clusters != where.data:
         own_folder(where.clusters, mode=0o711)
     if where.sockets.parent == where.clusters:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from launcher.embedded import Servers, places
-from launcher.system import ROOT, LauncherError, is_root
+from launcher.system import ROOT, LauncherError, make_data_folder
 
 _SECRET_KEY_CHARACTERS: Final = 64
 _SECONDS_FOR_A_START: Final = 240
@@ -46,9 +46,7 @@ class Instance:
 
     def become_keeper(self) -> bool:
         """Try to become the one process that may start servers here; released when it ends."""
-        if not self.data.exists():
-            self.data.mkdir(parents=True)
-            self.data.chmod(0o711 if is_root() else 0o700)
+        make_data_folder(self.data)
         lock = os.open(self.data / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

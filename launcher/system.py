@@ -61,6 +61,16 @@ def own_folder(path: Path, *, mode: int) -> Path:
     return path
 
 
+def make_data_folder(path: Path) -> None:
+    """Make a data directory and what is missing above it; one that exists is left as it is.
+
+    It is private, except that root's lets `nobody` pass through to what is its own in there.
+    """
+    if not path.exists():
+        path.mkdir(parents=True)
+        path.chmod(0o711 if is_root() else 0o700)
+
+
 def alive(pid: int) -> bool:
     """Whether a process with this id exists."""
     try:

@@ -18,7 +18,7 @@ from typing import Final
 
 from launcher.embedded import Servers, places
 from launcher.instance import data_folder
-from launcher.system import ROOT, alive, is_root
+from launcher.system import ROOT, alive, is_root, make_data_folder
 
 _PREFIX: Final = "countinghouse-test-"
 _KEPT_CLUSTERS: Final = 3
@@ -109,9 +109,8 @@ def _fingerprint() -> str:
 
 @contextmanager
 def _locked(cache: Path, how: int) -> Iterator[None]:
-    if not cache.exists():
-        data_folder().mkdir(parents=True, exist_ok=True)
-        cache.mkdir(mode=0o700, exist_ok=True)
+    make_data_folder(cache.parent)
+    cache.mkdir(mode=0o700, exist_ok=True)
     lock = os.open(cache / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, how)

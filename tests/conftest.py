@@ -1,0 +1,86 @@
+"""Fixtures for every test: a database of its own kind, an empty Redis, the application over HTTP."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import connections
+from django.test import TransactionTestCase
+from django.test.testcases import LiveServerThread
+from hypothesis import HealthCheck, settings
+from pytest_django.plugin import DjangoDbBlocker
+
+from tests.servers import SERVERS, TestServers, use_database
+
+settings.register_profile(
+    "suite",
+    deadline=None,  # other work on the machine must not fail a test
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def servers(pytestconfig: pytest.Config, django_db_blocker: DjangoDbBlocker) -> TestServers:
+    """PostgreSQL and Redis of this run, running."""
+    found = pytestconfig.stash[SERVERS]
+    found.start(django_db_blocker)
+    return found
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    servers: TestServers, django_test_environment: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """This worker's database, a copy of the migrated template.
+
+    After a test with real transactions it is copied anew instead of truncated: append-only tables
+    refuse to be truncated, and rows that migrations made come back.
+    """
+
+    def renew(_case: TransactionTestCase) -> None:
+        use_database(servers.copy_template())
+
+    patch = pytest.MonkeyPatch()
+    with django_db_blocker.unblock():
+        use_database(servers.copy_template())
+    patch.setattr(TransactionTestCase, "_fixture_teardown", renew)
+    yield
+    patch.undo()
+    with django_db_blocker.unblock():
+        connections.close_all()
+
+
+@pytest.fixture(scope="session")
+def redis_client(servers: TestServers) -> Iterator[redis.Redis]:
+    """The Redis database that this worker's application uses."""
+    client = servers.redis()
+    yield client
+    client.close()
+
+
+@pytest.fixture(autouse=True)
+def _empty_redis(request: pytest.FixtureRequest) -> None:
+    """Begin every test that has servers with an empty Redis."""
+    if {"servers", "db", "transactional_db", "_django_db_helper"} & set(request.fixturenames):
+        request.getfixturevalue("redis_client").flushdb()
+
+
+@pytest.fixture
+def served(transactional_db: None) -> Iterator[str]:
+    """The application over real HTTP: the root of its URLs, such as http://127.0.0.1:41234."""
+    server = LiveServerThread("127.0.0.1", _handler)
+    server.daemon = True
+    server.start()
+    server.is_ready.wait()
+    if server.error:
+        raise server.error
+    yield f"http://127.0.0.1:{server.port}"
+    server.terminate()
+
+
+def _handler(application: WSGIHandler) -> WSGIHandler:
+    """Serve the application as it is; its own middleware serves the static files."""
+    return application
