@@ -1,17 +1,16 @@
 """Which events a meter counts: conditions on their properties. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final, TypeAlias, assert_never
+from typing import TypeAlias, assert_never
 
 from apps.core.errors import FieldError, Invalid
 from apps.rating.decimals import parse_decimal
+from apps.rating.documents import Fields
 
 Scalar: TypeAlias = str | bool | Decimal
-
-_KEYS: Final = ("property", "op", "value")
 
 
 class Operator(StrEnum):
@@ -105,7 +104,53 @@ def parse_filters(document: object, field: str = "filters") -> list[Filter]:
     if not isinstance(document, list | tuple):
         raise Invalid(errors=[FieldError(field, "invalid_type", "a list of conditions is needed")])
     errors: list[FieldError] = []
-    read = [_read(one, f"{field}[{index}]", errors) for index, one in enumerate(document)]
+    rows = [Fields(row, f"{field}[{index}]", errors) for index, row in enumerate(document)]
+    read = [_read(row) for row in rows if row.readable]
     if errors:
         raise Invalid(errors=errors)
     return [one for one in read if one is not None]
+
+
+def _read(row: Fields) -> Filter | None:
+    name, word = row.text("property"), row.choice("op", Operator)
+    if not word:
+        row.take("value")
+        row.close()
+        return None
+    value = _read_value(row, Operator(word))
+    row.close()
+    return None if value is None else Filter(name, Operator(word), value)
+
+
+def _read_value(row: Fields, op: Operator) -> Scalar | tuple[Scalar, ...] | None:
+    match op:
+        case Operator.EXISTS:
+            given = row.take("value")
+            truth = given if isinstance(given, bool) else None
+            return _expected(row, truth, "true or false is needed")
+        case Operator.IN:
+            listed = [_scalar(one) for one in row.listed("value")]
+            values = tuple(one for one in listed if one is not None)
+            if len(values) < len(listed):
+                row.note(
+                    "value", "invalid_type", "a list of strings, numbers or booleans is needed"
+                )
+            return values
+        case Operator.GT | Operator.GTE | Operator.LT | Operator.LTE:
+            return row.number("value")
+        case Operator.EQ | Operator.NE:
+            scalar = _scalar(row.take("value"))
+            return _expected(row, scalar, "a string, a number or a boolean is needed")
+        case _:
+            assert_never(op)
+
+
+def _expected(row: Fields, value: Scalar | None, detail: str) -> Scalar | None:
+    """Return a value, and note its type where it is given but of another one."""
+    if value is None and row.gives("value"):
+        row.note("value", "invalid_type", detail)
+    return value
+
+
+def _scalar(given: object) -> Scalar | None:
+    return given if isinstance(given, bool | str) else parse_decimal(given)
