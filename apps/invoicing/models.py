@@ -148,8 +148,12 @@ class InvoiceLine(TenantOwned):
     kind = models.CharField(max_length=20, choices=[(k, k) for k in LineKind])
     subscription_id = models.UUIDField()
     charge_id = models.UUIDField()
+    # the whole billing period, exclusive end; both are the same instant for fixed charges
     period_start = models.DateTimeField()
-    period_end = models.DateTimeField()  # exclusive; equals the start for fixed charges
+    period_end = models.DateTimeField()
+    # the part of it that the line bills: what people see as its dates
+    service_start = models.DateTimeField()
+    service_end = models.DateTimeField()
     segment_start = models.DateTimeField()
     group = models.CharField(max_length=500, blank=True, default="")
     sequence = models.PositiveIntegerField()
