@@ -38,18 +38,25 @@ def ensure(*, tools: bool) -> Path:
     lock = DEV_LOCK if tools else RUNTIME_LOCK
     good = {_stamp(DEV_LOCK)} if tools else {_stamp(DEV_LOCK), _stamp(RUNTIME_LOCK)}
     with _one_at_a_time():
-        if python.exists() and stamp.exists() and stamp.read_text() in good:
+        found = stamp.read_text() if python.exists() and stamp.exists() else ""
+        if found in good:
             return python
         print(f"Installing {lock.name} into .venv (once, about a minute)...", file=sys.stderr)
         stamp.unlink(missing_ok=True)
+        if not found.endswith(_python_stamp()):
+            shutil.rmtree(folder, ignore_errors=True)  # another Python's, or half made
         if not _install_with_uv(folder, python, lock):
             _install_with_pip(folder, python, lock)
         stamp.write_text(_stamp(lock))
     return python
 
 
+def _python_stamp() -> str:
+    return f" {platform.python_version()}\n"
+
+
 def _stamp(lock: Path) -> str:
-    return f"{hashlib.sha256(lock.read_bytes()).hexdigest()} {platform.python_version()}\n"
+    return hashlib.sha256(lock.read_bytes()).hexdigest() + _python_stamp()
 
 
 @contextmanager
@@ -71,7 +78,7 @@ def _install_with_uv(folder: Path, python: Path, lock: Path) -> bool:
     uv = shutil.which("uv")
     if uv is None:
         return False
-    make = [uv, "venv", "-q", "--clear", "--python", _base_python(), str(folder)]
+    make = [uv, "venv", "-q", "--allow-existing", "--python", _base_python(), str(folder)]
     fill = [uv, "pip", "sync", "-q", "--require-hashes", "--python", str(python), str(lock)]
     for command in (make, fill):
         if subprocess.run(command, check=False).returncode:
@@ -85,7 +92,7 @@ def _install_with_pip(folder: Path, python: Path, lock: Path) -> None:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         if not apt_install([f"python{version}-venv"]):
             raise LauncherError(_NO_VENV)
-    make = [_base_python(), "-m", "venv", "--clear", str(folder)]
+    make = [_base_python(), "-m", "venv", str(folder)]
     fill = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     fill += ["--require-hashes", "-r", str(lock)]
     for command in (make, fill):

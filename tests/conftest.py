@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from django.core.handlers.wsgi import WSGIHandler
+from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.db import connections
 from django.test import TransactionTestCase
 from django.test.testcases import LiveServerThread
@@ -71,7 +71,7 @@ def _empty_redis(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def served(transactional_db: None) -> Iterator[str]:
     """The application over real HTTP: the root of its URLs, such as http://127.0.0.1:41234."""
-    server = LiveServerThread("127.0.0.1", _handler)
+    server = LiveServerThread("127.0.0.1", StaticFilesHandler)
     server.daemon = True
     server.start()
     server.is_ready.wait()
@@ -79,8 +79,3 @@ def served(transactional_db: None) -> Iterator[str]:
         raise server.error
     yield f"http://127.0.0.1:{server.port}"
     server.terminate()
-
-
-def _handler(application: WSGIHandler) -> WSGIHandler:
-    """Serve the application as it is; its own middleware serves the static files."""
-    return application

@@ -7,8 +7,10 @@ import os
 import signal
 import socket
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -81,7 +83,7 @@ def _run(instance: Instance, options: argparse.Namespace, signals: _Signals) -> 
         ended: Child | None = None
         try:
             for name, argv in _programs(options.bind, options.port).items():
-                children.append(Child(name, argv, in_child=instance.forget_keeper))
+                children.append(Child(name, argv, in_child=partial(_enter, instance)))
             for child in children:
                 child.pass_lines_on()
             ended = _wait_for_answer(children, options.bind, options.port)
@@ -140,7 +142,7 @@ def _prepare_database(instance: Instance, *, demo: bool) -> None:
     if demo and not has_tenant and "load_demo" in get_commands():
         print("Loading the demo company (once)...", flush=True)
         write_private(instance.demo_unfinished, os.environ["DATABASE_URL"])
-        loader = Child("demo", ["django", "load_demo"], in_child=instance.forget_keeper)
+        loader = Child("demo", ["django", "load_demo"], in_child=partial(_enter, instance))
         loader.pass_lines_on()
         try:
             code = loader.wait()
@@ -168,9 +170,16 @@ def _discard_unfinished_demo(instance: Instance) -> None:
         cursor.execute("create schema public")
 
 
+def _enter(instance: Instance) -> None:
+    """What a forked child does first: let go of the lock, and drop two warnings of no use here."""
+    instance.forget_keeper()
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser")
+    warnings.filterwarnings("ignore", message="No directory at")
+
+
 def _programs(address: str, port: int) -> dict[str, list[str]]:
     """What runs beside the servers, as arguments of `python -m`."""
-    celery = ["celery", "-A", "billing_project"]
+    celery = ["celery", "--quiet", "-A", "billing_project"]
     log_level = os.environ.get("LOG_LEVEL", "INFO")
     return {
         "web": [
@@ -182,8 +191,8 @@ def _programs(address: str, port: int) -> dict[str, list[str]]:
         ],
         "worker": [
             *(*celery, "worker", "--loglevel", log_level),
-            *("--pool", os.environ.get("WORKER_POOL", "threads")),
-            *("--concurrency", os.environ.get("WORKER_CONCURRENCY", "4")),
+            *("--pool", os.environ.get("WORKER_POOL", "prefork")),
+            *("--concurrency", os.environ.get("WORKER_CONCURRENCY", "2")),
             *("--without-gossip", "--without-mingle"),
         ],
         "beat": [*celery, "beat", "--loglevel", log_level, "--pidfile", ""],

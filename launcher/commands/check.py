@@ -1,0 +1,141 @@
+"""./dev check: the gate. Every step in turn, stopping at the first that fails."""
+
+import argparse
+import difflib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from launcher import pango
+from launcher.system import ROOT
+from launcher.throwaway import Throwaway
+
+_OPENAPI: Final = ROOT / "docs" / "openapi.yaml"
+_LINES_SHOWN: Final = 60
+
+# What an installation behind HTTPS sets; nothing here is ever used outside the gate.
+_PRODUCTION: Final = {
+    "SECRET_KEY": "for-the-gate-only-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ",
+    "ALLOWED_HOSTS": "billing.example.com",
+    "PUBLIC_URL": "https://billing.example.com",
+    "DJANGO_SETTINGS_MODULE": "billing_project.settings",
+}
+
+Step = Callable[[], int]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the gate and return 0 if every step passed, else the exit code of the one that did not.
+
+    With --write-openapi only docs/openapi.yaml is written, from the code as it is.
+    """
+    parser = argparse.ArgumentParser(prog="./dev check")
+    parser.add_argument("--write-openapi", action="store_true")
+    options = parser.parse_args(arguments)
+    pango.ensure()
+    servers = Throwaway()
+    environ = {
+        **os.environ,
+        **_PRODUCTION,
+        "DATABASE_URL": servers.database_url,
+        "REDIS_URL": servers.redis_url,
+    }
+    try:
+        if options.write_openapi:
+            return _write_openapi(_OPENAPI, environ)
+        for name, step in _steps(environ, servers).items():
+            began = time.monotonic()
+            code = step()
+            seconds = time.monotonic() - began
+            print(f"{'ok  ' if code == 0 else 'FAIL'} {name} ({seconds:.1f} s)", flush=True)
+            if code:
+                return code
+    finally:
+        servers.remove()
+    return 0
+
+
+def _steps(environ: Mapping[str, str], servers: Throwaway) -> dict[str, Step]:
+    """The gate, in order: what is fast and often wrong comes first."""
+
+    def run(*command: str) -> Step:
+        return lambda: _run([sys.executable, "-m", *command], environ)
+
+    def manage(*command: str) -> Step:
+        return lambda: _run([sys.executable, "manage.py", *command], environ)
+
+    def tool(*command: str) -> Step:
+        return lambda: _run(
+            [str(Path(sys.executable).with_name(command[0])), *command[1:]], environ
+        )
+
+    def migrated() -> int:
+        servers.start(lambda: _migrate(environ))
+        return 0
+
+    return {
+        "formatting (ruff format)": tool(
+            "ruff", "format", "--check", "--output-format", "concise", "."
+        ),
+        "style (ruff check)": tool("ruff", "check", "--quiet", "--output-format", "concise", "."),
+        "layers (lint-imports)": tool("lint-imports"),
+        "house rules (tests/architecture)": run(
+            "pytest", "-q", "-n0", "tests/architecture/test_rules.py"
+        ),
+        "types (mypy)": tool("mypy"),
+        "templates (djlint)": tool("djlint", "--quiet", "--lint", "--check", "templates"),
+        "declared dependencies (deptry)": tool("deptry", "."),
+        "a migrated database": migrated,
+        "migrations (makemigrations --check)": manage("makemigrations", "--check", "--dry-run"),
+        "settings (check --deploy)": manage(
+            "check", "--deploy", "--fail-level", "WARNING", "--database", "default"
+        ),
+        "API schema (docs/openapi.yaml)": lambda: _compare_openapi(environ),
+    }
+
+
+def _run(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run a command in the project; show what it said only if it failed."""
+    done = subprocess.run(
+        command,
+        env=environ,
+        cwd=ROOT,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    if done.returncode:
+        print(done.stdout.decode(errors="replace"))
+    return done.returncode
+
+
+def _migrate(environ: Mapping[str, str]) -> None:
+    command = [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity", "0"]
+    subprocess.run(command, env=environ, cwd=ROOT, check=True)
+
+
+def _write_openapi(path: Path, environ: Mapping[str, str]) -> int:
+    """Write the schema of the API; a warning about it is a failure."""
+    command = [sys.executable, "manage.py", "spectacular", "--validate", "--fail-on-warn"]
+    return _run([*command, "--file", str(path)], environ)
+
+
+def _compare_openapi(environ: Mapping[str, str]) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "openapi.yaml"
+        code = _write_openapi(written, environ)
+        if code:
+            return code
+        now = written.read_text().splitlines()
+    committed = _OPENAPI.read_text().splitlines() if _OPENAPI.exists() else []
+    if now == committed:
+        return 0
+    changes = difflib.unified_diff(committed, now, "docs/openapi.yaml", "the code", lineterm="")
+    print("\n".join(list(changes)[:_LINES_SHOWN]))
+    print("\nIf that is meant: ./dev check --write-openapi, and commit docs/openapi.yaml.")
+    return 1
