@@ -2,10 +2,11 @@
 
 from django.db import models
 from djmoney.models.fields import MoneyField
+from moneyed import Money
 
 from apps.core.states import Stateful
 from apps.customers.models import Customer
-from apps.invoicing.domain import DocumentKind, InvoiceStatus, LineKind
+from apps.invoicing.domain import COLLECTABLE, DocumentKind, InvoiceStatus, LineKind
 from apps.tenants.models import TenantOwned
 
 
@@ -18,7 +19,8 @@ def _amount() -> MoneyField:
 class Invoice(Stateful, TenantOwned):
     """An invoice or a credit memo: a set of differences between what should and what did exist.
 
-    A credit memo has the same columns with a negative total, in a number series of its own.
+    A credit memo has the same columns with a negative total, in a number series of its own. It
+    stays issued: how much of it is left is its total less what was applied to invoices.
     """
 
     ID_PREFIX = "inv"
@@ -48,6 +50,8 @@ class Invoice(Stateful, TenantOwned):
     zone = models.CharField(max_length=64)
     # which events its usage lines have seen (pg_snapshot), so that explain can replay them
     usage_snapshot = models.TextField(blank=True, default="")
+    # what asked for it, so that asking again finds it; null: a run for everybody due
+    request_id = models.UUIDField(null=True)
     created_at = models.DateTimeField()
     issue_after = models.DateTimeField(null=True)  # a draft in its grace period; null: by hand
     issued_at = models.DateTimeField(null=True)
@@ -104,10 +108,31 @@ class Invoice(Stateful, TenantOwned):
                 name="invoice_paid_within_total",
             ),
             models.CheckConstraint(
-                condition=~models.Q(status="paid")
-                | models.Q(kind="credit_memo")
-                | models.Q(total=models.F("amount_paid") + models.F("balance_applied")),
-                name="invoice_paid_is_paid",
+                condition=models.Q(kind="credit_memo", status__in=["draft", "issued"])
+                | models.Q(
+                    kind="invoice", status__in=["draft", "issued", "canceled"], amount_paid=0
+                )
+                | models.Q(
+                    kind="invoice",
+                    status="paid",
+                    total=models.F("amount_paid") + models.F("balance_applied"),
+                )
+                | models.Q(
+                    kind="invoice",
+                    status__in=["partially_paid", "overdue", "written_off"],
+                    total__gt=models.F("amount_paid") + models.F("balance_applied"),
+                ),
+                name="invoice_status_agrees_with_paid",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    status__in=["paid", "written_off", "canceled"], closed_at__isnull=False
+                )
+                | (
+                    ~models.Q(status__in=["paid", "written_off", "canceled"])
+                    & models.Q(closed_at__isnull=True)
+                ),
+                name="invoice_closed_when_over",
             ),
         )
         indexes = (
@@ -115,8 +140,13 @@ class Invoice(Stateful, TenantOwned):
             models.Index(fields=("customer", "-id"), name="invoices_by_customer"),
             models.Index(
                 fields=("due_at",),
-                condition=models.Q(status__in=["issued", "partially_paid"]),
+                condition=models.Q(kind="invoice", status__in=["issued", "partially_paid"]),
                 name="invoices_to_become_overdue",
+            ),
+            models.Index(
+                fields=("customer",),
+                condition=models.Q(kind="credit_memo", status="issued"),
+                name="memos_by_customer",
             ),
             models.Index(
                 fields=("issue_after",),
@@ -132,6 +162,19 @@ class Invoice(Stateful, TenantOwned):
     def display_number(self) -> str:
         """The number as printed, such as INV-000042; empty for drafts."""
         return f"{self.series}-{self.number:06d}" if self.number is not None else ""
+
+    @property
+    def open_amount(self) -> Money:
+        """What nobody has paid of it yet; of a credit memo, nothing."""
+        if self.kind == DocumentKind.CREDIT_MEMO:
+            return Money(0, self.currency)
+        return self.total - self.balance_applied - self.amount_paid
+
+    @property
+    def amount_due(self) -> Money:
+        """What is asked for: the open amount, until it is written off or canceled."""
+        asked = self.status == InvoiceStatus.DRAFT or self.status in COLLECTABLE
+        return self.open_amount if asked else Money(0, self.currency)
 
 
 class InvoiceLine(TenantOwned):
@@ -215,7 +258,10 @@ class NumberSequence(TenantOwned):
 
 
 class BalanceApplication(TenantOwned):
-    """Money of a credit memo that paid part of an invoice. Append-only."""
+    """Money of a credit memo that paid part of an invoice. Append-only.
+
+    It counts as long as the invoice is not canceled; then the money is the customer's again.
+    """
 
     ID_PREFIX = "bap"
 
@@ -235,6 +281,37 @@ class BalanceApplication(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.amount} {self.currency}"
+
+
+class IssuedLogo(TenantOwned):
+    """A logo that issued documents show, kept once; their ``seller`` names it by its hash."""
+
+    ID_PREFIX = "lgo"
+
+    sha256 = models.CharField(max_length=64)
+    image = models.TextField()  # data:image/png;base64,…
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "sha256"), name="issued_logo_once"),
+        )
+
+    def __str__(self) -> str:
+        return self.sha256
+
+
+class IssuedPdf(models.Model):
+    """The PDF of an issued document, as it was first made; every later reader gets the same."""
+
+    invoice = models.OneToOneField(
+        Invoice, primary_key=True, on_delete=models.PROTECT, related_name="pdf"
+    )
+    tenant_id = models.UUIDField()
+    content = models.BinaryField()
+    made_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.invoice_id}.pdf"
 
 
 class ParkedCustomer(models.Model):

@@ -47,6 +47,7 @@ class Migration(migrations.Migration):
                 ('buyer', models.JSONField(default=dict)),
                 ('zone', models.CharField(max_length=64)),
                 ('usage_snapshot', models.TextField(blank=True, default='')),
+                ('request_id', models.UUIDField(null=True)),
                 ('created_at', models.DateTimeField()),
                 ('issue_after', models.DateTimeField(null=True)),
                 ('issued_at', models.DateTimeField(null=True)),

@@ -1,0 +1,214 @@
+"""Reading what ``assembly`` needs, for any number of customers in a handful of queries."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from django.db import connection
+
+from apps.catalog.queries import charges_of, price_list_ids
+from apps.invoicing.assembly import (
+    Billed,
+    Charges,
+    LineKey,
+    ProposedLine,
+    Slice,
+    in_window,
+    next_due,
+    propose,
+    slices_due,
+    window_start,
+)
+from apps.invoicing.domain import LineKind
+from apps.metering.domain import Measurement, UsageRequest
+from apps.metering.queries import changed_usage, measure
+from apps.rating.pricing import needs
+from apps.rating.proration import Basis
+from apps.subscriptions.domain import SubscriptionTerms
+from apps.subscriptions.queries import timelines
+from apps.tenants.models import Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a customer's subscriptions owe by the cutoff, and what billing them changes."""
+
+    lines: list[ProposedLine]
+    next_bill_at: dict[UUID, datetime | None]  # of every subscription that was looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The differences of all customers asked for, at one snapshot of the usage."""
+
+    by_customer: dict[UUID, Due]
+    usage_marks: dict[UUID, int]  # the changes of usage that this has taken into account
+    usage_snapshot: str
+
+
+def gather(
+    tenant: Tenant, cutoffs: Mapping[UUID, datetime], *, reopened: Mapping[UUID, datetime]
+) -> Gathered:
+    """Return what each customer is to be billed by his cutoff.
+
+    ``reopened`` gives, for customers whose draft is being replaced, the start of its earliest
+    period: the lines of drafts do not count as billed. A subscription that was billed beyond the
+    cutoff already is left alone. Reads only; the caller holds the customers' locks if he means to
+    store the result.
+    """
+    everybody = timelines(list(cutoffs))
+    charges = charges_of(
+        {segment.phase_id for subs in everybody.values() for one in subs for segment in one.segments}
+    )
+    changes = changed_usage(list(cutoffs))
+    windows: dict[UUID, datetime] = {}
+    for customer_id, subscriptions in everybody.items():
+        change = changes.get(customer_id)
+        since = change.since if change else None
+        for terms in subscriptions:
+            if terms.billed_until is not None and terms.billed_until > cutoffs[customer_id]:
+                continue
+            window = window_start(terms, since)
+            if customer_id in reopened:
+                window = min(window, reopened[customer_id])
+            windows[terms.id] = window
+
+    basis = Basis(tenant.proration_basis)
+    slices = {
+        customer_id: slices_due(
+            subscriptions,
+            charges,
+            windows=windows,
+            cutoff=cutoffs[customer_id],
+            basis=basis,
+        )
+        for customer_id, subscriptions in everybody.items()
+    }
+    measured, snapshot = _measure(slices)
+    billed = _billed(everybody, windows)
+    lists = price_list_ids(tenant.id)
+    by_customer = {}
+    for customer_id, subscriptions in everybody.items():
+        lines = propose(
+            slices[customer_id],
+            measured.get(customer_id, {}),
+            billed.get(customer_id, {}),
+            price_lists=lists,
+        )
+        by_customer[customer_id] = Due(
+            lines, _next_dues(subscriptions, charges, windows, cutoffs[customer_id])
+        )
+    marks = {customer_id: change.mark for customer_id, change in changes.items()}
+    return Gathered(by_customer, marks, snapshot)
+
+
+def _next_dues(
+    subscriptions: Sequence[SubscriptionTerms],
+    charges: Charges,
+    windows: Mapping[UUID, datetime],
+    cutoff: datetime,
+) -> dict[UUID, datetime | None]:
+    return {
+        terms.id: next_due(terms, charges, cutoff) for terms in subscriptions if terms.id in windows
+    }
+
+
+def request_for(one: Slice, number: int) -> UsageRequest | None:
+    """Return the question to metering that a slice of a usage charge asks; None for others."""
+    meter = one.charge.meter
+    if meter is None:
+        return None
+    price = one.charge.prices.get(
+        (one.subscription.price_list_id, one.subscription.currency)
+    ) or one.charge.prices.get((None, one.subscription.currency))
+    model = price.model if price else None
+    return UsageRequest(
+        number=number,
+        tenant_id=one.subscription.tenant_id,
+        customer_id=one.subscription.customer_id,
+        subscription_id=one.subscription.id,
+        meter_version_id=meter.version_id,
+        spans=one.usage,
+        need=needs(model) if model else None,
+        model=model,
+    )
+
+
+def _measure(
+    slices: Mapping[UUID, Sequence[Slice]],
+) -> tuple[dict[UUID, dict[int, Sequence[Measurement]]], str]:
+    requests: list[UsageRequest] = []
+    places: list[tuple[UUID, int]] = []
+    for customer_id, found in slices.items():
+        for index, one in enumerate(found):
+            request = request_for(one, len(requests))
+            if request is not None:
+                requests.append(request)
+                places.append((customer_id, index))
+    if not requests:
+        return {}, ""
+    usage = measure(requests)
+    measured: dict[UUID, dict[int, Sequence[Measurement]]] = {}
+    for number, (customer_id, index) in enumerate(places):
+        measured.setdefault(customer_id, {})[index] = usage.by_request.get(number, ())
+    return measured, usage.snapshot
+
+
+# canceled documents bill nothing, but their lines keep their place in the key's sequence
+_BILLED: Final = """
+SELECT i.customer_id, l.subscription_id, l.charge_id, l.kind, l.period_start, l.segment_start,
+       l."group",
+       coalesce(sum(l.amount) FILTER (WHERE i.status <> 'canceled'), 0),
+       max(l.sequence) + 1,
+       (array_agg(l.id ORDER BY l.sequence) FILTER (WHERE i.status <> 'canceled'))[1],
+       (array_agg(l.period_end ORDER BY l.sequence))[1],
+       (array_agg(l.service_start ORDER BY l.sequence))[1],
+       (array_agg(l.service_end ORDER BY l.sequence))[1],
+       (array_agg(l.description ORDER BY l.sequence))[1],
+       (array_agg(l.unit ORDER BY l.sequence))[1]
+FROM unnest(%s::uuid[], %s::timestamptz[]) AS w(subscription_id, since)
+JOIN invoicing_invoiceline l
+  ON l.subscription_id = w.subscription_id AND l.period_end >= w.since
+JOIN invoicing_invoice i ON i.id = l.invoice_id AND i.status <> 'draft'
+GROUP BY 1, 2, 3, 4, 5, 6, 7
+"""
+
+
+def _billed(
+    everybody: Mapping[UUID, Sequence[SubscriptionTerms]], windows: Mapping[UUID, datetime]
+) -> dict[UUID, dict[LineKey, Billed]]:
+    asked = [
+        (terms.id, windows[terms.id])
+        for subscriptions in everybody.values()
+        for terms in subscriptions
+        if terms.id in windows and terms.billed_until is not None
+    ]
+    billed: dict[UUID, dict[LineKey, Billed]] = {}
+    if not asked:
+        return billed
+    currencies = {
+        terms.id: terms.currency for subscriptions in everybody.values() for terms in subscriptions
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_BILLED, [[one[0] for one in asked], [one[1] for one in asked]])
+        for row in cursor.fetchall():
+            customer_id, subscription_id, charge_id, kind, start, segment_start, group = row[:7]
+            amount, count, first, end, service_start, service_end, description, unit = row[7:]
+            if not in_window(start, end, windows[subscription_id]):
+                continue
+            key = LineKey(subscription_id, charge_id, LineKind(kind), start, segment_start, group)
+            billed.setdefault(customer_id, {})[key] = Billed(
+                amount=Decimal(amount),
+                currency=currencies[subscription_id],
+                count=count,
+                first_line_id=first,
+                period_end=end,
+                service_start=service_start,
+                service_end=service_end,
+                description=description,
+                unit=unit,
+            )
+    return billed

@@ -1,0 +1,435 @@
+"""Billing customers: one by one to a cutoff, as a preview, or everybody who is due."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from django.db import DatabaseError, transaction
+from django.db.models import F, Min, Q
+
+from apps.core.copying import copy_rows
+from apps.core.errors import BillingError, Invalid
+from apps.core.events import Happening, record_all
+from apps.core.ids import new_id
+from apps.core.locks import lock_row
+from apps.customers.models import Customer
+from apps.customers.queries import on_clock
+from apps.invoicing.assembly import ProposedLine
+from apps.invoicing.derivation import encode_derivation
+from apps.invoicing.domain import DocumentKind, InvoiceStatus
+from apps.invoicing.gathering import Gathered, gather
+from apps.invoicing.models import Invoice, InvoiceLine, ParkedCustomer
+from apps.invoicing.operations.issuing import issue_documents
+from apps.metering.models import ChangedUsage
+from apps.metering.operations import clear_changed
+from apps.subscriptions.models import Subscription
+from apps.subscriptions.operations import BilledMark, mark_billed
+from apps.tenants.domain import LateUsagePolicy
+from apps.tenants.models import Tenant
+
+logger = logging.getLogger(__name__)
+
+CHUNK: Final = 500
+# a parked customer is tried again after so long
+PARKED_FOR: Final = timedelta(hours=1)
+EMPTY_JSON: Final = "{}"
+
+
+class CutoffInFuture(Invalid):
+    reason = "cutoff_in_future"
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewDocument:
+    """A document as it would be: amounts in ``currency``."""
+
+    kind: DocumentKind
+    currency: str
+    lines: tuple[ProposedLine, ...]
+    total: Decimal
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """What a run did so far."""
+
+    customers: int = 0
+    documents: int = 0
+    parked: int = 0
+
+
+@transaction.atomic
+def bill_customer(
+    customer_id: UUID,
+    *,
+    tenant_id: UUID,
+    request_id: UUID,
+    cutoff: datetime,
+    issue: bool,
+    actor: str,
+    at: datetime,
+) -> list[Invoice]:
+    """Bill everything of the customer that is due by ``cutoff`` (inclusive) and not yet billed.
+
+    Returns one document per currency (an invoice, or a credit memo where the differences sum
+    below zero), none if nothing is to be billed. A repeat with the same ``request_id`` returns
+    the same documents and makes nothing. A draft of the customer is replaced and keeps its id.
+    With ``issue`` they are issued unless the tenant has a grace period; without, they wait to be
+    issued by hand. Raises ``CutoffInFuture`` where ``cutoff`` lies after ``at``.
+    """
+    _refuse_future(cutoff, at)
+    lock_row(Customer, customer_id, tenant_id=tenant_id)
+    known = Invoice.objects.filter(customer_id=customer_id, request_id=request_id).order_by("id")
+    if known:
+        return list(known)
+    tenant = Tenant.objects.get(id=tenant_id)
+    order = _Order(request_id=request_id, by_hand=not issue, actor=actor, at=at)
+    made = _bill(tenant, {customer_id: cutoff}, order)
+    return list(Invoice.objects.filter(id__in=made).order_by("id"))
+
+
+def preview_customer(
+    customer_id: UUID, *, tenant_id: UUID, cutoff: datetime
+) -> list[PreviewDocument]:
+    """Return the documents that billing the customer to ``cutoff`` would make, storing nothing.
+
+    The cutoff may lie in the future: the usage counted is what there is so far.
+    """
+    tenant = Tenant.objects.get(id=tenant_id)
+    cutoffs = {customer_id: cutoff}
+    reopened = _reopened([customer_id])
+    with transaction.atomic():
+        due = gather(tenant, cutoffs, reopened=reopened).by_customer.get(customer_id)
+    return [
+        PreviewDocument(_kind(total), currency, tuple(lines), total)
+        for currency, lines, total in _documents(due.lines if due else [])
+    ]
+
+
+def close_due(
+    at: datetime,
+    *,
+    actor: str,
+    clock_id: UUID | None = None,
+    tenant_id: UUID | None = None,
+    progress: Callable[[RunSummary], None] = lambda summary: None,
+) -> RunSummary:
+    """Bill every customer for whom something came due by ``at``: each period once, in order.
+
+    A customer who missed several periods gets the documents he would have got in time, one per
+    due instant, the earliest first. Customers are taken in chunks of 500, one transaction each;
+    where a chunk fails its customers are billed one by one, and who fails then is parked with the
+    reason and stops nobody else. Any number of runs may work side by side: a customer that one
+    holds is skipped by the others. ``clock_id`` takes the customers on that test clock instead of
+    those on real time. Repeating it bills nothing twice.
+    """
+    summary = RunSummary()
+    order = _Order(request_id=None, by_hand=False, actor=actor, at=at)
+    tenants = _tenants_with_work(at, clock_id, tenant_id)
+    for tenant in tenants:
+        failed: set[UUID] = set()
+        while True:
+            candidates = _candidates(tenant, order, clock_id, failed)
+            if not candidates:
+                break
+            billed = _close_chunk(tenant, candidates, order, summary, failed)
+            progress(summary)
+            if not billed:
+                break
+    return summary
+
+
+# --- choosing who is due ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    request_id: UUID | None
+    by_hand: bool  # drafts wait for an operator instead of being issued
+    actor: str
+    at: datetime
+
+
+def _refuse_future(cutoff: datetime, at: datetime) -> None:
+    if cutoff > at:
+        raise CutoffInFuture(
+            f"The cutoff {cutoff.isoformat()} lies in the future; preview it instead.",
+            field="cutoff",
+        )
+
+
+def _tenants_with_work(
+    at: datetime, clock_id: UUID | None, tenant_id: UUID | None
+) -> list[Tenant]:
+    due = Subscription.objects.filter(on_clock(clock_id, "customer__"), next_bill_at__lte=at)
+    late = ChangedUsage.objects.filter(on_clock(clock_id, "customer__"))
+    if tenant_id is not None:
+        due, late = due.filter(tenant_id=tenant_id), late.filter(tenant_id=tenant_id)
+    return list(
+        Tenant.objects.filter(
+            Q(id__in=due.values("tenant_id")) | Q(id__in=late.values("tenant_id"))
+        ).order_by("id")
+    )
+
+
+def _candidates(
+    tenant: Tenant, order: _Order, clock_id: UUID | None, failed: set[UUID]
+) -> list[UUID]:
+    """Return up to a chunk of customers to be billed: who is due, then whose past changed."""
+    parked = ParkedCustomer.objects.filter(
+        tenant_id=tenant.id, parked_at__gt=order.at - PARKED_FOR
+    ).values("customer_id")
+    due = (
+        Subscription.objects.filter(
+            on_clock(clock_id, "customer__"), tenant=tenant, next_bill_at__lte=order.at
+        )
+        .exclude(customer_id__in=failed)
+        .exclude(customer_id__in=parked)
+        .order_by("next_bill_at", "customer_id")
+        .values_list("customer_id", flat=True)[: 2 * CHUNK]
+    )
+    found = list(dict.fromkeys(due))[:CHUNK]
+    if found:
+        return found
+    late = ChangedUsage.objects.filter(
+        on_clock(clock_id, "customer__"), _wants_correction(tenant), tenant_id=tenant.id
+    )
+    return list(
+        late.exclude(customer_id__in=failed)
+        .exclude(customer_id__in=parked)
+        .order_by("customer_id")
+        .values_list("customer_id", flat=True)
+        .distinct()[:CHUNK]
+    )
+
+
+def _wants_correction(tenant: Tenant) -> Q:
+    """Select changed usage that no regular document will take up, or that must not wait for one."""
+    billed_past = Q(customer__subscriptions__billed_until__gt=F("since"))
+    if tenant.late_usage == LateUsagePolicy.CREDIT_MEMO:
+        return billed_past
+    living = Subscription.objects.filter(next_bill_at__isnull=False).values("customer_id")
+    return billed_past & ~Q(customer_id__in=living)
+
+
+def _cutoffs(tenant: Tenant, customers: Iterable[UUID], order: _Order) -> dict[UUID, datetime]:
+    """Return, for locked customers, the earliest instant at which something of each is due.
+
+    One whose past changed and for whom nothing is due is billed again up to where he was billed.
+    """
+    rows = (
+        Subscription.objects.filter(tenant=tenant, customer_id__in=customers)
+        .values("customer_id")
+        .annotate(
+            due=Min("next_bill_at", filter=Q(next_bill_at__lte=order.at)),
+            billed=Min("billed_until"),
+        )
+        .values_list("customer_id", "due", "billed")
+    )
+    return {customer: due or billed for customer, due, billed in rows if due or billed}
+
+
+# --- one chunk ----------------------------------------------------------------------------------
+
+
+def _close_chunk(
+    tenant: Tenant,
+    candidates: Sequence[UUID],
+    order: _Order,
+    summary: RunSummary,
+    failed: set[UUID],
+) -> bool:
+    """Bill the candidates, together or else one by one; say whether anything was done."""
+    try:
+        taken, documents = _close_together(tenant, candidates, order)
+    except (BillingError, ArithmeticError, ValueError, LookupError, DatabaseError):
+        logger.exception("a chunk of %d customers failed; billing them singly", len(candidates))
+    else:
+        summary.customers += taken
+        summary.documents += documents
+        return taken > 0
+    for customer_id in candidates:
+        try:
+            taken, documents = _close_together(tenant, [customer_id], order)
+        except (BillingError, ArithmeticError, ValueError, LookupError, DatabaseError) as error:
+            logger.exception("billing customer %s failed; he is parked", customer_id)
+            _park(tenant, customer_id, order, error)
+            failed.add(customer_id)
+            summary.parked += 1
+        else:
+            summary.customers += taken
+            summary.documents += documents
+    return True
+
+
+@transaction.atomic
+def _close_together(
+    tenant: Tenant, candidates: Sequence[UUID], order: _Order
+) -> tuple[int, int]:
+    locked = list(
+        Customer.objects.filter(id__in=candidates)
+        .order_by("id")
+        .select_for_update(skip_locked=True, no_key=True, of=("self",))
+        .values_list("id", flat=True)
+    )
+    if not locked:
+        return 0, 0
+    cutoffs = _cutoffs(tenant, locked, order)
+    made = _bill(tenant, cutoffs, order)
+    ParkedCustomer.objects.filter(customer_id__in=cutoffs).delete()
+    return len(cutoffs), len(made)
+
+
+@transaction.atomic
+def _park(tenant: Tenant, customer_id: UUID, order: _Order, error: Exception) -> None:
+    parked, is_new = ParkedCustomer.objects.get_or_create(
+        customer_id=customer_id,
+        defaults={
+            "tenant_id": tenant.id,
+            "reason": f"{type(error).__name__}: {error}",
+            "cutoff_at": order.at,
+            "parked_at": order.at,
+        },
+    )
+    if not is_new:
+        parked.reason, parked.parked_at = f"{type(error).__name__}: {error}", order.at
+        parked.attempts += 1
+        parked.save()
+    happening = Happening(
+        "customer.parked", tenant.id, Customer.ID_PREFIX, customer_id, {"reason": parked.reason}
+    )
+    record_all([happening], actor=order.actor, at=order.at)
+
+
+def _bill(tenant: Tenant, cutoffs: Mapping[UUID, datetime], order: _Order) -> list[UUID]:
+    """Make the documents of locked customers; issue them at once where there is no grace."""
+    drafts = {
+        (draft.customer_id, draft.currency): draft
+        for draft in Invoice.objects.filter(
+            customer_id__in=cutoffs, status=InvoiceStatus.DRAFT
+        )
+    }
+    reopened = _reopened(cutoffs) if drafts else {}
+    Invoice.objects.filter(id__in=[draft.id for draft in drafts.values()]).delete()
+    gathered = gather(tenant, cutoffs, reopened=reopened)
+    made = _store(tenant, gathered, cutoffs, drafts, order)
+    mark_billed(
+        [
+            BilledMark(subscription_id, cutoffs[customer_id], next_bill_at)
+            for customer_id, due in gathered.by_customer.items()
+            for subscription_id, next_bill_at in due.next_bill_at.items()
+        ]
+    )
+    clear_changed(gathered.usage_marks)
+    if made and not order.by_hand and not tenant.grace_period:
+        issue_documents(made, tenant_id=tenant.id, actor=order.actor, at=order.at)
+    return made
+
+
+def _reopened(customers: Iterable[UUID]) -> dict[UUID, datetime]:
+    """Return the start of the earliest period in each customer's drafts."""
+    rows = (
+        InvoiceLine.objects.filter(
+            invoice__customer_id__in=customers, invoice__status=InvoiceStatus.DRAFT
+        )
+        .values("invoice__customer_id")
+        .annotate(earliest=Min("period_start"))
+        .values_list("invoice__customer_id", "earliest")
+    )
+    return dict(rows)
+
+
+_INVOICE_COLUMNS: Final = (
+    "id", "tenant_id", "customer_id", "status", "kind", "currency", "series", "cutoff_at",
+    "period_start", "period_end", "subtotal", "discount", "tax", "total", "balance_applied",
+    "amount_paid", "seller", "buyer", "zone", "usage_snapshot", "request_id", "created_at",
+    "issue_after", "pdf_sha256",
+)  # fmt: skip
+_LINE_COLUMNS: Final = (
+    "id", "tenant_id", "invoice_id", "position", "kind", "subscription_id", "charge_id",
+    "period_start", "period_end", "service_start", "service_end", "segment_start", "group",
+    "sequence", "corrects_id", "description", "quantity", "unit", "amount", "currency",
+    "derivation",
+)  # fmt: skip
+
+
+def _store(
+    tenant: Tenant,
+    gathered: Gathered,
+    cutoffs: Mapping[UUID, datetime],
+    drafts: Mapping[tuple[UUID, str], Invoice],
+    order: _Order,
+) -> list[UUID]:
+    zones = dict(Customer.objects.filter(id__in=cutoffs).values_list("id", "zone"))
+    documents: list[Sequence[object]] = []
+    lines: list[Sequence[object]] = []
+    happenings: list[Happening] = []
+    for customer_id, due in gathered.by_customer.items():
+        for currency, proposed, total in _documents(due.lines):
+            draft = drafts.get((customer_id, currency))
+            document_id = draft.id if draft else new_id()
+            held = order.by_hand or (
+                tenant.late_usage == LateUsagePolicy.ASK and any(line.corrects for line in proposed)
+            )
+            documents.append(
+                (
+                    document_id, tenant.id, customer_id, InvoiceStatus.DRAFT, _kind(total),
+                    currency, "", cutoffs[customer_id],
+                    min(line.service.start for line in proposed),
+                    max(line.service.end for line in proposed),
+                    total, 0, 0, total, 0, 0, EMPTY_JSON, EMPTY_JSON, zones[customer_id],
+                    gathered.usage_snapshot, order.request_id,
+                    draft.created_at if draft else order.at,
+                    None if held else order.at + tenant.grace_period, "",
+                )
+            )  # fmt: skip
+            lines += (
+                _line_row(line, position, document_id, tenant.id)
+                for position, line in enumerate(proposed)
+            )
+            happenings.append(
+                Happening(
+                    "invoice.drafted", tenant.id, Invoice.ID_PREFIX, document_id,
+                    {"total": f"{total:f}", "currency": currency},
+                )
+            )  # fmt: skip
+    copy_rows("invoicing_invoice", _INVOICE_COLUMNS, documents)
+    copy_rows("invoicing_invoiceline", _LINE_COLUMNS, lines)
+    record_all(happenings, actor=order.actor, at=order.at)
+    return [row[0] for row in documents]  # type: ignore[misc] -- the first column is the id
+
+
+def _line_row(
+    line: ProposedLine, position: int, document_id: UUID, tenant_id: UUID
+) -> Sequence[object]:
+    key = line.key
+    return (
+        new_id(), tenant_id, document_id, position, key.kind, key.subscription_id, key.charge_id,
+        key.period_start, line.period_end, line.service.start, line.service.end,
+        key.segment_start, key.group, line.sequence, line.corrects, line.description,
+        line.quantity, line.unit, line.amount, line.currency,
+        encode_derivation(line.derivation).decode(),
+    )  # fmt: skip
+
+
+def _documents(
+    lines: Sequence[ProposedLine],
+) -> list[tuple[str, list[ProposedLine], Decimal]]:
+    """Return the lines of each currency with their total; nothing where no line moves money."""
+    by_currency: dict[str, list[ProposedLine]] = defaultdict(list)
+    for line in lines:
+        by_currency[line.currency].append(line)
+    return [
+        (currency, found, sum((line.amount for line in found), Decimal(0)))
+        for currency, found in sorted(by_currency.items())
+        if any(line.amount for line in found)
+    ]
+
+
+def _kind(total: Decimal) -> DocumentKind:
+    return DocumentKind.CREDIT_MEMO if total < 0 else DocumentKind.INVOICE
