@@ -137,8 +137,34 @@ class _Expected:
     derivation: Derivation
 
 
-def window_start(terms: SubscriptionTerms, usage_since: datetime | None) -> datetime:
-    """Return the instant after whose end periods must be looked at again, the earliest if any."""
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What of a subscription is looked at: periods that end after ``window``, due by ``cutoff``."""
+
+    window: datetime
+    cutoff: datetime
+
+
+def reach_of(
+    terms: SubscriptionTerms,
+    cutoff: datetime,
+    *,
+    usage_since: datetime | None,
+    reopened: datetime | None,
+) -> Reach:
+    """Return how far to look back and ahead when the customer is billed to ``cutoff``.
+
+    Ahead, never less far than before: what was billed to a later cutoff stays billed. Back, to
+    the last cutoff or the earliest change before it: of the timeline, of the usage, or a draft
+    that is being replaced (``reopened``).
+    """
+    window = _window_start(terms, usage_since)
+    if reopened is not None:
+        window = min(window, reopened)
+    return Reach(window, max(cutoff, terms.billed_until or cutoff))
+
+
+def _window_start(terms: SubscriptionTerms, usage_since: datetime | None) -> datetime:
     if terms.billed_until is None:
         return _BEGINNING
     earliest = terms.billed_until
@@ -166,27 +192,23 @@ def slices_due(
     customer: Sequence[SubscriptionTerms],
     charges: Charges,
     *,
-    windows: Mapping[UUID, datetime],
-    cutoff: datetime,
+    reaches: Mapping[UUID, Reach],
     basis: Basis,
 ) -> list[Slice]:
-    """Return what of the customer's charges is due by ``cutoff`` (inclusive), within the windows.
+    """Return what of the customer's charges is due within each subscription's reach.
 
-    In advance, a period is due when it starts; in arrears, when its part ends; a fixed charge
-    when its phase begins. Subscriptions without an entry in ``windows`` are not billed, but have
-    their claim to the customer's usage (see ``_Claims``).
+    By its cutoff, inclusive: in advance, a period is due when it starts; in arrears, when its
+    part ends; a fixed charge when its phase begins.
     """
     claims = _Claims(customer, charges)
     found = []
     for terms in customer:
-        window = windows.get(terms.id)
-        if window is None:
-            continue
+        reach = reaches[terms.id]
         for run in _runs(terms):
             for charge in charges[run.phase_id]:
                 stretches = [run] if charge.kind is not ChargeKind.RECURRING else run.segments
                 for stretch in stretches:
-                    for period, part in _periods(terms, charge, stretch, window, cutoff):
+                    for period, part in _periods(terms, charge, stretch, reach):
                         found.append(
                             Slice(
                                 subscription=terms,
@@ -195,7 +217,7 @@ def slices_due(
                                 part=part,
                                 segment_start=stretch.starts_at,
                                 quantity=stretch.quantity,
-                                share=_share(terms, charge, stretch, period, part, basis),
+                                share=_share(terms, charge, stretch, period, part, basis=basis),
                                 usage=claims.split(terms, charge, part),
                             )
                         )
@@ -296,9 +318,9 @@ def _periods(
     terms: SubscriptionTerms,
     charge: ChargeTerms,
     stretch: _Stretch,
-    window: datetime,
-    cutoff: datetime,
+    reach: Reach,
 ) -> Iterator[tuple[Span, Span]]:
+    window, cutoff = reach.window, reach.cutoff
     starts, ends = stretch.starts_at, stretch.ends_at or FOREVER
     if charge.kind is ChargeKind.FIXED:
         if starts <= cutoff and in_window(starts, starts, window):
@@ -325,6 +347,7 @@ def _share(
     stretch: _Stretch,
     period: Span,
     part: Span,
+    *,
     basis: Basis,
 ) -> Fraction:
     if not charge.prorated or part == period:

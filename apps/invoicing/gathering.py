@@ -12,15 +12,15 @@ from django.db import connection
 from apps.catalog.queries import charges_of, price_list_ids
 from apps.invoicing.assembly import (
     Billed,
-    Charges,
     LineKey,
     ProposedLine,
+    Reach,
     Slice,
     in_window,
     next_due,
     propose,
+    reach_of,
     slices_due,
-    window_start,
 )
 from apps.invoicing.domain import LineKind
 from apps.metering.domain import Measurement, UsageRequest
@@ -28,6 +28,7 @@ from apps.metering.queries import changed_usage, measure
 from apps.rating.pricing import needs
 from apps.rating.proration import Basis
 from apps.subscriptions.domain import SubscriptionTerms
+from apps.subscriptions.operations import BilledMark
 from apps.subscriptions.queries import timelines
 from apps.tenants.models import Tenant
 
@@ -37,7 +38,7 @@ class Due:
     """What a customer's subscriptions owe by the cutoff, and what billing them changes."""
 
     lines: list[ProposedLine]
-    next_bill_at: dict[UUID, datetime | None]  # of every subscription that was looked at
+    marks: list[BilledMark]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,34 +62,31 @@ def gather(
     """
     everybody = timelines(list(cutoffs))
     charges = charges_of(
-        {segment.phase_id for subs in everybody.values() for one in subs for segment in one.segments}
+        {
+            segment.phase_id
+            for subs in everybody.values()
+            for one in subs
+            for segment in one.segments
+        }
     )
     changes = changed_usage(list(cutoffs))
-    windows: dict[UUID, datetime] = {}
-    for customer_id, subscriptions in everybody.items():
-        change = changes.get(customer_id)
-        since = change.since if change else None
-        for terms in subscriptions:
-            if terms.billed_until is not None and terms.billed_until > cutoffs[customer_id]:
-                continue
-            window = window_start(terms, since)
-            if customer_id in reopened:
-                window = min(window, reopened[customer_id])
-            windows[terms.id] = window
-
+    reaches = {
+        terms.id: reach_of(
+            terms,
+            cutoffs[customer_id],
+            usage_since=changes[customer_id].since if customer_id in changes else None,
+            reopened=reopened.get(customer_id),
+        )
+        for customer_id, subscriptions in everybody.items()
+        for terms in subscriptions
+    }
     basis = Basis(tenant.proration_basis)
     slices = {
-        customer_id: slices_due(
-            subscriptions,
-            charges,
-            windows=windows,
-            cutoff=cutoffs[customer_id],
-            basis=basis,
-        )
+        customer_id: slices_due(subscriptions, charges, reaches=reaches, basis=basis)
         for customer_id, subscriptions in everybody.items()
     }
     measured, snapshot = _measure(slices)
-    billed = _billed(everybody, windows)
+    billed = _billed(everybody, reaches)
     lists = price_list_ids(tenant.id)
     by_customer = {}
     for customer_id, subscriptions in everybody.items():
@@ -99,21 +97,18 @@ def gather(
             price_lists=lists,
         )
         by_customer[customer_id] = Due(
-            lines, _next_dues(subscriptions, charges, windows, cutoffs[customer_id])
+            lines,
+            [
+                BilledMark(
+                    terms.id,
+                    reaches[terms.id].cutoff,
+                    next_due(terms, charges, reaches[terms.id].cutoff),
+                )
+                for terms in subscriptions
+            ],
         )
     marks = {customer_id: change.mark for customer_id, change in changes.items()}
     return Gathered(by_customer, marks, snapshot)
-
-
-def _next_dues(
-    subscriptions: Sequence[SubscriptionTerms],
-    charges: Charges,
-    windows: Mapping[UUID, datetime],
-    cutoff: datetime,
-) -> dict[UUID, datetime | None]:
-    return {
-        terms.id: next_due(terms, charges, cutoff) for terms in subscriptions if terms.id in windows
-    }
 
 
 def request_for(one: Slice, number: int) -> UsageRequest | None:
@@ -178,13 +173,13 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7
 
 
 def _billed(
-    everybody: Mapping[UUID, Sequence[SubscriptionTerms]], windows: Mapping[UUID, datetime]
+    everybody: Mapping[UUID, Sequence[SubscriptionTerms]], reaches: Mapping[UUID, Reach]
 ) -> dict[UUID, dict[LineKey, Billed]]:
     asked = [
-        (terms.id, windows[terms.id])
+        (terms.id, reaches[terms.id].window)
         for subscriptions in everybody.values()
         for terms in subscriptions
-        if terms.id in windows and terms.billed_until is not None
+        if terms.billed_until is not None
     ]
     billed: dict[UUID, dict[LineKey, Billed]] = {}
     if not asked:
@@ -197,7 +192,7 @@ def _billed(
         for row in cursor.fetchall():
             customer_id, subscription_id, charge_id, kind, start, segment_start, group = row[:7]
             amount, count, first, end, service_start, service_end, description, unit = row[7:]
-            if not in_window(start, end, windows[subscription_id]):
+            if not in_window(start, end, reaches[subscription_id].window):
                 continue
             key = LineKey(subscription_id, charge_id, LineKind(kind), start, segment_start, group)
             billed.setdefault(customer_id, {})[key] = Billed(

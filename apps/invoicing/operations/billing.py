@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
-from django.db.models import F, Min, Q
+from django.db.models import F, Max, Min, Q
 
 from apps.core.copying import copy_rows
 from apps.core.errors import BillingError, Invalid
@@ -28,7 +28,7 @@ from apps.invoicing.operations.issuing import issue_documents
 from apps.metering.models import ChangedUsage
 from apps.metering.operations import clear_changed
 from apps.subscriptions.models import Subscription
-from apps.subscriptions.operations import BilledMark, mark_billed
+from apps.subscriptions.operations import mark_billed
 from apps.tenants.domain import LateUsagePolicy
 from apps.tenants.models import Tenant
 
@@ -117,7 +117,7 @@ def close_due(
     actor: str,
     clock_id: UUID | None = None,
     tenant_id: UUID | None = None,
-    progress: Callable[[RunSummary], None] = lambda summary: None,
+    progress: Callable[[RunSummary], None] = lambda _summary: None,
 ) -> RunSummary:
     """Bill every customer for whom something came due by ``at``: each period once, in order.
 
@@ -163,9 +163,7 @@ def _refuse_future(cutoff: datetime, at: datetime) -> None:
         )
 
 
-def _tenants_with_work(
-    at: datetime, clock_id: UUID | None, tenant_id: UUID | None
-) -> list[Tenant]:
+def _tenants_with_work(at: datetime, clock_id: UUID | None, tenant_id: UUID | None) -> list[Tenant]:
     due = Subscription.objects.filter(on_clock(clock_id, "customer__"), next_bill_at__lte=at)
     late = ChangedUsage.objects.filter(on_clock(clock_id, "customer__"))
     if tenant_id is not None:
@@ -227,7 +225,7 @@ def _cutoffs(tenant: Tenant, customers: Iterable[UUID], order: _Order) -> dict[U
         .values("customer_id")
         .annotate(
             due=Min("next_bill_at", filter=Q(next_bill_at__lte=order.at)),
-            billed=Min("billed_until"),
+            billed=Max("billed_until"),
         )
         .values_list("customer_id", "due", "billed")
     )
@@ -268,9 +266,7 @@ def _close_chunk(
 
 
 @transaction.atomic
-def _close_together(
-    tenant: Tenant, candidates: Sequence[UUID], order: _Order
-) -> tuple[int, int]:
+def _close_together(tenant: Tenant, candidates: Sequence[UUID], order: _Order) -> tuple[int, int]:
     locked = list(
         Customer.objects.filter(id__in=candidates)
         .order_by("id")
@@ -310,21 +306,13 @@ def _bill(tenant: Tenant, cutoffs: Mapping[UUID, datetime], order: _Order) -> li
     """Make the documents of locked customers; issue them at once where there is no grace."""
     drafts = {
         (draft.customer_id, draft.currency): draft
-        for draft in Invoice.objects.filter(
-            customer_id__in=cutoffs, status=InvoiceStatus.DRAFT
-        )
+        for draft in Invoice.objects.filter(customer_id__in=cutoffs, status=InvoiceStatus.DRAFT)
     }
     reopened = _reopened(cutoffs) if drafts else {}
     Invoice.objects.filter(id__in=[draft.id for draft in drafts.values()]).delete()
     gathered = gather(tenant, cutoffs, reopened=reopened)
     made = _store(tenant, gathered, cutoffs, drafts, order)
-    mark_billed(
-        [
-            BilledMark(subscription_id, cutoffs[customer_id], next_bill_at)
-            for customer_id, due in gathered.by_customer.items()
-            for subscription_id, next_bill_at in due.next_bill_at.items()
-        ]
-    )
+    mark_billed([mark for due in gathered.by_customer.values() for mark in due.marks])
     clear_changed(gathered.usage_marks)
     if made and not order.by_hand and not tenant.grace_period:
         issue_documents(made, tenant_id=tenant.id, actor=order.actor, at=order.at)
