@@ -184,7 +184,7 @@ class Fields:
 
     def choice(self, key: str, choices: Iterable[str]) -> str:
         """Return one of several words, or an empty string with a noted problem."""
-        words = tuple(choices)
+        words = tuple(map(str, choices))
         given = self.text(key)
         if given and given not in words:
             offer = meant(given, words) or f": it is one of {', '.join(words)}"

@@ -12,7 +12,8 @@ from apps.rating.pricing.measured import DEFAULT_BAND, Measured, Step, usage_ste
 
 _MINUTES_PER_HOUR: Final = 60
 _MINUTES_PER_DAY: Final = 1440
-_CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
+_BEGIN: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+_END: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,11 @@ def read_time_of_day(fields: Fields, _currency: str) -> TimeOfDay:
     taken: dict[int, int] = {}
     complete = True
     for index, row in enumerate(fields.rows("bands")):
-        begin, end = _read_clock(row, "from"), _read_clock(row, "to")
+        begin, end = _read_clock(row, "from", _BEGIN), _read_clock(row, "to", _END)
         band = Band(begin or 0, end or 0, row.price("unit_price"))
         if begin is None or end is None:
             complete = False
-        elif begin in {end, _MINUTES_PER_DAY}:
+        elif begin == end:
             row.note("to", "band_empty", "a band ends after it begins, perhaps on the next day")
             complete = False
         else:
@@ -92,12 +93,12 @@ def read_time_of_day(fields: Fields, _currency: str) -> TimeOfDay:
     return TimeOfDay(zone, tuple(bands), default)
 
 
-def _read_clock(row: Fields, key: str) -> int | None:
+def _read_clock(row: Fields, key: str, form: re.Pattern[str]) -> int | None:
     given = row.text(key)
     if not given:
         return None
-    if not _CLOCK.fullmatch(given):
-        row.note(key, "time_format", "a time is written from 00:00 to 24:00")
+    if not form.fullmatch(given):
+        row.note(key, "time_format", "a time is written from 00:00 to 23:59; 24:00 may end a band")
         return None
     return int(given[:2]) * _MINUTES_PER_HOUR + int(given[3:])
 
