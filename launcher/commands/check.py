@@ -16,6 +16,7 @@ from launcher.system import ROOT
 from launcher.throwaway import Throwaway
 
 _OPENAPI: Final = ROOT / "docs" / "openapi.yaml"
+_MANAGE: Final = (sys.executable, "manage.py")
 _LINES_SHOWN: Final = 60
 
 # What an installation behind HTTPS sets; nothing here is ever used outside the gate.
@@ -75,15 +76,15 @@ def _steps(environ: Mapping[str, str], servers: Throwaway) -> dict[str, Step]:
         path = str(Path(sys.executable).with_name(program))
         return lambda: _run([path, *arguments], environ)
 
-    def manage(*arguments: str) -> Step:
-        def step() -> int:
-            try:
-                servers.start(lambda: _migrate(environ))
-            except subprocess.CalledProcessError as error:
-                return error.returncode
-            return _run([sys.executable, "manage.py", *arguments], environ)
+    def migrations() -> int:
+        try:
+            servers.start(lambda: _migrate(environ))
+        except subprocess.CalledProcessError as error:
+            return error.returncode
+        return _run([*_MANAGE, "makemigrations", "--check", "--dry-run"], environ)
 
-        return step
+    def deployed() -> int:
+        return _run([*_MANAGE, "check", "--deploy", "--fail-level", "WARNING"], environ)
 
     return {
         "format": tool("ruff", "format", "--check", "--output-format", "concise", "."),
@@ -93,8 +94,8 @@ def _steps(environ: Mapping[str, str], servers: Throwaway) -> dict[str, Step]:
         "types": tool("mypy"),
         "templates": tool("djlint", "--quiet", "--lint", "--check", "templates"),
         "dependencies": tool("deptry", "."),
-        "migrations": manage("makemigrations", "--check", "--dry-run"),
-        "settings": manage("check", "--deploy", "--fail-level", "WARNING", "--database", "default"),
+        "migrations": migrations,
+        "settings": deployed,
         "openapi": lambda: _compare_openapi(environ),
     }
 
@@ -115,14 +116,14 @@ def _run(command: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _migrate(environ: Mapping[str, str]) -> None:
-    command = [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity", "0"]
+    command = [*_MANAGE, "migrate", "--no-input", "--verbosity", "0"]
     subprocess.run(command, env=environ, cwd=ROOT, check=True)
 
 
 def _write_openapi(path: Path, environ: Mapping[str, str]) -> int:
     """Write the schema of the API; a warning about it is a failure."""
-    command = [sys.executable, "manage.py", "spectacular", "--validate", "--fail-on-warn"]
-    return _run([*command, "--file", str(path)], environ)
+    command = [*_MANAGE, "spectacular", "--validate", "--fail-on-warn", "--file", str(path)]
+    return _run(command, environ)
 
 
 def _compare_openapi(environ: Mapping[str, str]) -> int:
