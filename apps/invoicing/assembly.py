@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -28,10 +27,15 @@ from apps.core.errors import Conflict
 from apps.core.money import ARITHMETIC, round_money
 from apps.invoicing.domain import LineKind
 from apps.metering.domain import Measurement, UsageSpan
-from apps.rating.periods import Alignment, Cadence, Schedule, Span, schedule_for
+from apps.rating.periods import Schedule, Span
 from apps.rating.pricing import Measured, Rated, after_included, rate
 from apps.rating.proration import Basis, prorate
-from apps.subscriptions.domain import SegmentTerms, Settlement, SubscriptionTerms
+from apps.subscriptions.domain import (
+    SegmentTerms,
+    Settlement,
+    SubscriptionTerms,
+    schedule_of,
+)
 
 FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
@@ -180,14 +184,6 @@ def in_window(period_start: datetime, period_end: datetime, window: datetime) ->
     return period_end > window or (period_start == period_end and period_start >= window)
 
 
-@lru_cache(maxsize=200_000)
-def grid(
-    anchor: datetime, cadence: Cadence, alignment: Alignment, zone: str, anchor_day: int | None
-) -> Schedule:
-    """Return the boundaries of a charge: see ``rating.periods.schedule_for``."""
-    return schedule_for(anchor, cadence, alignment, zone, anchor_day)
-
-
 def slices_due(
     customer: Sequence[SubscriptionTerms],
     charges: Charges,
@@ -206,8 +202,7 @@ def slices_due(
         reach = reaches[terms.id]
         for run in _runs(terms):
             for charge in charges[run.phase_id]:
-                stretches = [run] if charge.kind is not ChargeKind.RECURRING else run.segments
-                for stretch in stretches:
+                for stretch in _stretches(charge, run):
                     for period, part in _periods(terms, charge, stretch, reach):
                         found.append(
                             Slice(
@@ -229,10 +224,9 @@ def next_due(terms: SubscriptionTerms, charges: Charges, after: datetime) -> dat
     found: list[datetime] = []
     for run in _runs(terms):
         for charge in charges[run.phase_id]:
-            stretches = [run] if charge.kind is not ChargeKind.RECURRING else run.segments
             found += (
                 due
-                for stretch in stretches
+                for stretch in _stretches(charge, run)
                 if (due := _next_due_of(terms, charge, stretch, after)) is not None
             )
     return min(found, default=None)
@@ -274,7 +268,6 @@ class _Run:
     phase_id: UUID
     starts_at: datetime
     ends_at: datetime | None
-    anchor_at: datetime
     quantity: Decimal
     settlement: Settlement
     segments: tuple[SegmentTerms, ...]
@@ -283,14 +276,20 @@ class _Run:
 def _runs(terms: SubscriptionTerms) -> Iterator[_Run]:
     gathered: list[SegmentTerms] = []
     for segment in terms.segments:
-        if gathered and not (
-            gathered[-1].phase_id == segment.phase_id and gathered[-1].ends_at == segment.starts_at
-        ):
+        if gathered and not _continues(gathered[-1], segment):
             yield _run(gathered)
             gathered = []
         gathered.append(segment)
     if gathered:
         yield _run(gathered)
+
+
+def _continues(before: SegmentTerms, after: SegmentTerms) -> bool:
+    return (
+        before.phase_id == after.phase_id
+        and before.ends_at == after.starts_at
+        and before.anchor_at == after.anchor_at
+    )
 
 
 def _run(segments: list[SegmentTerms]) -> _Run:
@@ -299,25 +298,29 @@ def _run(segments: list[SegmentTerms]) -> _Run:
         phase_id=first.phase_id,
         starts_at=first.starts_at,
         ends_at=last.ends_at,
-        anchor_at=first.anchor_at,
         quantity=first.quantity,
         settlement=last.settlement,
         segments=tuple(segments),
     )
 
 
-_Stretch: TypeAlias = _Run | SegmentTerms
+def _grid_of(terms: SubscriptionTerms, charge: ChargeTerms, stretch: _Run) -> Schedule:
+    if charge.cadence is None:
+        raise ValueError(f"the charge {charge.key} has no billing period")
+    return schedule_of(terms, stretch.segments[0], charge.cadence)
 
 
-def _grid_of(terms: SubscriptionTerms, charge: ChargeTerms, stretch: _Stretch) -> Schedule:
-    assert charge.cadence is not None  # by constraint: only fixed charges have no period
-    return grid(stretch.anchor_at, charge.cadence, terms.alignment, terms.zone, terms.anchor_day)
+def _stretches(charge: ChargeTerms, run: _Run) -> Sequence[_Run]:
+    """Return the pieces in which a charge is billed: quantities matter only to recurring ones."""
+    if charge.kind is not ChargeKind.RECURRING or len(run.segments) == 1:
+        return (run,)
+    return [_run([segment]) for segment in run.segments]
 
 
 def _periods(
     terms: SubscriptionTerms,
     charge: ChargeTerms,
-    stretch: _Stretch,
+    stretch: _Run,
     reach: Reach,
 ) -> Iterator[tuple[Span, Span]]:
     window, cutoff = reach.window, reach.cutoff
@@ -344,7 +347,7 @@ def _periods(
 def _share(
     terms: SubscriptionTerms,
     charge: ChargeTerms,
-    stretch: _Stretch,
+    stretch: _Run,
     period: Span,
     part: Span,
     *,
@@ -359,7 +362,7 @@ def _share(
 
 
 def _next_due_of(
-    terms: SubscriptionTerms, charge: ChargeTerms, stretch: _Stretch, after: datetime
+    terms: SubscriptionTerms, charge: ChargeTerms, stretch: _Run, after: datetime
 ) -> datetime | None:
     starts, ends = stretch.starts_at, stretch.ends_at or FOREVER
     if charge.kind is ChargeKind.FIXED:

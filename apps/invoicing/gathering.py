@@ -27,8 +27,7 @@ from apps.metering.domain import Measurement, UsageRequest
 from apps.metering.queries import changed_usage, measure
 from apps.rating.pricing import needs
 from apps.rating.proration import Basis
-from apps.subscriptions.domain import SubscriptionTerms
-from apps.subscriptions.operations import BilledMark
+from apps.subscriptions.domain import BilledMark, SubscriptionTerms
 from apps.subscriptions.queries import timelines
 from apps.tenants.models import Tenant
 
