@@ -16,6 +16,7 @@ from apps.invoicing.assembly import (
     PriceMissing,
     ProposedLine,
     Reach,
+    in_window,
     next_due,
     propose,
     reach_of,
@@ -87,9 +88,7 @@ def calls(unit_price: str = "0.01", **bounds: Decimal | None) -> ChargeTerms:
             group_by=(),
         ),
         included_quantity=Decimal(0),
-        prices={
-            (None, "USD"): price({"model": "per_unit", "unit_price": unit_price}, **bounds)
-        },
+        prices={(None, "USD"): price({"model": "per_unit", "unit_price": unit_price}, **bounds)},
     )
 
 
@@ -109,9 +108,7 @@ def segment(
     settlement: Settlement = Settlement.PRORATE,
     phase: UUID = PHASE,
 ) -> SegmentTerms:
-    return SegmentTerms(
-        start, end, VERSION, phase, Decimal(quantity), anchor or start, settlement
-    )
+    return SegmentTerms(start, end, VERSION, phase, Decimal(quantity), anchor or start, settlement)
 
 
 def subscription(*segments: SegmentTerms, **changes: object) -> SubscriptionTerms:
@@ -151,7 +148,12 @@ def bill(
         for index, one in enumerate(slices)
         if one.usage
     }
-    return propose(slices, measured, billed or {}, price_lists={})
+    within = {
+        key: past
+        for key, past in (billed or {}).items()
+        if in_window(key.period_start, past.period_end, reach.window)
+    }
+    return propose(slices, measured, within, price_lists={})
 
 
 def as_billed(lines: Sequence[ProposedLine]) -> dict[LineKey, Billed]:
@@ -422,11 +424,7 @@ def test_a_canceled_document_is_billed_anew_under_the_next_sequence() -> None:
 def test_parts_of_a_period_add_up_to_the_whole(days: int) -> None:
     change = utc(2026, 1) + timedelta(days=days)
     seat = seats("73.13", timing=Timing.ARREARS)
-    terms = subscription(
-        segment(utc(2026, 1), change), segment(change, anchor=utc(2026, 1))
-    )
+    terms = subscription(segment(utc(2026, 1), change), segment(change, anchor=utc(2026, 1)))
     reach = Reach(LONG_AGO, utc(2026, 3))
-    slices = slices_due(
-        [terms], {PHASE: (seat,)}, reaches={terms.id: reach}, basis=Basis.SECOND
-    )
+    slices = slices_due([terms], {PHASE: (seat,)}, reaches={terms.id: reach}, basis=Basis.SECOND)
     assert sum((one.share for one in slices), Fraction(0)) == 2
