@@ -1,6 +1,16 @@
-"""The accounts and what each business fact posts to them."""
+"""The accounts, what each business fact posts to them, and the entry that results. Pure."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+from uuid import UUID
+
+from apps.core.errors import Conflict, NotFound
+from apps.core.money import EXACT
 
 
 class AccountKind(StrEnum):
@@ -17,3 +27,189 @@ class AccountKind(StrEnum):
     BREAKAGE = "breakage"
     BAD_DEBT = "bad_debt"
     REFUNDS = "refunds"
+
+
+PER_CUSTOMER: Final = frozenset({AccountKind.RECEIVABLE, AccountKind.CUSTOMER_BALANCE})
+PER_PROVIDER: Final = frozenset({AccountKind.CASH_CLEARING})
+
+
+class FactKind(StrEnum):
+    """What can happen that the books must know of."""
+
+    INVOICE_ISSUED = "invoice_issued"
+    INVOICE_CANCELED = "invoice_canceled"
+    INVOICE_WRITTEN_OFF = "invoice_written_off"
+    INVOICE_REINSTATED = "invoice_reinstated"  # a written-off invoice is collected after all
+    CREDIT_MEMO_ISSUED = "credit_memo_issued"
+    BALANCE_APPLIED = "balance_applied"  # customer balance pays part of an invoice
+    BALANCE_RELEASED = "balance_released"  # … and comes back when that invoice is canceled
+    PAYMENT_SETTLED = "payment_settled"
+
+
+class Amount(StrEnum):
+    """The amounts a fact brings with it; never negative but for a net below its tax."""
+
+    TOTAL = "total"  # net + tax
+    NET = "net"  # subtotal − discount
+    TAX = "tax"
+    DUE = "due"  # what is still open
+    MOVED = "moved"  # what changes its place: applied, released
+    RECEIVED = "received"  # allocated + unapplied
+    ALLOCATED = "allocated"  # paid an invoice
+    UNAPPLIED = "unapplied"  # paid more than was due, and is owed to the customer
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One leg of a fact's entry: ``sign`` +1 debits, -1 credits the account."""
+
+    account: AccountKind
+    sign: int
+    amount: Amount
+
+
+def _debit(account: AccountKind, amount: Amount) -> Rule:
+    return Rule(account, 1, amount)
+
+
+def _credit(account: AccountKind, amount: Amount) -> Rule:
+    return Rule(account, -1, amount)
+
+
+POSTING_RULES: Final[Mapping[FactKind, tuple[Rule, ...]]] = MappingProxyType(
+    {
+        FactKind.INVOICE_ISSUED: (
+            _debit(AccountKind.RECEIVABLE, Amount.TOTAL),
+            _credit(AccountKind.REVENUE, Amount.NET),
+            _credit(AccountKind.TAX_PAYABLE, Amount.TAX),
+        ),
+        FactKind.CREDIT_MEMO_ISSUED: (
+            _debit(AccountKind.REVENUE, Amount.NET),
+            _debit(AccountKind.TAX_PAYABLE, Amount.TAX),
+            _credit(AccountKind.CUSTOMER_BALANCE, Amount.TOTAL),
+        ),
+        FactKind.BALANCE_APPLIED: (
+            _debit(AccountKind.CUSTOMER_BALANCE, Amount.MOVED),
+            _credit(AccountKind.RECEIVABLE, Amount.MOVED),
+        ),
+        FactKind.INVOICE_WRITTEN_OFF: (
+            _debit(AccountKind.BAD_DEBT, Amount.DUE),
+            _credit(AccountKind.RECEIVABLE, Amount.DUE),
+        ),
+        FactKind.PAYMENT_SETTLED: (
+            _debit(AccountKind.CASH_CLEARING, Amount.RECEIVED),
+            _credit(AccountKind.RECEIVABLE, Amount.ALLOCATED),
+            _credit(AccountKind.CUSTOMER_BALANCE, Amount.UNAPPLIED),
+        ),
+    }
+)
+"""What each fact posts. The facts not in it undo one that is: see ``UNDOES``."""
+
+UNDOES: Final[Mapping[FactKind, FactKind]] = MappingProxyType(
+    {
+        FactKind.INVOICE_CANCELED: FactKind.INVOICE_ISSUED,
+        FactKind.INVOICE_REINSTATED: FactKind.INVOICE_WRITTEN_OFF,
+        FactKind.BALANCE_RELEASED: FactKind.BALANCE_APPLIED,
+    }
+)
+"""Facts that post the exact negation of another fact's entry."""
+
+
+class NothingToReverse(NotFound):
+    reason = "nothing_to_reverse"
+
+
+class FactPostedDifferently(Conflict):
+    reason = "fact_posted_differently"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRef:
+    """An account by what it is; the row is made when something is first posted to it."""
+
+    kind: AccountKind
+    currency: str
+    customer_id: UUID | None = None
+    provider: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an account without its party, or with somebody else's."""
+        if (self.customer_id is not None) != (self.kind in PER_CUSTOMER):
+            raise ValueError(f"{self.kind}: a customer belongs to {sorted(PER_CUSTOMER)}, always")
+        if (self.provider is not None) != (self.kind in PER_PROVIDER):
+            raise ValueError(f"{self.kind}: a provider belongs to {sorted(PER_PROVIDER)}, always")
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One posting to be made: positive debits the account, negative credits it."""
+
+    account: AccountRef
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """A journal entry to be posted. Its legs cancel out in every currency.
+
+    Without legs nothing has moved, and there will be no entry.
+    """
+
+    tenant_id: UUID
+    kind: FactKind
+    source_key: str  # the identity of the fact, the same whenever it is told again
+    effective_at: datetime
+    legs: tuple[Leg, ...]
+    reverses: UUID | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse legs that do not balance: whoever made them has a defect."""
+        sums: dict[str, Decimal] = {}
+        for leg in self.legs:
+            if not leg.amount.is_finite() or not leg.amount:
+                raise ValueError(f"{self.kind} {self.source_key}: a leg of {leg.amount}")
+            currency = leg.account.currency
+            sums[currency] = EXACT.add(sums.get(currency, Decimal(0)), leg.amount)
+        if any(sums.values()):
+            raise ValueError(f"{self.kind} {self.source_key} does not balance: {sums}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that happened to one customer, in one currency, and the amounts of it."""
+
+    kind: FactKind
+    tenant_id: UUID
+    source_key: str
+    effective_at: datetime
+    currency: str
+    customer_id: UUID
+    amounts: Mapping[Amount, Decimal]
+    provider: str | None = None
+
+
+def entry_for(fact: Fact) -> NewEntry:
+    """Return what the fact posts by ``POSTING_RULES``; amounts of zero, or not given, post nothing.
+
+    Raises ``ValueError`` if the fact brings an amount that its rules do not use, or if the entry
+    would not balance.
+    """
+    rules = POSTING_RULES[fact.kind]
+    stray = set(fact.amounts) - {rule.amount for rule in rules}
+    if stray:
+        raise ValueError(f"{fact.kind} has no {', '.join(sorted(stray))}")
+    legs = []
+    for rule in rules:
+        amount = fact.amounts.get(rule.amount, Decimal(0))
+        if amount:
+            legs.append(Leg(_account(rule.account, fact), EXACT.multiply(amount, Decimal(rule.sign))))
+    return NewEntry(fact.tenant_id, fact.kind, fact.source_key, fact.effective_at, tuple(legs))
+
+
+def _account(kind: AccountKind, fact: Fact) -> AccountRef:
+    return AccountRef(
+        kind,
+        fact.currency,
+        customer_id=fact.customer_id if kind in PER_CUSTOMER else None,
+        provider=fact.provider if kind in PER_PROVIDER else None,
+    )
