@@ -1,8 +1,29 @@
-"""What can be sold, and the life of a plan version."""
+"""What can be sold, the terms of a charge as billing sees them, and the life of a plan version."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
+from uuid import UUID
+
+from apps.core.errors import Conflict, Invalid
+from apps.rating.aggregation import Aggregation, AggregationRule
+from apps.rating.periods import Cadence
+from apps.rating.pricing import (
+    Capacity,
+    Dynamic,
+    Graduated,
+    GraduatedPercentage,
+    Matrix,
+    Need,
+    Percentage,
+    PricingModel,
+    Stairstep,
+    TimeOfDay,
+    Volume,
+    needs,
+)
 
 
 class ProductKind(StrEnum):
@@ -50,3 +71,157 @@ PLAN_VERSION_TRANSITIONS: Final[Mapping[PlanVersionStatus, frozenset[PlanVersion
     PlanVersionStatus.PUBLISHED: frozenset({PlanVersionStatus.RETIRED}),
     PlanVersionStatus.RETIRED: frozenset(),
 }
+
+
+class KeyTaken(Conflict):
+    """Another row of the tenant has this key."""
+
+    reason = "key_taken"
+
+
+class InUse(Conflict):
+    """Something depends on what was to be removed."""
+
+    reason = "in_use"
+
+
+class VersionPublished(Conflict):
+    """A plan version that was published never changes, and is never deleted."""
+
+    reason = "version_published"
+
+
+class CatalogInvalid(Invalid):
+    """A document of the catalog has problems; ``errors`` lists all of them."""
+
+    reason = "catalog_invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class MeterTerms:
+    """The version of a meter that a charge is pinned to. Name and unit are for people to read."""
+
+    version_id: UUID
+    key: str
+    name: str
+    unit: str
+    rule: AggregationRule
+    group_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTerms:
+    """A pricing model in one currency, and the bounds of what a whole period costs.
+
+    ``minimum`` and ``maximum`` are amounts for a full period, in major units of the currency.
+    ``billing_threshold`` is the amount of unbilled usage at which a bill need not wait.
+    """
+
+    model: PricingModel
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
+    billing_threshold: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeTerms:
+    """One priced part of a phase, as published.
+
+    ``cadence`` is None for fixed charges alone, ``meter`` is given for usage alone. ``prices`` are
+    by price list (None: the standard prices) and currency; every currency of the plan has a
+    standard price.
+    """
+
+    id: UUID
+    key: str
+    name: str
+    kind: ChargeKind
+    cadence: Cadence | None
+    timing: Timing
+    prorated: bool
+    meter: MeterTerms | None
+    included_quantity: Decimal
+    prices: Mapping[tuple[UUID | None, str], PriceTerms]
+
+    def price(self, price_list_id: UUID | None, currency: str) -> PriceTerms | None:
+        """Return the price on a list, or the standard one where the list has none of its own."""
+        return self.prices.get((price_list_id, currency)) or self.prices.get((None, currency))
+
+
+_MONEY: Final = frozenset(Aggregation) - {Aggregation.COUNT, Aggregation.UNIQUE_COUNT}
+_ADDITIVE: Final = frozenset({Aggregation.COUNT, Aggregation.SUM})
+_WHOLE: Final = frozenset({Aggregation.COUNT, Aggregation.UNIQUE_COUNT})
+
+
+def misfits(model: PricingModel, meter: MeterTerms | None) -> list[tuple[str, str, str]]:
+    """Return why a model cannot price what a meter measures, or a subscription's quantity.
+
+    Each is a path below the model's document, a code and a sentence. Matrix prices need their
+    dimensions among the meter's; prices per transaction, per event and per time of day need an
+    aggregation of which parts can be told; a percentage needs an amount of money.
+    """
+    if meter is None:
+        if needs(model) is not Need.QUANTITY or isinstance(model, Percentage | GraduatedPercentage):
+            return [("model", "model_needs_usage", "this model prices usage: name a meter")]
+        return []
+    found = _misfit_dimensions(model, meter)
+    allowed = _aggregations(model)
+    aggregation = meter.rule.aggregation
+    if aggregation not in allowed:
+        offer = ", ".join(sorted(allowed))
+        found.append(
+            (
+                "model",
+                "aggregation_unfit",
+                f"this model needs a meter that aggregates by {offer};"
+                f" {meter.key!r} aggregates by {aggregation.value}",
+            )
+        )
+    elif meter.rule.recurring and needs(model) in {Need.TRANSACTIONS, Need.PRICED, Need.BANDS}:
+        found.append(
+            (
+                "model",
+                "aggregation_unfit",
+                f"{meter.key!r} carries its level from period to period; this model prices events",
+            )
+        )
+    if aggregation in _WHOLE:
+        found += _fractional_bounds(model)
+    return found
+
+
+def _aggregations(model: PricingModel) -> frozenset[Aggregation]:
+    match model:
+        case Percentage() if needs(model) is Need.TRANSACTIONS:
+            return frozenset({Aggregation.SUM})
+        case Percentage() | GraduatedPercentage():
+            return _MONEY
+        case Dynamic() | TimeOfDay():
+            return _ADDITIVE
+        case _:
+            return frozenset(Aggregation)
+
+
+def _misfit_dimensions(model: PricingModel, meter: MeterTerms) -> list[tuple[str, str, str]]:
+    if not isinstance(model, Matrix):
+        return []
+    known = ", ".join(map(repr, meter.group_by)) or "nothing"
+    return [
+        (
+            f"dimensions[{index}]",
+            "dimension_unknown",
+            f"the meter {meter.key!r} does not group by {name!r}; it groups by {known}",
+        )
+        for index, name in enumerate(model.dimensions)
+        if name not in meter.group_by
+    ]
+
+
+def _fractional_bounds(model: PricingModel) -> list[tuple[str, str, str]]:
+    if not isinstance(model, Graduated | Volume | Stairstep | Capacity):
+        return []
+    return [
+        (f"tiers[{index}].up_to", "not_a_whole_number", f"the meter counts; {tier.up_to} does not")
+        for index, tier in enumerate(model.tiers)
+        if tier.up_to is not None and tier.up_to % 1
+    ]

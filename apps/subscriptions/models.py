@@ -31,7 +31,8 @@ class Subscription(Stateful, TenantOwned):
     anchor_day = models.PositiveSmallIntegerField(null=True)  # null: the start decides
     quantity = models.DecimalField(max_digits=38, decimal_places=12, default=1)
     started_at = models.DateTimeField()
-    ends_at = models.DateTimeField(null=True)  # exclusive; known once a cancellation is set
+    # exclusive; the end of the last segment, known when it has one. Pending changes do not show.
+    ends_at = models.DateTimeField(null=True)
     # a term, and whether another follows it
     term_unit = models.CharField(max_length=10, choices=[(u, u) for u in Unit], null=True)
     term_count = models.PositiveSmallIntegerField(null=True)
@@ -72,9 +73,7 @@ class Subscription(Stateful, TenantOwned):
                 condition=models.Q(
                     term_unit__isnull=True, term_count__isnull=True, term_ends_at__isnull=True
                 )
-                | models.Q(
-                    term_unit__isnull=False, term_count__gt=0, term_ends_at__isnull=False
-                ),
+                | models.Q(term_unit__isnull=False, term_count__gt=0, term_ends_at__isnull=False),
                 name="subscription_term_whole",
             ),
         )
@@ -90,6 +89,17 @@ class Subscription(Stateful, TenantOwned):
                 condition=models.Q(status="scheduled"),
                 name="subscriptions_to_start",
             ),
+            models.Index(
+                fields=("ends_at",),
+                condition=models.Q(status="active", ends_at__isnull=False),
+                name="subscriptions_to_end",
+            ),
+            models.Index(
+                fields=("term_ends_at",),
+                condition=models.Q(status="active", term_ends_at__isnull=False),
+                name="subscriptions_to_renew",
+            ),
+            models.Index(fields=("tenant", "-id"), name="subscriptions_newest"),
         )
 
     def __str__(self) -> str:

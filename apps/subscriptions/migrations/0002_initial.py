@@ -78,6 +78,18 @@ class Migration(migrations.Migration):
             model_name='subscription',
             index=models.Index(condition=models.Q(('status', 'scheduled')), fields=['status', 'started_at'], name='subscriptions_to_start'),
         ),
+        migrations.AddIndex(
+            model_name='subscription',
+            index=models.Index(condition=models.Q(('ends_at__isnull', False), ('status', 'active')), fields=['ends_at'], name='subscriptions_to_end'),
+        ),
+        migrations.AddIndex(
+            model_name='subscription',
+            index=models.Index(condition=models.Q(('status', 'active'), ('term_ends_at__isnull', False)), fields=['term_ends_at'], name='subscriptions_to_renew'),
+        ),
+        migrations.AddIndex(
+            model_name='subscription',
+            index=models.Index(fields=['tenant', '-id'], name='subscriptions_newest'),
+        ),
         migrations.AddConstraint(
             model_name='subscription',
             constraint=models.UniqueConstraint(fields=('tenant', 'external_id'), name='subscription_external_id_once'),

@@ -1,0 +1,137 @@
+"""Reading the catalog."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from types import MappingProxyType
+from typing import Final
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from apps.catalog.domain import (
+    ChargeKind,
+    ChargeTerms,
+    MeterTerms,
+    PlanVersionStatus,
+    PriceTerms,
+    Timing,
+)
+from apps.catalog.models import Charge, ChargePrice, Phase, Plan, PlanVersion, PriceList
+from apps.metering.models import MeterVersion
+from apps.rating.aggregation import Aggregation, AggregationRule, QuantityRounding, RoundingMode
+from apps.rating.periods import Cadence, Unit
+from apps.rating.pricing import parse_pricing
+
+_MOST_CACHED: Final = 20_000
+# Published phases never change, so what was read once holds for the life of the process.
+_published: dict[UUID, tuple[ChargeTerms, ...]] = {}
+
+
+def charges_of(phase_ids: Iterable[UUID]) -> dict[UUID, tuple[ChargeTerms, ...]]:
+    """Return the charges of each phase, in their order; of an unknown phase none.
+
+    At most three queries, and none for published phases that this process has read before: their
+    terms never change. Only the name and unit of a meter may; a process may go on showing the ones
+    it has read.
+    """
+    wanted = set(phase_ids)
+    missing = wanted - _published.keys()
+    read = _read_charges(missing) if missing else {}
+    return {
+        phase_id: read[phase_id] if phase_id in read else _published.get(phase_id, ())
+        for phase_id in wanted
+    }
+
+
+def _read_charges(phase_ids: set[UUID]) -> dict[UUID, tuple[ChargeTerms, ...]]:
+    phases = dict(Phase.objects.filter(pk__in=phase_ids).values_list("pk", "version__status"))
+    charges = list(
+        Charge.objects.filter(phase__in=phases)
+        .select_related("meter_version__meter")
+        .order_by("phase_id", "position")
+    )
+    prices: dict[UUID, dict[tuple[UUID | None, str], PriceTerms]] = defaultdict(dict)
+    for price in ChargePrice.objects.filter(charge__in=[charge.pk for charge in charges]):
+        prices[price.charge_id][price.price_list_id, price.currency] = price_terms(price)
+    found: dict[UUID, list[ChargeTerms]] = {phase_id: [] for phase_id in phase_ids}
+    for charge in charges:
+        found[charge.phase_id].append(_charge_terms(charge, prices[charge.pk]))
+    terms = {phase_id: tuple(listed) for phase_id, listed in found.items()}
+    if len(_published) + len(terms) > _MOST_CACHED:
+        _published.clear()
+    for phase_id, status in phases.items():
+        if status != PlanVersionStatus.DRAFT:
+            _published[phase_id] = terms[phase_id]
+    return terms
+
+
+def price_terms(price: ChargePrice) -> PriceTerms:
+    """Return the terms of a stored price."""
+    return PriceTerms(
+        parse_pricing(price.pricing, currency=price.currency),
+        price.minimum,
+        price.maximum,
+        price.billing_threshold,
+    )
+
+
+def _charge_terms(charge: Charge, prices: dict[tuple[UUID | None, str], PriceTerms]) -> ChargeTerms:
+    return ChargeTerms(
+        id=charge.pk,
+        key=charge.key,
+        name=charge.name,
+        kind=ChargeKind(charge.kind),
+        cadence=cadence_of(charge.period_unit, charge.period_count),
+        timing=Timing(charge.timing),
+        prorated=charge.prorated,
+        meter=meter_terms(charge.meter_version) if charge.meter_version else None,
+        included_quantity=charge.included_quantity,
+        prices=MappingProxyType(prices),
+    )
+
+
+def cadence_of(unit: str | None, count: int | None) -> Cadence | None:
+    """Return the cadence in two columns, or None where they hold none."""
+    return None if unit is None or count is None else Cadence(Unit(unit), count)
+
+
+def meter_terms(version: MeterVersion) -> MeterTerms:
+    """Return what a charge must know of a meter's version, its ``meter`` being loaded."""
+    rounding = (
+        QuantityRounding(RoundingMode(version.rounding), version.rounding_places)
+        if version.rounding
+        else None
+    )
+    return MeterTerms(
+        version_id=version.pk,
+        key=version.meter.key,
+        name=version.meter.name,
+        unit=version.meter.unit,
+        rule=AggregationRule(
+            Aggregation(version.aggregation), version.percentile, rounding, version.recurring
+        ),
+        group_by=tuple(version.group_by),
+    )
+
+
+def price_list_ids(tenant_id: UUID) -> dict[str, UUID]:
+    """Return the tenant's price lists by key."""
+    return dict(PriceList.objects.filter(tenant_id=tenant_id).values_list("key", "pk"))
+
+
+def plans_for(tenant_id: UUID) -> QuerySet[Plan]:
+    """Return the tenant's plans, with their products."""
+    return Plan.objects.filter(tenant_id=tenant_id).select_related("product")
+
+
+def version_on_sale(plan: Plan, number: int | None = None) -> PlanVersion | None:
+    """Return a plan's published version with a number, or its newest; None if there is none.
+
+    Of an archived plan nothing is on sale.
+    """
+    if plan.archived_at is not None:
+        return None
+    versions = plan.versions.filter(status=PlanVersionStatus.PUBLISHED)
+    if number is not None:
+        versions = versions.filter(number=number)
+    return versions.order_by("-number").first()

@@ -1,0 +1,129 @@
+"""Subscriptions and their timelines on the desk."""
+
+from django.contrib import admin
+
+from apps.customers.models import Customer
+from apps.subscriptions.models import ScheduledChange, Subscription, SubscriptionSegment
+from apps.tenants.desk import (
+    Desk,
+    DeskInline,
+    choice,
+    ident,
+    instant,
+    link,
+    offer,
+    plain,
+    status,
+)
+
+
+class SegmentInline(DeskInline):
+    model = SubscriptionSegment
+    resource = "subscriptions"
+    columns = (
+        instant("starts_at", "from", zone="subscription.zone"),
+        instant("ends_at", "to, exclusive", zone="subscription.zone"),
+        link("plan_version", "plan"),
+        link("phase"),
+        plain("quantity"),
+        instant("anchor_at", "periods from"),
+    )
+    related = ("subscription", "plan_version__plan", "phase__version__plan")
+    ordering = ("starts_at",)
+
+
+class ScheduledChangeInline(DeskInline):
+    model = ScheduledChange
+    resource = "subscriptions"
+    columns = (choice("verb"), status(), instant("effective_at", "effective"))
+    ordering = ("effective_at",)
+
+
+@admin.register(Subscription)
+class SubscriptionDesk(Desk):
+    resource = "subscriptions"
+    list_display = (
+        ident(),
+        link("customer"),
+        link("plan_version", "plan"),
+        status(),
+        plain("quantity"),
+        instant("started_at", "started"),
+        instant("next_bill_at", "next bill"),
+        instant("ends_at", "ends"),
+    )
+    list_filter = ("status", "currency")
+    search_fields = ("external_id", "customer__name", "customer__external_id")
+    related = ("customer", "plan_version__plan", "price_list")
+    detail = (
+        ident(),
+        status(),
+        link("customer"),
+        plain("external_id"),
+        link("plan_version", "plan"),
+        link("price_list"),
+        plain("currency"),
+        plain("zone", "time zone"),
+        choice("alignment"),
+        plain("anchor_day"),
+        plain("quantity"),
+        instant("started_at", "started", zone="zone"),
+        instant("ends_at", "ends, exclusive", zone="zone"),
+        instant("term_ends_at", "term ends", zone="zone"),
+        plain("auto_renew", "renews"),
+        instant("next_bill_at", "next bill", zone="zone"),
+        instant("billed_until", "billed until", zone="zone"),
+        instant("changed_from", "changed since", zone="zone"),
+        plain("metadata"),
+    )
+    inlines = (SegmentInline, ScheduledChangeInline)
+    when_empty = "Somebody has to subscribe: POST /api/v1/subscriptions."
+
+
+@admin.register(SubscriptionSegment)
+class SegmentDesk(Desk):
+    resource = "subscriptions"
+    list_display = (
+        ident(),
+        link("subscription"),
+        link("plan_version", "plan"),
+        instant("starts_at", "from"),
+        instant("ends_at", "to, exclusive"),
+        plain("quantity"),
+    )
+    search_fields = ("subscription__external_id",)
+    related = ("subscription", "plan_version__plan", "phase__version__plan")
+    ordering = ("-id",)
+
+
+@admin.register(ScheduledChange)
+class ScheduledChangeDesk(Desk):
+    resource = "subscriptions"
+    list_display = (
+        ident(),
+        link("subscription"),
+        choice("verb"),
+        status(),
+        instant("effective_at", "effective"),
+    )
+    list_filter = ("status", "verb")
+    search_fields = ("subscription__external_id",)
+    related = ("subscription",)
+    when_empty = "No change waits for its time."
+
+
+class SubscriptionInline(DeskInline):
+    model = Subscription
+    resource = "subscriptions"
+    columns = (
+        ident(),
+        link("plan_version", "plan"),
+        status(),
+        instant("started_at", "started", zone="zone"),
+        instant("next_bill_at", "next bill", zone="zone"),
+    )
+    related = ("plan_version__plan",)
+    ordering = ("-id",)
+
+
+offer(Customer, inlines=(SubscriptionInline,))

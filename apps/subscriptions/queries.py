@@ -1,0 +1,167 @@
+"""Reading subscriptions and their timelines."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Prefetch, Q, QuerySet
+
+from apps.customers.queries import on_clock
+from apps.rating.periods import Alignment
+from apps.subscriptions.domain import (
+    ChangeStatus,
+    SegmentTerms,
+    Settlement,
+    SubscriptionStatus,
+    SubscriptionTerms,
+    cut,
+)
+from apps.subscriptions.models import ScheduledChange, Subscription, SubscriptionSegment
+
+
+def timelines(
+    customer_ids: Iterable[UUID], *, as_of: datetime | None = None
+) -> dict[UUID, tuple[SubscriptionTerms, ...]]:
+    """Return every subscription of each customer, those that ended too, by start and then id.
+
+    Two queries. With ``as_of`` (a third) a timeline is cut as it will be by then: by the
+    cancellations that wait until that instant or an earlier one, and by a term that ends unrenewed.
+    A customer without subscriptions has an empty tuple.
+    """
+    wanted = list(customer_ids)
+    rows = list(Subscription.objects.filter(customer__in=wanted).order_by("started_at", "pk"))
+    laid = _segments_of(row.pk for row in rows)
+    ends = _pending_ends(rows, as_of) if as_of is not None else {}
+    found: dict[UUID, list[SubscriptionTerms]] = {customer_id: [] for customer_id in wanted}
+    for row in rows:
+        terms = terms_of(row, laid[row.pk])
+        if row.pk in ends:
+            terms = replace(terms, segments=cut(terms.segments, *ends[row.pk]))
+        found[row.customer_id].append(terms)
+    return {customer_id: tuple(listed) for customer_id, listed in found.items()}
+
+
+def _segments_of(subscription_ids: Iterable[UUID]) -> dict[UUID, list[SubscriptionSegment]]:
+    laid: dict[UUID, list[SubscriptionSegment]] = defaultdict(list)
+    segments = SubscriptionSegment.objects.filter(subscription__in=list(subscription_ids))
+    for segment in segments.order_by("starts_at"):
+        laid[segment.subscription_id].append(segment)
+    return laid
+
+
+def _pending_ends(
+    rows: Iterable[Subscription], as_of: datetime
+) -> dict[UUID, tuple[datetime, Settlement]]:
+    """Return when and how each subscription will have ended by then, if it will."""
+    open_rows = [row for row in rows if row.status != SubscriptionStatus.ENDED]
+    ends = {
+        row.pk: (row.term_ends_at, Settlement.PRORATE)
+        for row in open_rows
+        if row.term_ends_at is not None and not row.auto_renew and row.term_ends_at <= as_of
+    }
+    changes = ScheduledChange.objects.filter(
+        subscription__in=[row.pk for row in open_rows],
+        status=ChangeStatus.PENDING,
+        effective_at__lte=as_of,
+    )
+    for change in changes:
+        end = (change.effective_at, Settlement(change.arguments["settlement"]))
+        known = ends.get(change.subscription_id)
+        if known is None or end[0] < known[0]:
+            ends[change.subscription_id] = end
+    return ends
+
+
+def terms_of(row: Subscription, segments: Iterable[SubscriptionSegment]) -> SubscriptionTerms:
+    """Return what billing must know of a subscription; its segments are given in order."""
+    return SubscriptionTerms(
+        id=row.pk,
+        tenant_id=row.tenant_id,
+        customer_id=row.customer_id,
+        external_id=row.external_id,
+        currency=row.currency,
+        zone=row.zone,
+        alignment=Alignment(row.alignment),
+        anchor_day=row.anchor_day,
+        price_list_id=row.price_list_id,
+        started_at=row.started_at,
+        billed_until=row.billed_until,
+        changed_from=row.changed_from,
+        segments=tuple(
+            SegmentTerms(
+                starts_at=segment.starts_at,
+                ends_at=segment.ends_at,
+                plan_version_id=segment.plan_version_id,
+                phase_id=segment.phase_id,
+                quantity=segment.quantity,
+                anchor_at=segment.anchor_at,
+                settlement=Settlement(segment.settlement),
+            )
+            for segment in segments
+        ),
+    )
+
+
+def customers_due(
+    at: datetime,
+    *,
+    clock_id: UUID | None = None,
+    tenant_id: UUID | None = None,
+    limit: int,
+    after: UUID | None = None,
+) -> list[UUID]:
+    """Return customers with something to bill at or before ``at``, by id, at most ``limit``.
+
+    Those on real time, or those on the test clock; ``after`` is the last one of the page before.
+    """
+    due = Subscription.objects.filter(on_clock(clock_id), next_bill_at__lte=at)
+    if tenant_id is not None:
+        due = due.filter(tenant=tenant_id)
+    if after is not None:
+        due = due.filter(customer__gt=after)
+    ids = due.order_by("customer").values_list("customer", flat=True).distinct()
+    return list(ids[:limit])
+
+
+def changes_due(
+    at: datetime,
+    *,
+    clock_id: UUID | None = None,
+    tenant_id: UUID | None = None,
+    limit: int,
+    after: UUID | None = None,
+) -> list[UUID]:
+    """Return subscriptions of which something begins, changes, renews or ends by ``at``, by id."""
+    rows = Subscription.objects.filter(on_clock(clock_id))
+    if tenant_id is not None:
+        rows = rows.filter(tenant=tenant_id)
+    if after is not None:
+        rows = rows.filter(pk__gt=after)
+    changing = ScheduledChange.objects.filter(status=ChangeStatus.PENDING, effective_at__lte=at)
+    # one part per index
+    parts = [
+        rows.filter(one).values_list("pk", flat=True)
+        for one in (
+            Q(status=SubscriptionStatus.SCHEDULED, started_at__lte=at),
+            Q(status=SubscriptionStatus.ACTIVE, ends_at__lte=at),
+            Q(status=SubscriptionStatus.ACTIVE, term_ends_at__lte=at),
+            Q(pk__in=changing.values("subscription")),
+        )
+    ]
+    return list(parts[0].union(*parts[1:]).order_by("id")[:limit])
+
+
+def subscriptions_for(tenant_id: UUID) -> QuerySet[Subscription]:
+    """Return the tenant's subscriptions with all that is shown of one."""
+    segments = SubscriptionSegment.objects.select_related("plan_version", "phase")
+    pending = ScheduledChange.objects.filter(status=ChangeStatus.PENDING)
+    return (
+        Subscription.objects.filter(tenant=tenant_id)
+        .select_related("plan_version__plan", "price_list")
+        .prefetch_related(
+            Prefetch("segments", segments.order_by("starts_at")),
+            Prefetch("scheduled_changes", pending, to_attr="pending_changes"),
+        )
+    )
