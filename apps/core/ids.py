@@ -46,7 +46,12 @@ def encode(prefix: str, identifier: UUID) -> str:
 def decode(prefix: str, text: str, *, field: str = "id") -> UUID:
     """Return the identifier in ``text``; raise ``IdMalformed`` unless it is one of ``prefix``."""
     head, _, body = text.rpartition("_")
-    if head == prefix and len(body) == _LENGTH and body[0] <= "7" and all(c in _VALUE for c in body):
+    if (
+        head == prefix
+        and len(body) == _LENGTH
+        and body[0] <= "7"
+        and all(c in _VALUE for c in body)
+    ):
         number = 0
         for char in body:
             number = number << 5 | _VALUE[char]

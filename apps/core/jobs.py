@@ -178,16 +178,12 @@ def _fail(claimed: Job, reason: str) -> None:
 
 
 def _end(claimed: Job, state: Job.State, reason: str) -> None:
-    _holding(claimed).update(
-        state=state, lease_until=None, ended_at=_wall_clock(), reason=reason
-    )
+    _holding(claimed).update(state=state, lease_until=None, ended_at=_wall_clock(), reason=reason)
 
 
 def _holding(claimed: Job) -> QuerySet[Job]:
     # only while the claim is still ours: after a lapsed lease another worker may have it
-    return Job.objects.filter(
-        id=claimed.id, state=Job.State.RUNNING, attempts=claimed.attempts
-    )
+    return Job.objects.filter(id=claimed.id, state=Job.State.RUNNING, attempts=claimed.attempts)
 
 
 def _wall_clock() -> datetime:

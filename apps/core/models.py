@@ -27,8 +27,7 @@ class AuditEvent(Identified):
     """One thing that happened. Written once, never changed, outliving what it describes.
 
     ``tenant_id`` and ``object_id`` are therefore no foreign keys. A row is sealed into its
-    tenant's hash chain afterwards (``AuditSeal``), so writing one waits for nobody. The table
-    has one more column, ``written_xid``, which only the sealer reads.
+    tenant's hash chain afterwards (``AuditSeal``), so writing one waits for nobody.
     """
 
     ID_PREFIX = "aud"
@@ -51,6 +50,19 @@ class AuditEvent(Identified):
 
     def __str__(self) -> str:
         return f"{self.type} {self.object_id}"
+
+
+class AuditPending(models.Model):
+    """An audit event that has no seal yet; a trigger adds it, the sealer takes it away.
+
+    The table has one more column, ``written_xid``: the transaction that wrote the event.
+    """
+
+    event_id = models.UUIDField(primary_key=True)
+    tenant_id = models.UUIDField()
+
+    def __str__(self) -> str:
+        return encode(AuditEvent.ID_PREFIX, self.event_id)
 
 
 class AuditSeal(models.Model):

@@ -7,6 +7,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from django.db import models
+from django.utils.text import camel_case_to_spaces
 
 from apps.core.errors import Conflict
 from apps.core.events import Happening, JsonScalar, record_all
@@ -43,8 +44,8 @@ def move(
 ) -> None:
     """Set the status if the table allows it, save it with the fields in ``also``, record it.
 
-    The caller holds the row's lock. The event is named ``<model>.<status>`` and carries the old
-    status as ``was``. Raises ``IllegalTransition`` and changes nothing if the table forbids it.
+    The caller holds the row's lock. The event is named ``<model>.<status>``, such as
+    ``credit_memo.issued``, and carries the old status as ``was``. Raises ``IllegalTransition`` and changes nothing if the table forbids it.
     """
     happening = _moved(subject, to, allowed, data)
     subject.save(update_fields=["status", *also])
@@ -72,10 +73,11 @@ def _moved(
     subject: Stateful, to: S, allowed: Mapping[S, frozenset[S]], data: Mapping[str, JsonScalar]
 ) -> Happening:
     was = type(to)(subject.status)
-    name = subject._meta.model_name or ""
+    words = camel_case_to_spaces(subject._meta.object_name or "")
+    name = words.replace(" ", "_")
     if to not in allowed[was]:
         raise IllegalTransition(
-            f"This {name} is {was}; it cannot become {to}."
+            f"This {words} is {was}; it cannot become {to}."
             f" From {was} it can become: {', '.join(sorted(allowed[was])) or 'nothing'}."
         )
     subject.status = to

@@ -1,10 +1,10 @@
 """Who may do what: modes, roles and the scopes they carry."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
-from apps.core.errors import Conflict, Unauthenticated
+from apps.core.errors import Conflict, Forbidden, Invalid, Unauthenticated
 
 
 class Mode(StrEnum):
@@ -75,7 +75,13 @@ SCOPES: Final = frozenset(
 )
 
 
+ACTOR_OPERATOR: Final = "operator"
+ACTOR_API_KEY: Final = "api_key"
+
+
 class ApiKeyInvalid(Unauthenticated):
+    """The text is no key of ours, or of nobody any more."""
+
     reason = "api_key_invalid"
 
 
@@ -88,15 +94,71 @@ class ApiKeyExpired(Unauthenticated):
 
 
 class ApiKeyInUrl(Unauthenticated):
+    """URLs are kept by logs, browsers and proxies; a key in one is no longer a secret."""
+
     reason = "api_key_in_url"
 
 
+class TokenInvalid(Unauthenticated):
+    reason = "token_invalid"
+
+
+class TokenExpired(Unauthenticated):
+    reason = "token_expired"
+
+
 class WrongRealm(Unauthenticated):
+    """A credential of another door: of the portal, or a session of the admin site."""
+
     reason = "wrong_realm"
 
 
 class LoginFailed(Unauthenticated):
+    """E-mail or password is wrong, or the operator may not log in; which, is not told."""
+
     reason = "login_failed"
+
+
+class LoginLocked(Unauthenticated):
+    """Too many tries for this e-mail address, known or not."""
+
+    reason = "login_locked"
+
+
+class NotAMember(Forbidden):
+    """The operator has no role at the tenant, or there is no such tenant; which, is not told."""
+
+    reason = "not_a_member"
+
+
+class ScopeBeyondOwn(Forbidden):
+    """Nobody can give away a right that he does not have."""
+
+    reason = "scope_beyond_own"
+
+
+class SlugTaken(Conflict):
+    reason = "slug_taken"
+
+
+class MemberExists(Conflict):
+    reason = "member_exists"
+
+
+class LastOwner(Conflict):
+    """A tenant keeps at least one owner."""
+
+    reason = "last_owner"
+
+
+class KeyNotActive(Conflict):
+    """A revoked, expired or replaced key cannot be rotated."""
+
+    reason = "api_key_not_active"
+
+
+class JobNotDead(Conflict):
+    reason = "job_not_dead"
 
 
 class ClockOnLive(Conflict):
@@ -105,3 +167,31 @@ class ClockOnLive(Conflict):
 
 class ClockBackwards(Conflict):
     reason = "clock_backwards"
+
+
+class ClockAttached(Conflict):
+    """A tenant that lives on a clock stays on it: time only moves forward."""
+
+    reason = "clock_attached"
+
+
+class ScopeUnknown(Invalid):
+    reason = "scope_unknown"
+
+
+class ExpiryPast(Invalid):
+    reason = "expiry_past"
+
+
+def covers(held: Iterable[str], wanted: Iterable[str]) -> bool:
+    """Say whether someone who holds the scopes ``held`` has every one of ``wanted``."""
+    have = frozenset(held)
+    return all(
+        not have.isdisjoint(_sources(resource, access))
+        for resource, _, access in (scope.partition(":") for scope in wanted)
+    )
+
+
+def _sources(resource: str, access: str) -> frozenset[str]:
+    accesses = ("write",) if access == "write" else ("read", "write")
+    return frozenset(f"{name}:{one}" for name in (resource, "*") for one in accesses)

@@ -1,7 +1,8 @@
 """Who runs billing here, and who may act for them."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import ClassVar
+from uuid import UUID
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
@@ -11,6 +12,11 @@ from django.db import models
 from apps.core.models import Identified
 from apps.rating.proration import Basis
 from apps.tenants.domain import LateUsagePolicy, Mode, Role
+
+
+def default_retry_days() -> list[int]:
+    """Return the timetable of collecting again that a new tenant begins with."""
+    return [1, 3, 7]
 
 
 class TestClock(Identified):
@@ -38,6 +44,8 @@ class Tenant(Identified):
 
     slug = models.SlugField(max_length=60)
     mode = models.CharField(max_length=4, choices=[(m, m) for m in Mode])
+    # the same company in the other mode
+    twin = models.OneToOneField("self", on_delete=models.PROTECT, related_name="+")
     name = models.CharField(max_length=200)
     # the tenant as issued documents show it
     legal_name = models.CharField(max_length=200)
@@ -65,7 +73,9 @@ class Tenant(Identified):
         max_length=10, choices=[(b, b) for b in Basis], default=Basis.SECOND
     )
     # days after the first failure at which collecting is tried again
-    retry_days = ArrayField(models.PositiveSmallIntegerField(), default=list, blank=True)
+    retry_days = ArrayField(
+        models.PositiveSmallIntegerField(), default=default_retry_days, blank=True
+    )
     auto_collect = models.BooleanField(default=True)
     event_max_age = models.DurationField(default=timedelta(days=366))
     event_max_ahead = models.DurationField(default=timedelta(hours=1))
@@ -85,6 +95,11 @@ class Tenant(Identified):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.mode})"
+
+    @property
+    def tenant_id(self) -> UUID:
+        """Its own id: audit events about a tenant are in its own chain."""
+        return self.id
 
 
 class TenantOwned(Identified):
@@ -110,6 +125,11 @@ class ApiKey(TenantOwned):
     last_used_at = models.DateTimeField(null=True)  # to the minute
     expires_at = models.DateTimeField(null=True)  # exclusive
     revoked_at = models.DateTimeField(null=True)
+    # it was sent in a URL, which logs and browsers keep: replace it
+    exposed_at = models.DateTimeField(null=True)
+    replaced_by = models.OneToOneField(
+        "self", null=True, on_delete=models.PROTECT, related_name="replaces"
+    )
 
     def __str__(self) -> str:
         return f"{self.name} {self.hint}"
@@ -155,8 +175,19 @@ class Operator(AbstractBaseUser, PermissionsMixin, Identified):
         return self.email
 
 
+class LoginTries(models.Model):
+    """How often somebody tried to log in as an e-mail address, known or not, since ``since``."""
+
+    email_hash = models.BinaryField(primary_key=True, max_length=32)
+    tries = models.PositiveIntegerField()
+    since = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.tries} since {self.since:%Y-%m-%d %H:%M:%S}Z"
+
+
 class Membership(TenantOwned):
-    """An operator's role at a tenant."""
+    """An operator's role at a company, kept at its live tenant and good for both modes."""
 
     ID_PREFIX = "mem"
 
@@ -174,5 +205,3 @@ class Membership(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.operator} is {self.role}"
-
-

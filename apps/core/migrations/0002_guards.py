@@ -31,13 +31,24 @@ BEGIN
   END LOOP;
 END $$;
 
-ALTER TABLE core_auditevent ADD COLUMN written_xid xid8 NOT NULL DEFAULT pg_current_xact_id();
-CREATE INDEX audit_by_transaction ON core_auditevent (tenant_id, written_xid, id);
+-- what the sealer has yet to link, in the order of the transactions that wrote it
+ALTER TABLE core_auditpending ADD COLUMN written_xid xid8 NOT NULL DEFAULT pg_current_xact_id();
+CREATE INDEX audit_pending_order ON core_auditpending (tenant_id, written_xid, event_id);
+CREATE FUNCTION await_seal() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO core_auditpending (event_id, tenant_id) SELECT id, tenant_id FROM written;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER await_seal AFTER INSERT ON core_auditevent REFERENCING NEW TABLE AS written
+  FOR EACH STATEMENT EXECUTE FUNCTION await_seal();
+
 SELECT make_append_only('core_auditevent');
 SELECT make_append_only('core_auditseal');
 """
 BACKWARD = """
-ALTER TABLE core_auditevent DROP COLUMN written_xid;
+DROP TRIGGER await_seal ON core_auditevent;
+DROP FUNCTION await_seal;
+ALTER TABLE core_auditpending DROP COLUMN written_xid;
 DROP TRIGGER append_only ON core_auditevent;
 DROP TRIGGER no_truncate ON core_auditevent;
 DROP TRIGGER append_only ON core_auditseal;

@@ -21,7 +21,7 @@ from apps.core.errors import (
     ProviderUnavailable,
     Unauthenticated,
 )
-from apps.core.web.parsing import BodyInvalid, BodyTooLarge
+from apps.core.web.parsing import BodyInvalid, BodyTooLarge, RequestInvalid
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ CONTENT_TYPE: Final = "application/problem+json"
 _KINDS: Final[tuple[tuple[type[Exception], int, str, str], ...]] = (
     (BodyTooLarge, 413, "VAL_001", "The body is too large"),
     (BodyInvalid, 400, "VAL_001", "The body cannot be read"),
+    (RequestInvalid, 400, "VAL_001", "The request cannot be read"),
     (Unauthenticated, 401, "AUTH_001", "Not authenticated"),
     (Forbidden, 403, "AUTH_006", "Not allowed"),
     (NotFound, 404, "REQ_001", "Not found"),
@@ -87,7 +88,8 @@ def describe(error: Exception, request_id: str) -> tuple[dict[str, Any], dict[st
     match error:
         case BillingError():
             status, code, title = next(
-                (status, code, title) for kind, status, code, title in _KINDS
+                (status, code, title)
+                for kind, status, code, title in _KINDS
                 if isinstance(error, kind)
             )
             errors = error.errors if isinstance(error, Invalid) else ()
@@ -96,59 +98,100 @@ def describe(error: Exception, request_id: str) -> tuple[dict[str, Any], dict[st
             if isinstance(error, Unauthenticated):
                 headers["WWW-Authenticate"] = "Bearer"
             body = problem(
-                status, code, title, error.detail, reason=error.reason, errors=errors,
+                status,
+                code,
+                title,
+                error.detail,
+                reason=error.reason,
+                errors=errors,
                 request_id=request_id,
             )
         case exceptions.ValidationError():
             found = list(_flatten(error.detail, ""))
             detail = found[0].detail if len(found) == 1 else f"{len(found)} fields are invalid."
             body = problem(
-                400, "VAL_001", "Invalid values", detail, reason="invalid", errors=found,
+                400,
+                "VAL_001",
+                "Invalid values",
+                detail,
+                reason="invalid",
+                errors=found,
                 request_id=request_id,
             )
         case exceptions.NotAuthenticated() | exceptions.AuthenticationFailed():
             headers["WWW-Authenticate"] = "Bearer"
             body = problem(
-                401, "AUTH_001", "Not authenticated",
+                401,
+                "AUTH_001",
+                "Not authenticated",
                 "Send an API key or a token: Authorization: Bearer sk_live_…",
-                reason="api_key_missing", request_id=request_id,
+                reason="api_key_missing",
+                request_id=request_id,
             )
         case exceptions.PermissionDenied():
             body = problem(
-                403, "AUTH_006", "Not allowed", str(error.detail), reason="forbidden",
+                403,
+                "AUTH_006",
+                "Not allowed",
+                str(error.detail),
+                reason="forbidden",
                 request_id=request_id,
             )
         case exceptions.MethodNotAllowed():
             body = problem(
-                405, "REQ_002", "Method not allowed", str(error.detail),
-                reason="method_not_allowed", request_id=request_id,
+                405,
+                "REQ_002",
+                "Method not allowed",
+                str(error.detail),
+                reason="method_not_allowed",
+                request_id=request_id,
             )
         case exceptions.UnsupportedMediaType():
             body = problem(
-                415, "VAL_001", "Unsupported media type", "Send application/json.",
-                reason="unsupported_media_type", request_id=request_id,
+                415,
+                "VAL_001",
+                "Unsupported media type",
+                "Send application/json.",
+                reason="unsupported_media_type",
+                request_id=request_id,
             )
         case exceptions.NotAcceptable():
             body = problem(
-                406, "VAL_001", "Not acceptable", "The answer is application/json.",
-                reason="not_acceptable", request_id=request_id,
+                406,
+                "VAL_001",
+                "Not acceptable",
+                "The answer is application/json.",
+                reason="not_acceptable",
+                request_id=request_id,
             )
         case Http404() | exceptions.NotFound():
             body = problem(
-                404, "REQ_001", "Not found", "There is nothing here.", reason="not_found",
+                404,
+                "REQ_001",
+                "Not found",
+                "There is nothing here.",
+                reason="not_found",
                 request_id=request_id,
             )
         case exceptions.APIException():
             body = problem(
-                error.status_code, "REQ_009", "Refused", str(error.detail),
-                reason=error.default_code, request_id=request_id,
+                error.status_code,
+                "REQ_009",
+                "Refused",
+                str(error.detail),
+                reason=error.default_code,
+                request_id=request_id,
             )
         case OperationalError():
             logger.exception("the database refused or did not answer")
             headers["Retry-After"] = "1"
             body = problem(
-                503, "INT_002", "Busy", "The database is busy or away; retry.",
-                reason="unavailable", request_id=request_id,
+                503,
+                "INT_002",
+                "Busy",
+                "The database is busy or away; retry.",
+                reason="unavailable",
+                request_id=request_id,
             )
         case _:
             return None
@@ -189,13 +232,25 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
     detail = f"There is nothing at {request.path[:200]}."
     if not request.path.startswith("/api/"):
         return HttpResponse(detail, status=404, content_type="text/plain; charset=utf-8")
-    body = problem(404, "REQ_001", "Not found", detail, reason="endpoint_not_found",
-                   request_id=getattr(request, "request_id", ""))
+    body = problem(
+        404,
+        "REQ_001",
+        "Not found",
+        detail,
+        reason="endpoint_not_found",
+        request_id=getattr(request, "request_id", ""),
+    )
     return HttpResponse(json.dumps(body), status=404, content_type=CONTENT_TYPE)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer a defect of ours: nothing of it is shown, the log has it under the request id."""
-    body = problem(500, "INT_001", "Internal error", "The error was logged; quote the request id.",
-                   reason="internal", request_id=getattr(request, "request_id", ""))
+    body = problem(
+        500,
+        "INT_001",
+        "Internal error",
+        "The error was logged; quote the request id.",
+        reason="internal",
+        request_id=getattr(request, "request_id", ""),
+    )
     return HttpResponse(json.dumps(body), status=500, content_type=CONTENT_TYPE)

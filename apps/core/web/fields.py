@@ -60,7 +60,9 @@ class StrictSerializer(serializers.Serializer[Any]):
         return values
 
 
-@extend_schema_field({"type": "string", "pattern": r"^-?\d{1,20}(\.\d{1,12})?$", "example": "10.00"})
+@extend_schema_field(
+    {"type": "string", "pattern": r"^-?\d{1,20}(\.\d{1,12})?$", "example": "10.00"}
+)
 class DecimalField(serializers.Field[Decimal, Any, str, Any]):
     """An exact decimal: a string of digits in, a plain string out, never an exponent."""
 

@@ -9,13 +9,14 @@ from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.core.errors import FieldError, Invalid
+from apps.core.errors import FieldError
+from apps.core.web.parsing import RequestInvalid
 
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
 
 
-class PageInvalid(Invalid):
+class PageInvalid(RequestInvalid):
     reason = "page_invalid"
 
 

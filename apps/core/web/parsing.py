@@ -18,8 +18,18 @@ MAX_DIGITS: Final = 40
 _STRUCTURE: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
-class BodyInvalid(Invalid):
+class RequestInvalid(Invalid):
+    """The form of the request is wrong, before any value in it is looked at."""
+
+    reason = "request_invalid"
+
+
+class BodyInvalid(RequestInvalid):
     reason = "body_invalid"
+
+
+class HeaderInvalid(RequestInvalid):
+    reason = "header_invalid"
 
 
 class BodyTooLarge(Invalid):

@@ -18,18 +18,18 @@ from apps.core.clock import now
 from apps.core.errors import FieldError, Forbidden, Invalid, NotFound
 from apps.core.ids import decode, is_id, new_id
 from apps.core.web.fields import StrictSerializer, unknown_field
-from apps.core.web.parsing import BodyTooLarge, refuse
+from apps.core.web.parsing import BodyTooLarge, RequestInvalid, refuse
 from apps.core.web.principal import Principal
 
 MAX_BODY: Final = 1_048_576
 _SAFE: Final = ("GET", "HEAD", "OPTIONS")
 
 
-class ParameterInvalid(Invalid):
+class ParameterInvalid(RequestInvalid):
     reason = "parameter_invalid"
 
 
-class IdempotencyKeyInvalid(Invalid):
+class IdempotencyKeyInvalid(RequestInvalid):
     reason = "idempotency_key_invalid"
 
 
@@ -198,9 +198,7 @@ class Door(viewsets.GenericViewSet[Any]):
                 idempotency.lapse(self.claim, at=now())
             raise
 
-    def finalize_response(
-        self, request: Request, response: Any, *args: Any, **kwargs: Any
-    ) -> Any:
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Remember the answer to a keyed request, unless it was refused before any effect."""
         final = super().finalize_response(request, response, *args, **kwargs)
         final.headers.setdefault("Cache-Control", "no-store")
