@@ -11,11 +11,13 @@ from zoneinfo import available_timezones
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
+from moneyed import Money
 from rest_framework import serializers
+from rest_framework.fields import get_attribute
 
 from apps.core import ids
 from apps.core.errors import Invalid
-from apps.core.money import CURRENCIES
+from apps.core.money import CURRENCIES, round_money
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,12})?")
 _INSTANT: Final = re.compile(
@@ -96,6 +98,26 @@ class DecimalField(serializers.Field[Decimal, Any, str, Any]):
 
     def to_representation(self, value: Decimal) -> str:
         return f"{value:f}"
+
+
+class AmountField(DecimalField):
+    """An amount of a document, written with the decimals of its currency: ``"149.00"``.
+
+    The currency is the Money's own; for a plain decimal, what ``currency`` names beside it.
+    """
+
+    def __init__(self, *, currency: str = "currency", **options: Any) -> None:
+        super().__init__(**options)
+        self.currency = currency
+
+    def get_attribute(self, instance: Any) -> Any:
+        value = super().get_attribute(instance)
+        if isinstance(value, Decimal):
+            return Money(value, get_attribute(instance, self.currency.split(".")))
+        return value
+
+    def to_representation(self, value: Money) -> str:  # type: ignore[override] -- an amount is more
+        return f"{round_money(value.amount, value.currency.code):f}"
 
 
 @extend_schema_field(OpenApiTypes.DATETIME)
