@@ -116,7 +116,7 @@ class AmountField(DecimalField):
             return Money(value, get_attribute(instance, self.currency.split(".")))
         return value
 
-    def to_representation(self, value: Money) -> str:  # type: ignore[override] -- an amount is more
+    def to_representation(self, value: Money) -> str:  # type: ignore[override]  # an amount is more
         return f"{round_money(value.amount, value.currency.code):f}"
 
 
