@@ -1,0 +1,183 @@
+"""The worked tables of docs/billing.md, executed row by row."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from apps.core.money import allocate, round_money
+from apps.rating.aggregation import (
+    Aggregation,
+    AggregationRule,
+    QuantityRounding,
+    RoundingMode,
+    Usage,
+    aggregate,
+)
+from apps.rating.periods import Alignment, Cadence, Span, Unit, instant, schedule_for
+from apps.rating.pricing import Measured, TimeOfDay, band_of, parse_pricing, rate
+from apps.rating.proration import Basis, prorate
+
+PAGE = Path(__file__).parents[2] / "docs" / "billing.md"
+
+Row = tuple[str, ...]
+
+
+def tables() -> list[tuple[Row, list[Row]]]:
+    """Every table of the page: its heads, and its rows below them."""
+    found: list[tuple[Row, list[Row]]] = []
+    inside = False
+    for line in PAGE.read_text().splitlines():
+        if not line.startswith("|"):
+            inside = False
+            continue
+        cells = tuple(cell.strip() for cell in line.strip().strip("|").split("|"))
+        if not inside:
+            found.append((cells, []))
+        elif not set("".join(cells)) <= set("-:"):
+            found[-1][1].append(cells)
+        inside = True
+    return found
+
+
+def listed(cell: str) -> list[str]:
+    return [part.strip() for part in cell.split(",") if part.strip()]
+
+
+def decimals(cell: str) -> list[Decimal]:
+    return [Decimal(part) for part in listed(cell)]
+
+
+def local(text: str, zone: str) -> datetime:
+    return instant(datetime.fromisoformat(text), ZoneInfo(zone))
+
+
+def span(text: str, zone: str) -> Span:
+    start, end = text.split(" to ")
+    return Span(local(start, zone), local(end, zone))
+
+
+def check_boundaries(*cells: str) -> None:
+    start, zone, cadence, alignment, anchor_day, boundaries = cells
+    count, unit = cadence.split()
+    schedule = schedule_for(
+        local(start, zone),
+        Cadence(Unit(unit.removesuffix("s")), int(count)),
+        Alignment(alignment),
+        zone,
+        int(anchor_day) if anchor_day else None,
+    )
+    first = schedule.index_at(local(start, zone))
+    shown = [
+        f"{schedule.boundary(n).astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}"
+        for n in range(first, first + 4)
+    ]
+    assert [text.removesuffix(" 00:00") for text in shown] == listed(boundaries)
+
+
+def check_shares(*cells: str) -> None:
+    part, whole, zone, second, day, month_30 = cells
+    shares = [prorate(span(part, zone), span(whole, zone), basis, zone) for basis in Basis]
+    assert shares == [Fraction(second), Fraction(day), Fraction(month_30)]
+
+
+def check_quantity(
+    aggregation: str, rounding: str, carried: str, events: str, quantity: str
+) -> None:
+    name, _, percentile = aggregation.partition(" ")
+    mode, _, precision = rounding.partition(" ")
+    rule = AggregationRule(
+        Aggregation(name),
+        Decimal(percentile) if percentile else None,
+        QuantityRounding(RoundingMode(mode), int(precision)) if rounding else None,
+        recurring=bool(carried),
+    )
+    usage = []
+    for seq, event in enumerate(listed(events)):
+        clock, value, *items = event.split()
+        at = datetime.fromisoformat(f"2026-03-01 {clock}").replace(tzinfo=UTC)
+        usage.append(Usage(at, seq, Decimal(value), "".join(items)))
+    day = Span(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
+    assert aggregate(rule, usage, day, Decimal(carried or 0)) == Decimal(quantity)
+
+
+def check_price(model: str, measured: Measured, amount: str) -> None:
+    rated = rate(parse_pricing(json.loads(model.strip("`")), currency="USD"), measured)
+    assert rated.amount == Decimal(amount)
+    assert sum(step.amount for step in rated.steps) == rated.amount
+
+
+def check_quantity_price(model: str, quantity: str, amount: str) -> None:
+    check_price(model, Measured(Decimal(quantity)), amount)
+
+
+def check_transactions_price(model: str, transactions: str, amount: str) -> None:
+    values = decimals(transactions)
+    check_price(model, Measured(sum(values, Decimal(0)), transactions=tuple(values)), amount)
+
+
+def check_groups_price(model: str, groups: str, amount: str) -> None:
+    pairs = [group.rsplit(" ", 1) for group in listed(groups)]
+    measured = tuple((tuple(key.split("/")), Decimal(quantity)) for key, quantity in pairs)
+    check_price(model, Measured(Decimal(0), groups=measured), amount)
+
+
+def check_bands_price(model: str, events: str, amount: str) -> None:
+    pricing = parse_pricing(json.loads(model.strip("`")), currency="USD")
+    assert isinstance(pricing, TimeOfDay)
+    pairs = [event.rsplit(" ", 1) for event in listed(events)]
+    bands = tuple(
+        (band_of(pricing, datetime.fromisoformat(at).replace(tzinfo=UTC)), Decimal(quantity))
+        for at, quantity in pairs
+    )
+    check_price(model, Measured(Decimal(0), bands=bands), amount)
+
+
+def check_event_prices(model: str, prices: str, amount: str) -> None:
+    check_price(model, Measured(Decimal(2), priced=sum(decimals(prices), Decimal(0))), amount)
+
+
+def check_rounding(amount: str, currency: str, rounded: str) -> None:
+    assert str(round_money(Decimal(amount), currency)) == rounded
+
+
+def check_split(total: str, weights: str, currency: str, parts: str) -> None:
+    split = allocate(Decimal(total), decimals(weights), currency)
+    assert [str(part) for part in split] == listed(parts)
+
+
+CHECKS: dict[Row, Callable[..., None]] = {
+    ("start", "zone", "cadence", "alignment", "anchor day", "boundaries"): check_boundaries,
+    ("part", "period", "zone", "second", "day", "month_30"): check_shares,
+    ("aggregation", "rounding", "carried in", "events", "quantity"): check_quantity,
+    ("model", "quantity", "amount"): check_quantity_price,
+    ("model", "transactions", "amount"): check_transactions_price,
+    ("model", "groups", "amount"): check_groups_price,
+    ("model", "events", "amount"): check_bands_price,
+    ("model", "prices", "amount"): check_event_prices,
+    ("amount", "currency", "rounded"): check_rounding,
+    ("total", "weights", "currency", "parts"): check_split,
+}
+
+ROWS = [
+    pytest.param(CHECKS[heads], row, id=f"{heads[0]}-{number}")
+    for heads, rows in tables()
+    if heads in CHECKS
+    for number, row in enumerate(rows, start=1)
+]
+
+
+@pytest.mark.parametrize(("check", "row"), ROWS)
+def test_row(check: Callable[..., None], row: Row) -> None:
+    check(*row)
+
+
+def test_every_kind_of_table_is_on_the_page_with_rows() -> None:
+    on_the_page = {heads for heads, rows in tables() if rows}
+    assert set(CHECKS) - on_the_page == set()
+    assert len(ROWS) > 90
