@@ -5,8 +5,8 @@ Only the wheels' *programs* are used. Their own launchers lock a file that a sec
 machine cannot open, create a system user, and open every folder above the data to everybody.
 
 As root, PostgreSQL runs as `nobody`, because it refuses user id 0. Where the data or the programs
-lie below a closed folder (such as /root) they go to a folder of root's own in /var/tmp instead;
-no permission is ever changed above the data.
+lie below a closed folder (such as /root) they go to /var/lib/countinghouse instead; no permission
+is ever changed above the data.
 """
 
 import hashlib
@@ -43,6 +43,7 @@ _OLDEST_MAJOR = 15
 _BUILTIN_LOCALES_SINCE = 17
 _LONGEST_SOCKET_PATH = 100
 _MAINTENANCE_DATABASE = "postgres"
+_OPEN_FOLDER = Path("/var/lib/countinghouse")  # where `nobody` reaches what root's folders hide
 
 
 class _Identity(TypedDict, total=False):
@@ -140,7 +141,12 @@ def _digest(path: Path) -> str:
 
 
 def _root_base(name: str) -> Path:
-    return Path("/var/tmp") / f"countinghouse-root-{name}"  # noqa: S108 -- see own_folder
+    return _OPEN_FOLDER / name
+
+
+def _make_root_base(base: Path) -> Path:
+    own_folder(_OPEN_FOLDER, mode=0o711)
+    return own_folder(base, mode=0o711)
 
 
 def _identity() -> _Identity:
@@ -161,7 +167,7 @@ def _give_away(path: Path) -> None:
 def _make_folders(where: Places) -> None:
     make_data_folder(where.data)
     if where.clusters != where.data:
-        own_folder(where.clusters, mode=0o711)
+        _make_root_base(where.clusters)
     if where.sockets.parent == where.clusters:
         where.sockets.mkdir(exist_ok=True)
     elif not where.sockets.exists() or not is_root():
@@ -214,7 +220,7 @@ def _reachable_programs(programs: Path) -> Path:
     install, package = programs.parent, programs.parent.parent
     libraries = package.with_name(f"{package.name}.libs")  # found by its place beside the package
     version = f"{programs.stat().st_mtime_ns:x}"
-    base = own_folder(_root_base("programs"), mode=0o711)
+    base = _make_root_base(_root_base("programs"))
     copy = base / _digest(Path(f"{programs}-{version}"))
     if not copy.exists():
         unfinished = Path(tempfile.mkdtemp(dir=base))
@@ -361,7 +367,7 @@ def _reachable_program(program: Path) -> Path:
     """As `_reachable_programs`, for a single file."""
     if not is_root() or reachable_by_others(program):
         return program
-    base = own_folder(_root_base("programs"), mode=0o711)
+    base = _make_root_base(_root_base("programs"))
     copy = base / f"{program.name}-{_digest(Path(f'{program}-{program.stat().st_mtime_ns:x}'))}"
     if not copy.exists():
         with tempfile.NamedTemporaryFile(dir=base, delete=False) as unfinished:

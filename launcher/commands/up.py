@@ -236,6 +236,7 @@ def _banner(instance: Instance, address: str, port: int) -> str:
         ("API", f"{root}/api/docs"),
         ("health", f"{root}/health"),
         ("database", os.environ["DATABASE_URL"]),
+        ("data", str(places(instance.data).clusters)),
     ]
     if instance.demo_file.exists():
         demo = json.loads(instance.demo_file.read_text())
