@@ -315,7 +315,8 @@ def _locale(major: int) -> list[str]:
 def _stop_orphan(programs: Path, cluster: Path) -> None:
     """Stop a server that outlived its parent, possible where the kernel does not help."""
     if (cluster / "postmaster.pid").exists():
-        command = [programs / "pg_ctl", "stop", "-D", cluster, "-m", "fast", "-s", "-t", "60"]
+        command = [str(programs / "pg_ctl"), "stop", "-D", str(cluster)]
+        command += ["-m", "fast", "-s", "-t", "60"]
         subprocess.run(
             command, env=_environment(), cwd="/", capture_output=True, check=False, **_identity()
         )

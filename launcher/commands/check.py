@@ -92,7 +92,7 @@ def _steps(environ: Mapping[str, str], servers: Throwaway) -> dict[str, Step]:
         "layers": tool("lint-imports"),
         "rules": tool("pytest", "-q", "-n0", "tests/architecture/test_rules.py"),
         "types": tool("mypy"),
-        "templates": tool("djlint", "--quiet", "--lint", "--check", "templates"),
+        "templates": tool("djlint", "--lint", "--check", "templates"),
         "dependencies": tool("deptry", "."),
         "migrations": migrations,
         "settings": deployed,
