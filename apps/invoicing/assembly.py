@@ -27,7 +27,7 @@ from apps.core.errors import Conflict
 from apps.core.money import ARITHMETIC, round_money
 from apps.invoicing.domain import LineKind
 from apps.metering.domain import Measurement, UsageSpan
-from apps.rating.periods import Schedule, Span
+from apps.rating.periods import Cadence, Schedule, Span
 from apps.rating.pricing import Measured, Rated, after_included, rate
 from apps.rating.proration import Basis, prorate
 from apps.subscriptions.domain import (
@@ -201,21 +201,24 @@ def slices_due(
     for terms in customer:
         reach = reaches[terms.id]
         for run in _runs(terms):
+            pieces: dict[_Pace, list[_Piece]] = {}
             for charge in charges[run.phase_id]:
-                for stretch in _stretches(charge, run):
-                    for period, part in _periods(terms, charge, stretch, reach):
-                        found.append(
-                            Slice(
-                                subscription=terms,
-                                charge=charge,
-                                period=period,
-                                part=part,
-                                segment_start=stretch.starts_at,
-                                quantity=stretch.quantity,
-                                share=_share(terms, charge, stretch, period, part, basis=basis),
-                                usage=claims.split(terms, charge, part),
-                            )
-                        )
+                pace = _pace(charge)
+                if pace not in pieces:
+                    pieces[pace] = list(_pieces(terms, charge, run, reach, basis=basis))
+                found += (
+                    Slice(
+                        subscription=terms,
+                        charge=charge,
+                        period=piece.period,
+                        part=piece.part,
+                        segment_start=piece.segment_start,
+                        quantity=piece.quantity,
+                        share=piece.share,
+                        usage=claims.split(terms, charge, piece.part),
+                    )
+                    for piece in pieces[pace]
+                )
     return found
 
 
@@ -223,7 +226,7 @@ def next_due(terms: SubscriptionTerms, charges: Charges, after: datetime) -> dat
     """Return the first instant after ``after`` at which something of the subscription is due."""
     found: list[datetime] = []
     for run in _runs(terms):
-        for charge in charges[run.phase_id]:
+        for charge in {_pace(charge): charge for charge in charges[run.phase_id]}.values():
             found += (
                 due
                 for stretch in _stretches(charge, run)
@@ -302,6 +305,33 @@ def _run(segments: list[SegmentTerms]) -> _Run:
         settlement=last.settlement,
         segments=tuple(segments),
     )
+
+
+# Charges of one pace are due at the same instants for the same parts of the same periods.
+_Pace: TypeAlias = tuple[ChargeKind, Cadence | None, Timing, bool]
+
+
+def _pace(charge: ChargeTerms) -> _Pace:
+    return (charge.kind, charge.cadence, charge.timing, charge.prorated)
+
+
+class _Piece(NamedTuple):
+    """The part of a billing period in which the terms of a charge do not change."""
+
+    period: Span
+    part: Span
+    segment_start: datetime
+    quantity: Decimal
+    share: Fraction
+
+
+def _pieces(
+    terms: SubscriptionTerms, charge: ChargeTerms, run: _Run, reach: Reach, *, basis: Basis
+) -> Iterator[_Piece]:
+    for stretch in _stretches(charge, run):
+        for period, part in _periods(terms, charge, stretch, reach):
+            share = _share(terms, charge, stretch, period, part, basis=basis)
+            yield _Piece(period, part, stretch.starts_at, stretch.quantity, share)
 
 
 def _grid_of(terms: SubscriptionTerms, charge: ChargeTerms, stretch: _Run) -> Schedule:
