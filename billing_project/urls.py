@@ -12,5 +12,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.backoffice.urls")),
 ]
 
+handler400 = "apps.core.web.errors.bad_request"
 handler404 = "apps.core.web.errors.not_found"
 handler500 = "apps.core.web.errors.server_error"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 from uuid import UUID
 
 from django.conf import settings
@@ -19,7 +19,7 @@ JsonScalar = str | int | bool | None
 class Recordable(Protocol):
     """A tenant's row that audit events can be about."""
 
-    ID_PREFIX: str
+    ID_PREFIX: ClassVar[str]
 
     @property
     def id(self) -> UUID: ...

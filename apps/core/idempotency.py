@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
+from apps.core.constraints import broken
 from apps.core.errors import Conflict
 from apps.core.models import IdempotencyRecord
 
@@ -50,6 +51,17 @@ def claim(
     ``IdempotencyInProgress`` if the same one is being worked on. A claim whose holder died is
     taken over after a minute, with the same ``effect_id``.
     """
+    while True:
+        found = _claim_new(tenant_id, principal, key, fingerprint, at) or _claim_known(
+            tenant_id, principal, key, fingerprint, at
+        )
+        if found is not None:  # else it was released between the two looks
+            return found
+
+
+def _claim_new(
+    tenant_id: UUID, principal: str, key: str, fingerprint: bytes, at: datetime
+) -> Claim | None:
     try:
         with transaction.atomic():
             new = IdempotencyRecord.objects.create(
@@ -59,13 +71,24 @@ def claim(
                 fingerprint=fingerprint,
                 leased_until=at + LEASE,
             )
-            return Claim(new.pk, new.effect_id)
-    except IntegrityError:
-        pass
+    except IntegrityError as error:
+        if broken(error) != "idempotency_key_once":
+            raise
+        return None
+    return Claim(new.pk, new.effect_id)
+
+
+def _claim_known(
+    tenant_id: UUID, principal: str, key: str, fingerprint: bytes, at: datetime
+) -> Claim | Answer | None:
     with transaction.atomic():
-        known = IdempotencyRecord.objects.select_for_update().get(
-            tenant_id=tenant_id, principal=principal, key=key
+        known = (
+            IdempotencyRecord.objects.select_for_update()
+            .filter(tenant_id=tenant_id, principal=principal, key=key)
+            .first()
         )
+        if known is None:
+            return None
         if bytes(known.fingerprint) != fingerprint:
             raise IdempotencyKeyReused(
                 "This Idempotency-Key was used for another request; use a new key."

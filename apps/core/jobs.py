@@ -8,13 +8,14 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
 from celery import current_app
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection, transaction
-from django.db.models import QuerySet
-from kombu.exceptions import OperationalError
+from django.db.models import Q, QuerySet
 
 from apps.core.ids import new_id
 from apps.core.models import Job
@@ -26,6 +27,8 @@ LEASE: Final = timedelta(minutes=5)
 STALLED_AFTER: Final = timedelta(minutes=15)  # a due job nobody has begun: something is wrong
 _BACKOFF_BASE: Final = timedelta(seconds=5)
 _BACKOFF_CAP: Final = timedelta(hours=6)
+_BROKER_PAUSE: Final = 30.0  # seconds
+_FOLLOWED: Final = "the job before it"
 
 Work = Callable[..., None]
 _WORK: dict[str, Work] = {}
@@ -76,62 +79,112 @@ def enqueue_all(jobs: Iterable[NewJob]) -> None:
     if not rows:
         return
     Job.objects.bulk_create(rows)
+    _hint_on_commit()
+
+
+def _hint_on_commit() -> None:
     hooks = [hook for _, hook, *_ in transaction.get_connection().run_on_commit]
     if hint not in hooks:
         transaction.on_commit(hint)
 
 
 def hint() -> None:
-    """Tell a worker that jobs may be due. Losing the hint costs a minute, until the sweep."""
+    """Tell a worker that jobs may be due. Losing the hint costs a minute, until the sweep.
+
+    A broker that does not answer is left alone for half a minute, so that writes stay fast.
+    """
+    if monotonic() < _broker.away_until:
+        return
     try:
         current_app.tasks["core.run_due_jobs"].delay()
-    except OperationalError:
-        logger.warning("the broker does not answer; the sweep will find the jobs")
+    except Exception as error:  # noqa: BLE001 -- the change is committed; no hint may undo that
+        _broker.away_until = monotonic() + _BROKER_PAUSE
+        logger.warning("the broker does not answer (%s); the sweep will find the jobs", error)
 
 
-def run_due(*, limit: int = 1000, tenant_id: UUID | None = None) -> int:
+@dataclass(slots=True)
+class _Broker:
+    away_until: float = 0.0
+
+
+_broker = _Broker()
+
+
+def run_due(
+    *, limit: int = 1000, tenant_id: UUID | None = None, within: timedelta | None = None
+) -> int:
     """Run due jobs one after another until none is left or ``limit`` is reached; return how many.
 
     Any number of workers may do this at once: a job is claimed by one statement that skips
-    what others hold. With ``tenant_id``, only that tenant's jobs.
+    what others hold. With ``tenant_id``, only that tenant's jobs. No job is begun after ``within``
+    has passed; then another worker is told that there is more.
     """
-    ran = 0
-    while ran < limit:
+    begun = monotonic()
+    for ran in range(limit):
+        if within is not None and monotonic() - begun > within.total_seconds():
+            hint()
+            return ran
         claimed = _claim(tenant_id)
         if claimed is None:
-            break
+            return ran
         _run(claimed)
-        ran += 1
-    return ran
+    return limit
 
 
 def stalled(at: datetime) -> list[Job]:
-    """Return open jobs that should have begun long before ``at`` and have not."""
-    return list(
-        Job.objects.filter(
-            state=Job.State.PENDING, attempts=0, due_at__lt=at - STALLED_AFTER, after=None
-        )[:100]
-    )
+    """Return up to 100 open jobs that somebody should have taken long before ``at``.
+
+    They are due or their worker died with them, and no worker takes them.
+    """
+    since = at - STALLED_AFTER
+    free = Q(after=None) | Q(after__ended_at__lt=since)
+    waiting = Q(state=Job.State.PENDING, due_at__lt=since) & free
+    abandoned = Q(state=Job.State.RUNNING, lease_until__lt=since)
+    return list(Job.objects.filter(waiting | abandoned)[:100])
 
 
 def revive(job_id: UUID) -> bool:
-    """Make a dead job due again with all its attempts; return whether there was one."""
-    return bool(
-        Job.objects.filter(id=job_id, state=Job.State.DEAD).update(
-            state=Job.State.PENDING, attempts=0, ended_at=None, due_at=_wall_clock()
-        )
+    """Make a dead job due again with all its attempts; return whether there was one.
+
+    The jobs that died because it did come back with it, and wait for it as before.
+    """
+    with transaction.atomic():
+        revived = _revive(Job.objects.filter(id=job_id))
+        fallen = revived
+        while fallen:
+            fallen = _revive(Job.objects.filter(after__in=fallen, reason__startswith=_FOLLOWED))
+        if revived:
+            _hint_on_commit()
+    return bool(revived)
+
+
+def _revive(jobs: QuerySet[Job]) -> list[UUID]:
+    dead = list(
+        jobs.filter(state=Job.State.DEAD)
+        .order_by("id")
+        .select_for_update(of=("self",))
+        .values_list("id", flat=True)
     )
+    Job.objects.filter(id__in=dead).update(
+        state=Job.State.PENDING, attempts=0, ended_at=None, due_at=_wall_clock()
+    )
+    return dead
 
 
 def backoff(attempt: int) -> timedelta:
-    """Return how long to wait after the failed ``attempt`` (1, 2, …): doubling, full jitter."""
-    ceiling = min(_BACKOFF_BASE * 2 ** (attempt - 1), _BACKOFF_CAP)
-    return ceiling * random.uniform(0.5, 1)  # noqa: S311 -- spreading load, not a secret
+    """Return how long to wait after the failed ``attempt`` (1, 2, …).
+
+    It doubles from five seconds to six hours; chance takes up to half of it away, so that what
+    failed together is not tried together.
+    """
+    ceiling: timedelta = min(_BACKOFF_BASE * 2 ** (attempt - 1), _BACKOFF_CAP)
+    share: float = random.uniform(0.5, 1)  # noqa: S311 -- spreading load, not a secret
+    return ceiling * share
 
 
 _CLAIM: Final = """
 UPDATE core_job SET state = 'running', attempts = attempts + 1,
-       lease_until = clock_timestamp() + %(lease)s
+       lease_until = clock_timestamp() + %(lease)s::interval
 WHERE id = (
     SELECT j.id FROM core_job j LEFT JOIN core_job before ON before.id = j.after_id
     WHERE ((j.state = 'pending' AND j.due_at <= clock_timestamp())
@@ -145,14 +198,16 @@ RETURNING id
 
 def _claim(tenant_id: UUID | None) -> Job | None:
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_CLAIM, {"lease": LEASE, "tenant": tenant_id})
+        cursor.execute(_CLAIM, {"lease": f"{LEASE.total_seconds()} seconds", "tenant": tenant_id})
         row = cursor.fetchone()
     return Job.objects.select_related("after").get(id=row[0]) if row else None
 
 
 def _run(claimed: Job) -> None:
     if claimed.after is not None and claimed.after.state == Job.State.DEAD:
-        _end(claimed, Job.State.DEAD, f"the job before it, {claimed.after.public_id}, is dead")
+        _end(claimed, Job.State.DEAD, f"{_FOLLOWED}, {claimed.after.public_id}, is dead")
+    elif claimed.attempts > MAX_ATTEMPTS:
+        _end(claimed, Job.State.DEAD, f"its worker died with it {MAX_ATTEMPTS} times")
     elif claimed.name not in _WORK:
         _fail(claimed, f"this version of the program knows no job {claimed.name!r}")
     else:
@@ -160,7 +215,10 @@ def _run(claimed: Job) -> None:
             _WORK[claimed.name](**claimed.arguments)
         except Exception as error:
             logger.exception("job %s %s failed", claimed.name, claimed.public_id)
+            connection.close_if_unusable_or_obsolete()
             _fail(claimed, f"{type(error).__name__}: {error}")
+            if isinstance(error, SoftTimeLimitExceeded):
+                raise  # the worker is about to be stopped
         else:
             _end(claimed, Job.State.DONE, "")
 

@@ -50,14 +50,17 @@ def lock_rows(model: type[M], pks: Iterable[UUID], *, tenant_id: UUID) -> list[M
 
 
 class _Held:
-    """How far down ``LOCK_ORDER`` the current transaction (or test savepoint) has come."""
+    """How far down ``LOCK_ORDER`` one transaction has come."""
 
-    def __init__(self, savepoints: tuple[str, ...]) -> None:
-        self.savepoints = savepoints
-        self.rank = -1
+    def __init__(self, scope: tuple[str, ...], rank: int) -> None:
+        self.scope, self.rank = scope, rank
 
     def __call__(self) -> None:
-        """Stand among the commit hooks, to mark the transaction; there is nothing to do."""
+        """Stand among the commit hooks; there is nothing to do.
+
+        There it goes away with the transaction, and with a savepoint that is rolled back, as the
+        lock does.
+        """
 
 
 def _check_order(model: type[models.Model]) -> None:
@@ -67,15 +70,19 @@ def _check_order(model: type[models.Model]) -> None:
     label = model._meta.label_lower
     if label not in LOCK_ORDER:
         return
-    savepoints = tuple(connection.savepoint_ids)
-    for _, hook, *_ in reversed(connection.run_on_commit):
-        if isinstance(hook, _Held) and savepoints[: len(hook.savepoints)] == hook.savepoints:
-            held = hook
-            break
-    else:
-        held = _Held(savepoints)
-        transaction.on_commit(held)
     rank = LOCK_ORDER.index(label)
-    if rank < held.rank:
-        raise LockOrderViolated(f"{label} is locked after {LOCK_ORDER[held.rank]}")
-    held.rank = rank
+    # a test is one transaction; what would be transactions of their own are savepoints in it
+    around = sum(block._from_testcase for block in connection.atomic_blocks)  # noqa: SLF001 -- as said
+    scope = tuple(connection.savepoint_ids[:around])
+    held = max(
+        (
+            hook.rank
+            for _, hook, *_ in connection.run_on_commit
+            if isinstance(hook, _Held) and hook.scope == scope
+        ),
+        default=-1,
+    )
+    if rank < held:
+        raise LockOrderViolated(f"{label} is locked after {LOCK_ORDER[held]}")
+    if rank > held:
+        transaction.on_commit(_Held(scope, rank))

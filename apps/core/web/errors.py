@@ -2,10 +2,12 @@
 
 import json
 import logging
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -84,118 +86,109 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 
 def describe(error: Exception, request_id: str) -> tuple[dict[str, Any], dict[str, str]] | None:
     """Return the body and headers that answer ``error``, or None if it is a defect."""
-    headers: dict[str, str] = {}
+    described: _Description | None
     match error:
         case BillingError():
-            status, code, title = next(
-                (status, code, title)
-                for kind, status, code, title in _KINDS
-                if isinstance(error, kind)
-            )
-            errors = error.errors if isinstance(error, Invalid) else ()
-            if error.reason == "idempotency_in_progress":
-                headers["Retry-After"] = "1"
-            if isinstance(error, Unauthenticated):
-                headers["WWW-Authenticate"] = "Bearer"
-            body = problem(
-                status,
-                code,
-                title,
-                error.detail,
-                reason=error.reason,
-                errors=errors,
-                request_id=request_id,
-            )
+            described = _of_billing(error)
         case exceptions.ValidationError():
-            found = list(_flatten(error.detail, ""))
+            found = tuple(_flatten(error.detail, ""))
             detail = found[0].detail if len(found) == 1 else f"{len(found)} fields are invalid."
-            body = problem(
-                400,
-                "VAL_001",
-                "Invalid values",
-                detail,
-                reason="invalid",
-                errors=found,
-                request_id=request_id,
-            )
-        case exceptions.NotAuthenticated() | exceptions.AuthenticationFailed():
-            headers["WWW-Authenticate"] = "Bearer"
-            body = problem(
-                401,
-                "AUTH_001",
-                "Not authenticated",
-                "Send an API key or a token: Authorization: Bearer sk_live_…",
-                reason="api_key_missing",
-                request_id=request_id,
-            )
-        case exceptions.PermissionDenied():
-            body = problem(
-                403,
-                "AUTH_006",
-                "Not allowed",
-                str(error.detail),
-                reason="forbidden",
-                request_id=request_id,
-            )
-        case exceptions.MethodNotAllowed():
-            body = problem(
-                405,
-                "REQ_002",
-                "Method not allowed",
-                str(error.detail),
-                reason="method_not_allowed",
-                request_id=request_id,
-            )
-        case exceptions.UnsupportedMediaType():
-            body = problem(
-                415,
-                "VAL_001",
-                "Unsupported media type",
-                "Send application/json.",
-                reason="unsupported_media_type",
-                request_id=request_id,
-            )
-        case exceptions.NotAcceptable():
-            body = problem(
-                406,
-                "VAL_001",
-                "Not acceptable",
-                "The answer is application/json.",
-                reason="not_acceptable",
-                request_id=request_id,
-            )
-        case Http404() | exceptions.NotFound():
-            body = problem(
-                404,
-                "REQ_001",
-                "Not found",
-                "There is nothing here.",
-                reason="not_found",
-                request_id=request_id,
-            )
-        case exceptions.APIException():
-            body = problem(
-                error.status_code,
-                "REQ_009",
-                "Refused",
-                str(error.detail),
-                reason=error.default_code,
-                request_id=request_id,
-            )
-        case OperationalError():
-            logger.exception("the database refused or did not answer")
-            headers["Retry-After"] = "1"
-            body = problem(
-                503,
-                "INT_002",
-                "Busy",
-                "The database is busy or away; retry.",
-                reason="unavailable",
-                request_id=request_id,
-            )
+            described = _Description(400, "VAL_001", "Invalid values", detail, "invalid", found)
+        case OperationalError() | InterfaceError():
+            logger.error("the database refused or did not answer", exc_info=error)
+            described = _BUSY
+        case Http404() | exceptions.APIException():
+            described = _of_framework(error)
         case _:
             return None
-    return body, headers
+    body = problem(
+        described.status,
+        described.code,
+        described.title,
+        described.detail,
+        reason=described.reason,
+        errors=described.errors,
+        request_id=request_id,
+    )
+    return body, _HEADERS.get(described.reason) or _HEADERS.get(str(described.status), {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    status: int
+    code: str
+    title: str
+    detail: str
+    reason: str
+    errors: tuple[FieldError, ...] = ()
+
+
+_BUSY: Final = _Description(
+    503, "INT_002", "Busy", "The database is busy or away; retry.", "unavailable"
+)
+# by reason, else by status
+_HEADERS: Final[Mapping[str, dict[str, str]]] = {
+    "idempotency_in_progress": {"Retry-After": "1"},
+    "unavailable": {"Retry-After": "1"},
+    "401": {"WWW-Authenticate": "Bearer"},
+}
+
+
+def _of_billing(error: BillingError) -> _Description:
+    status, code, title = next(
+        (status, code, title) for kind, status, code, title in _KINDS if isinstance(error, kind)
+    )
+    errors = error.errors if isinstance(error, Invalid) else ()
+    if error.field is not None and not errors:
+        errors = (FieldError(error.field, error.reason, error.detail),)
+    return _Description(status, code, title, error.detail, error.reason, errors)
+
+
+# what the REST framework and Django raise; the first match counts, "" means its own words
+_OF_FRAMEWORK: Final[tuple[tuple[tuple[type[Exception], ...], _Description], ...]] = (
+    (
+        (exceptions.NotAuthenticated, exceptions.AuthenticationFailed),
+        _Description(
+            401,
+            "AUTH_001",
+            "Not authenticated",
+            "Send an API key or a token: Authorization: Bearer sk_live_…",
+            "api_key_missing",
+        ),
+    ),
+    (
+        (exceptions.PermissionDenied,),
+        _Description(403, "AUTH_006", "Not allowed", "", "forbidden"),
+    ),
+    (
+        (exceptions.MethodNotAllowed,),
+        _Description(405, "REQ_002", "Method not allowed", "", "method_not_allowed"),
+    ),
+    (
+        (exceptions.UnsupportedMediaType,),
+        _Description(
+            415,
+            "VAL_001",
+            "Unsupported media type",
+            "Send application/json, not compressed.",
+            "unsupported_media_type",
+        ),
+    ),
+    (
+        (Http404, exceptions.NotFound),
+        _Description(404, "REQ_001", "Not found", "There is nothing here.", "not_found"),
+    ),
+)
+
+
+def _of_framework(error: Http404 | exceptions.APIException) -> _Description:
+    own_words = str(getattr(error, "detail", ""))
+    for kinds, described in _OF_FRAMEWORK:
+        if isinstance(error, kinds):
+            return replace(described, detail=described.detail or own_words)
+    status = getattr(error, "status_code", 400)
+    reason = getattr(error, "default_code", "refused")
+    return _Description(status, "REQ_009", "Refused", own_words, reason)
 
 
 def _flatten(detail: Any, field: str) -> Iterable[FieldError]:
@@ -227,7 +220,26 @@ def answer(error: Exception, request_id: str) -> HttpResponse | None:
     )
 
 
-def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+def bad_request(
+    request: HttpRequest,
+    exception: Exception | None = None,  # noqa: ARG001 -- Django gives it by name
+) -> HttpResponse:
+    """Answer a request that Django itself refuses, such as one for another host."""
+    body = problem(
+        400,
+        "REQ_004",
+        "Bad request",
+        "The request cannot be understood: look at its host, headers and length.",
+        reason="bad_request",
+        request_id=getattr(request, "request_id", ""),
+    )
+    return HttpResponse(json.dumps(body), status=400, content_type=CONTENT_TYPE)
+
+
+def not_found(
+    request: HttpRequest,
+    exception: Exception | None = None,  # noqa: ARG001 -- Django gives it by name
+) -> HttpResponse:
     """Answer an unknown path: in JSON below ``/api/``, as a page elsewhere."""
     detail = f"There is nothing at {request.path[:200]}."
     if not request.path.startswith("/api/"):
@@ -245,12 +257,14 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer a defect of ours: nothing of it is shown, the log has it under the request id."""
+    request_id = getattr(request, "request_id", "")
+    logger.error("the error of request %s", request_id, exc_info=sys.exc_info()[1])
     body = problem(
         500,
         "INT_001",
         "Internal error",
         "The error was logged; quote the request id.",
         reason="internal",
-        request_id=getattr(request, "request_id", ""),
+        request_id=request_id,
     )
     return HttpResponse(json.dumps(body), status=500, content_type=CONTENT_TYPE)

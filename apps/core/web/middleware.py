@@ -19,7 +19,7 @@ def request_id(
     def handle(request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-Id", "")
         identifier = given if _USABLE.fullmatch(given) else encode("req", new_id())
-        request.request_id = identifier  # type: ignore[attr-defined] -- read where answers are made
+        request.request_id = identifier  # type: ignore[attr-defined]  # read where answers are made
         response = get_response(request)
         response.headers["X-Request-Id"] = identifier
         return response

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from apps.core.errors import FieldError
 from apps.core.web.parsing import RequestInvalid
+from apps.core.web.principal import Principal
 
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
@@ -26,14 +27,19 @@ class CursorPagination(BasePagination):
     parameters = ("limit", "cursor")
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any], request: Request, view: Any = None
+        self,
+        queryset: QuerySet[Any] | Sequence[Any],
+        request: Request,
+        view: Any = None,
     ) -> list[Any]:
         """Return the rows of the asked page; raise ``PageInvalid`` for what cannot be one."""
+        if not isinstance(queryset, QuerySet) or not isinstance(request.user, Principal):
+            raise TypeError("pages are made of a caller's rows in the database")
         limit = read_limit(request.query_params.get("limit"))
         salt = f"{request.user.tenant_id}{request.path}"
         cursor = request.query_params.get("cursor")
         rows = queryset.order_by("-pk")
-        if cursor:
+        if cursor is not None:
             rows = rows.filter(pk__lt=read_cursor(cursor, salt))
         found: Sequence[Model] = list(rows[: limit + 1])
         self.page = list(found[:limit])

@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 from uuid import UUID
 
+from django.db import DatabaseError
 from django.db.models import Model, QuerySet
 from django.http import HttpResponse
 from rest_framework import viewsets
@@ -17,6 +19,7 @@ from apps.core import idempotency
 from apps.core.clock import now
 from apps.core.errors import FieldError, Forbidden, Invalid, NotFound
 from apps.core.ids import decode, is_id, new_id
+from apps.core.web.errors import CONTENT_TYPE as PROBLEM_TYPE
 from apps.core.web.fields import StrictSerializer, unknown_field
 from apps.core.web.parsing import BodyTooLarge, RequestInvalid, refuse
 from apps.core.web.principal import Principal
@@ -35,6 +38,10 @@ class IdempotencyKeyInvalid(RequestInvalid):
 
 class ScopeMissing(Forbidden):
     reason = "scope_missing"
+
+
+class ModeMismatch(NotFound):
+    reason = "mode_mismatch"
 
 
 class _Replay(Exception):
@@ -88,7 +95,7 @@ class Door(viewsets.GenericViewSet[Any]):
     @property
     def principal(self) -> Principal:
         """Who asks."""
-        return self.request.user  # type: ignore[return-value] -- our authentication makes these
+        return cast("Principal", self.request.user)  # our authentication makes these
 
     @property
     def tenant_id(self) -> UUID:
@@ -184,18 +191,17 @@ class Door(viewsets.GenericViewSet[Any]):
     def handle_exception(self, exc: Exception) -> Response:
         """Answer a replay with what was answered before; the rest as everywhere."""
         if isinstance(exc, _Replay):
-            replayed = HttpResponse(
+            refused = exc.answer.status >= 400  # noqa: PLR2004
+            return HttpResponse(  # type: ignore[return-value]  # finalize_response takes either
                 exc.answer.body,
                 status=exc.answer.status,
-                content_type="application/json",
+                content_type=PROBLEM_TYPE if refused else "application/json",
                 headers={"Idempotent-Replayed": "true"},
             )
-            return replayed  # type: ignore[return-value] -- finalize_response takes either
         try:
             return super().handle_exception(exc)
         except Exception:
-            if self.claim:
-                idempotency.lapse(self.claim, at=now())
+            self._lapse()
             raise
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
@@ -206,10 +212,20 @@ class Door(viewsets.GenericViewSet[Any]):
             if final.status_code in (400, 401, 403, 404, 413, 415, 422):
                 idempotency.release(self.claim)
             elif final.status_code >= 500:  # noqa: PLR2004
-                idempotency.lapse(self.claim, at=now())
+                self._lapse()
             else:
-                idempotency.answer(self.claim, final.status_code, final.rendered_content)
+                body = self.remembered(final)
+                idempotency.answer(self.claim, final.status_code, body)
         return final
+
+    def remembered(self, response: Response) -> bytes:
+        """Return what a repeat with the same key is answered; secrets are left out of it."""
+        return cast("bytes", response.rendered_content)
+
+    def _lapse(self) -> None:
+        if self.claim:
+            with suppress(DatabaseError):  # the database is away: the lease ends by itself
+                idempotency.lapse(self.claim, at=now())
 
     def read(self, serializer: type[StrictSerializer], **context: Any) -> dict[str, Any]:
         """Return the validated body; raise with every error at once."""
@@ -219,7 +235,7 @@ class Door(viewsets.GenericViewSet[Any]):
         ):
             refuse("body_empty", "The request body is empty; send a JSON object.")
         reader.is_valid(raise_exception=True)
-        return reader.validated_data  # type: ignore[no-any-return] -- a dict, from our serializers
+        return cast("dict[str, Any]", reader.validated_data)
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Apply the filters in the query; raise ``ParameterInvalid`` for values that are none."""
@@ -238,7 +254,25 @@ class Door(viewsets.GenericViewSet[Any]):
 
     def get_object(self) -> Any:
         """Return the row that the path names by id or by the caller's own name."""
-        return named(self.get_queryset(), self.kwargs["pk"], own_name=self.own_name)
+        name = self.kwargs["pk"]
+        try:
+            return named(self.get_queryset(), name, own_name=self.own_name)
+        except NotFound:
+            self._hint_at_mode(name)
+            raise
+
+    def _hint_at_mode(self, name: str) -> None:
+        """Raise ``ModeMismatch`` if the id is one of the tenant's other mode."""
+        model = self.get_queryset().model
+        twin = self.principal.twin_id
+        if twin is None or not is_id(model.ID_PREFIX, name):
+            return
+        pk = decode(model.ID_PREFIX, name)
+        if model._default_manager.filter(pk=pk, tenant_id=twin).exists():
+            raise ModeMismatch(
+                f"{name} belongs to your other mode: use a live key for live objects and a test"
+                " key for test objects."
+            )
 
     def list(self, request: Request) -> Response:
         """Answer a page of rows, newest first."""
