@@ -4,7 +4,9 @@ from pathlib import Path
 
 import django_stubs_ext
 import environ
+from django.templatetags.static import static
 
+from billing_project.invariants import BOOKS  # noqa: F401 -- a setting
 from billing_project.reactions import REACTIONS  # noqa: F401 -- a setting
 from billing_project.schedule import BEAT_SCHEDULE
 
@@ -179,8 +181,33 @@ JWT_LIFETIME_SECONDS = 3600
 UNFOLD = {
     "SITE_TITLE": "Countinghouse",
     "SITE_HEADER": "Countinghouse",
+    "SITE_SUBHEADER": "The operators' desk",
+    "SITE_SYMBOL": "account_balance",
     "SITE_URL": "/",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _: static("backoffice/icon.svg")}
+    ],
     "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "STYLES": [lambda _: static("backoffice/desk.css")],
+    "BORDER_RADIUS": "6px",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .02 190)",
+            "100": "oklch(94% .04 190)",
+            "200": "oklch(89% .07 190)",
+            "300": "oklch(82% .1 190)",
+            "400": "oklch(72% .11 190)",
+            "500": "oklch(60% .1 190)",
+            "600": "oklch(51% .09 192)",
+            "700": "oklch(44% .08 194)",
+            "800": "oklch(38% .06 196)",
+            "900": "oklch(33% .05 198)",
+            "950": "oklch(24% .04 200)",
+        },
+    },
+    "DASHBOARD_CALLBACK": "apps.backoffice.views.dashboard.dashboard",
+    "SIDEBAR": {"navigation": "apps.backoffice.navigation.sidebar"},
 }
 
 # --- Celery: a carrier of hints, see core.jobs ------------------------------------------------

@@ -1,0 +1,62 @@
+"""What the desk reads about the installation as a whole."""
+
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from celery import current_app
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from apps.core import jobs
+from apps.core.models import AuditEvent, Heartbeat
+
+HEARTBEAT_LATE: Final = timedelta(minutes=3)
+_SEALING_LATE: Final = timedelta(minutes=10)
+_EVENTS_LOOKED_AT: Final = 100
+_BROKER_SECONDS: Final = 2
+
+
+def touch_database() -> None:
+    """Return if the database answers, raise if not."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def migrations_are_pending() -> bool:
+    """Say whether the code knows migrations that the database has not seen."""
+    executor = MigrationExecutor(connection)
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+
+
+def touch_broker() -> None:
+    """Return if the message broker answers within seconds, raise if not."""
+    with current_app.connection_for_write(connect_timeout=_BROKER_SECONDS) as broker:
+        broker.ensure_connection(max_retries=1, timeout=_BROKER_SECONDS)
+
+
+def last_heartbeat() -> datetime | None:
+    """Return when beat, broker, worker and database last worked together."""
+    beat = Heartbeat.objects.filter(name="worker").first()
+    return beat.beaten_at if beat else None
+
+
+def sealing_is_late(at: datetime) -> bool:
+    """Say whether audit events of more than ten minutes before ``at`` lie unsealed.
+
+    Looks at the youngest of those events: sealing goes in order, so they are sealed last.
+    """
+    old = AuditEvent.objects.filter(id__lt=_first_id_at(at - _SEALING_LATE)).order_by("-id")
+    ids = list(old.values_list("id", flat=True)[:_EVENTS_LOOKED_AT])
+    return AuditEvent.objects.filter(id__in=ids, seal=None).exists()
+
+
+def jobs_are_stalled(at: datetime) -> bool:
+    """Say whether due jobs wait for a worker that does not come."""
+    return bool(jobs.stalled(at))
+
+
+def _first_id_at(at: datetime) -> UUID:
+    """Return the smallest id that could have been made in that millisecond."""
+    millis = int(at.timestamp()) * 1000
+    return UUID(int=millis << 80)

@@ -1,0 +1,181 @@
+"""What is sold, and at what price, on the desk."""
+
+from django.contrib import admin
+
+from apps.catalog.models import (
+    Charge,
+    ChargePrice,
+    Phase,
+    Plan,
+    PlanVersion,
+    PriceList,
+    Product,
+)
+from apps.tenants.desk import (
+    Desk,
+    DeskInline,
+    amount,
+    choice,
+    document,
+    instant,
+    link,
+    plain,
+    status,
+)
+
+
+class PlanInline(DeskInline):
+    model = Plan
+    resource = "catalog"
+    columns = (plain("key"), plain("name"), instant("created_at", "since"))
+
+
+@admin.register(Product)
+class ProductDesk(Desk):
+    resource = "catalog"
+    list_display = (plain("key"), plain("name"), choice("kind"), instant("created_at", "since"))
+    list_filter = ("kind",)
+    search_fields = ("key", "name")
+    inlines = (PlanInline,)
+    when_empty = "Upload a whole catalog at once: POST /api/v1/catalog."
+
+
+@admin.register(PriceList)
+class PriceListDesk(Desk):
+    resource = "catalog"
+    list_display = (plain("key"), plain("name"), instant("created_at", "since"))
+    search_fields = ("key", "name")
+    when_empty = "Every price is on the standard list. Price lists hold alternatives to it."
+
+
+class PlanVersionInline(DeskInline):
+    model = PlanVersion
+    resource = "catalog"
+    columns = (plain("number", "version"), status(), instant("published_at", "published"))
+    ordering = ("-number",)
+
+
+@admin.register(Plan)
+class PlanDesk(Desk):
+    resource = "catalog"
+    list_display = (
+        plain("key"),
+        plain("name"),
+        link("product"),
+        instant("created_at", "since"),
+        instant("archived_at", "archived"),
+    )
+    search_fields = ("key", "name", "product__key")
+    related = ("product",)
+    inlines = (PlanVersionInline,)
+    when_empty = "A plan is a product's way of being sold: POST /api/v1/plans."
+
+
+class PhaseInline(DeskInline):
+    model = Phase
+    resource = "catalog"
+    columns = (
+        plain("position"),
+        plain("name"),
+        choice("kind"),
+        plain("length_count", "lasts"),
+        plain("length_unit", "of"),
+    )
+    ordering = ("position",)
+
+
+@admin.register(PlanVersion)
+class PlanVersionDesk(Desk):
+    resource = "catalog"
+    list_display = (
+        link("plan"),
+        plain("number", "version"),
+        status(),
+        instant("created_at", "created"),
+        instant("published_at", "published"),
+    )
+    list_filter = ("status",)
+    search_fields = ("plan__key", "plan__name")
+    related = ("plan",)
+    ordering = ("-id",)
+    inlines = (PhaseInline,)
+
+
+class ChargeInline(DeskInline):
+    model = Charge
+    resource = "catalog"
+    columns = (
+        plain("key"),
+        plain("name"),
+        choice("kind"),
+        choice("timing"),
+        plain("period_count", "every"),
+        plain("period_unit", "of"),
+        link("meter_version", "meter"),
+    )
+    related = ("meter_version__meter",)
+    ordering = ("position",)
+
+
+@admin.register(Phase)
+class PhaseDesk(Desk):
+    resource = "catalog"
+    list_display = (
+        plain("name"),
+        link("version"),
+        choice("kind"),
+        plain("length_count", "lasts"),
+        plain("length_unit", "of"),
+    )
+    list_filter = ("kind",)
+    search_fields = ("name", "version__plan__key")
+    related = ("version__plan",)
+    ordering = ("-id",)
+    inlines = (ChargeInline,)
+
+
+class ChargePriceInline(DeskInline):
+    model = ChargePrice
+    resource = "catalog"
+    columns = (
+        plain("currency"),
+        link("price_list"),
+        document("pricing"),
+        amount("minimum"),
+        amount("maximum"),
+    )
+    related = ("price_list",)
+
+
+@admin.register(Charge)
+class ChargeDesk(Desk):
+    resource = "catalog"
+    list_display = (
+        plain("key"),
+        plain("name"),
+        link("phase"),
+        choice("kind"),
+        choice("timing"),
+        link("meter_version", "meter"),
+    )
+    list_filter = ("kind", "timing")
+    search_fields = ("key", "name", "phase__version__plan__key")
+    related = ("phase__version__plan", "meter_version__meter")
+    ordering = ("-id",)
+    inlines = (ChargePriceInline,)
+
+
+@admin.register(ChargePrice)
+class ChargePriceDesk(Desk):
+    resource = "catalog"
+    list_display = (
+        link("charge"),
+        plain("currency"),
+        link("price_list"),
+        amount("minimum"),
+        amount("maximum"),
+    )
+    list_filter = ("currency",)
+    search_fields = ("charge__key",)
+    related = ("charge", "price_list")
+    ordering = ("-id",)

@@ -1,0 +1,193 @@
+"""Invoices and credit memos on the desk."""
+
+import re
+from typing import Any, Final
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from apps.customers.models import Customer
+from apps.invoicing.models import (
+    BalanceApplication,
+    Invoice,
+    InvoiceLine,
+    NumberSequence,
+    ParkedCustomer,
+)
+from apps.tenants.desk import (
+    Desk,
+    DeskInline,
+    amount,
+    choice,
+    document,
+    ident,
+    instant,
+    link,
+    named,
+    offer,
+    plain,
+    reference,
+    status,
+)
+
+_NUMBER: Final = re.compile(r"([A-Za-z0-9]{1,20})-0*([0-9]{1,18})")
+
+
+class InvoiceLineInline(DeskInline):
+    model = InvoiceLine
+    resource = "invoices"
+    columns = (
+        plain("description"),
+        instant("period_start", "from", zone="invoice.zone"),
+        instant("period_end", "to, exclusive", zone="invoice.zone"),
+        plain("quantity"),
+        plain("unit"),
+        amount("amount"),
+    )
+    related = ("invoice",)
+    ordering = ("position",)
+
+
+@admin.register(Invoice)
+class InvoiceDesk(Desk):
+    resource = "invoices"
+    list_display = (
+        named("number"),
+        link("customer"),
+        status(),
+        choice("kind"),
+        amount("total"),
+        amount("amount_paid", "paid"),
+        instant("issued_at", "issued"),
+        instant("due_at", "due"),
+    )
+    list_filter = ("status", "kind", "currency", "issued_at")
+    search_fields = ("customer__name", "customer__external_id", "customer__email")
+    related = ("customer__test_clock", "customer__tenant__test_clock")
+    detail = (
+        ident(),
+        plain("display_number", "number"),
+        status(),
+        choice("kind"),
+        link("customer"),
+        instant("period_start", "from", zone="zone"),
+        instant("period_end", "to, exclusive", zone="zone"),
+        instant("cutoff_at", "bills up to", zone="zone"),
+        amount("subtotal"),
+        amount("discount"),
+        amount("tax"),
+        amount("total"),
+        amount("balance_applied", "from the customer's balance"),
+        amount("amount_paid", "paid"),
+        instant("created_at", "created", zone="zone"),
+        instant("issue_after", "to be issued", zone="zone"),
+        instant("issued_at", "issued", zone="zone"),
+        instant("due_at", "due", zone="zone"),
+        instant("closed_at", "closed", zone="zone"),
+        document("buyer"),
+        document("seller"),
+        plain("pdf_sha256", "SHA-256 of the PDF"),
+    )
+    inlines = (InvoiceLineInline,)
+    when_empty = (
+        "Invoices are drafted when a billing period ends, or at once by POST /api/v1/invoices."
+    )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find also by the printed number, such as INV-000042."""
+        printed = _NUMBER.fullmatch(search_term.strip())
+        if printed:
+            return queryset.filter(series=printed[1], number=int(printed[2])), False
+        return super().get_search_results(request, queryset, search_term)
+
+
+@admin.register(InvoiceLine)
+class InvoiceLineDesk(Desk):
+    resource = "invoices"
+    list_display = (
+        plain("description"),
+        link("invoice"),
+        choice("kind"),
+        instant("period_start", "from"),
+        instant("period_end", "to, exclusive"),
+        plain("quantity"),
+        amount("amount"),
+    )
+    list_filter = ("kind", "currency")
+    search_fields = ("description",)
+    related = ("invoice", "corrects")
+    detail = (
+        ident(),
+        link("invoice"),
+        choice("kind"),
+        plain("description"),
+        reference("subscription_id", "subscriptions.subscription"),
+        reference("charge_id", "catalog.charge"),
+        instant("period_start", "from", zone="invoice.zone"),
+        instant("period_end", "to, exclusive", zone="invoice.zone"),
+        plain("group"),
+        link("corrects"),
+        plain("quantity"),
+        plain("unit"),
+        amount("amount"),
+        document("derivation", "how it came about"),
+    )
+    ordering = ("-id",)
+
+
+@admin.register(NumberSequence)
+class NumberSequenceDesk(Desk):
+    resource = "invoices"
+    list_display = (plain("series"), plain("last_number"))
+    ordering = ("series", "id")
+
+
+@admin.register(BalanceApplication)
+class BalanceApplicationDesk(Desk):
+    resource = "invoices"
+    list_display = (
+        ident(),
+        link("credit_memo"),
+        link("invoice"),
+        amount("amount"),
+        instant("applied_at", "applied"),
+    )
+    related = ("credit_memo", "invoice")
+    ordering = ("-id",)
+    when_empty = "Money of credit memos is used up by the invoices that follow them."
+
+
+@admin.register(ParkedCustomer)
+class ParkedCustomerDesk(Desk):
+    resource = "invoices"
+    list_display = (
+        link("customer"),
+        plain("reason"),
+        plain("attempts"),
+        instant("cutoff_at", "bills up to"),
+        instant("parked_at", "parked"),
+    )
+    search_fields = ("customer__name", "reason")
+    related = ("customer",)
+    ordering = ("-parked_at",)
+    when_empty = "The last billing runs worked for everybody."
+
+
+class InvoiceInline(DeskInline):
+    model = Invoice
+    resource = "invoices"
+    columns = (
+        named("number"),
+        status(),
+        choice("kind"),
+        amount("total"),
+        amount("amount_paid", "paid"),
+        instant("issued_at", "issued"),
+    )
+    ordering = ("-id",)
+
+
+offer(Customer, inlines=(InvoiceInline,))

@@ -1,0 +1,156 @@
+"""Meters, streams, orphans and rollups on the desk."""
+
+from django.contrib import admin
+from unfold.paginator import InfinitePaginator
+
+from apps.metering.models import (
+    ChangedUsage,
+    EventStream,
+    Meter,
+    MeterVersion,
+    OrphanEvent,
+    RollupPosition,
+    UsageRollup,
+    UsageSubject,
+)
+from apps.tenants.desk import (
+    Desk,
+    DeskInline,
+    choice,
+    document,
+    instant,
+    link,
+    plain,
+    reference,
+    status,
+)
+
+
+class MeterVersionInline(DeskInline):
+    model = MeterVersion
+    resource = "meters"
+    columns = (
+        plain("number", "version"),
+        plain("event_name"),
+        choice("aggregation"),
+        plain("value_property", "value from"),
+        document("filters"),
+        plain("group_by"),
+        instant("created_at", "since"),
+    )
+    ordering = ("-number",)
+
+
+@admin.register(Meter)
+class MeterDesk(Desk):
+    resource = "meters"
+    list_display = (
+        plain("key"),
+        plain("name"),
+        plain("unit"),
+        instant("created_at", "since"),
+        instant("archived_at", "archived"),
+    )
+    search_fields = ("key", "name")
+    inlines = (MeterVersionInline,)
+    when_empty = "A meter says what to measure: POST /api/v1/meters."
+
+
+@admin.register(MeterVersion)
+class MeterVersionDesk(Desk):
+    resource = "meters"
+    list_display = (
+        link("meter"),
+        plain("number", "version"),
+        plain("event_name"),
+        choice("aggregation"),
+        instant("created_at", "since"),
+    )
+    list_filter = ("aggregation",)
+    search_fields = ("meter__key", "event_name")
+    related = ("meter",)
+    ordering = ("-id",)
+
+
+@admin.register(EventStream)
+class EventStreamDesk(Desk):
+    resource = "meters"
+    list_display = (
+        plain("handle"),
+        plain("event_name"),
+        plain("subject_path", "subject from"),
+        instant("created_at", "since"),
+        instant("archived_at", "archived"),
+    )
+    search_fields = ("handle", "event_name")
+    ordering = ("-id",)
+    when_empty = "A stream takes your own JSON as it is: POST /api/v1/streams."
+
+
+@admin.register(OrphanEvent)
+class OrphanEventDesk(Desk):
+    resource = "events"
+    list_display = (
+        plain("event_name", "event"),
+        status(),
+        choice("reason"),
+        plain("subject"),
+        plain("value"),
+        instant("occurred_at", "occurred"),
+        instant("received_at", "received"),
+    )
+    list_filter = ("status", "reason")
+    search_fields = ("key", "subject", "event_name")
+    when_empty = "No event is without a home. Events that match nothing are kept here."
+
+
+@admin.register(UsageSubject)
+class UsageSubjectDesk(Desk):
+    resource = "usage"
+    list_display = (
+        reference("subscription_id", "subscriptions.subscription"),
+        plain("external_id"),
+        link("customer"),
+        instant("opens_at", "opens"),
+        instant("closes_at", "closes"),
+    )
+    search_fields = ("external_id", "customer__name")
+    related = ("customer",)
+    ordering = ("-subscription_id",)
+
+
+@admin.register(UsageRollup)
+class UsageRollupDesk(Desk):
+    resource = "usage"
+    list_display = (
+        link("meter_version", "meter"),
+        reference("customer_id", "customers.customer"),
+        choice("grain"),
+        instant("starts_at", "from"),
+        plain("group"),
+        plain("count"),
+        plain("total"),
+    )
+    list_filter = ("grain",)
+    related = ("meter_version__meter",)
+    ordering = ("-pk",)
+    paginator = InfinitePaginator
+    sortable_by = ()
+    when_empty = "Usage is rolled up seconds after its events arrive."
+
+
+@admin.register(RollupPosition)
+class RollupPositionDesk(Desk):
+    resource = "usage"
+    list_display = (link("meter_version", "meter"), plain("below_xid", "counted below"))
+    related = ("meter_version__meter",)
+
+
+@admin.register(ChangedUsage)
+class ChangedUsageDesk(Desk):
+    resource = "usage"
+    list_display = (link("customer"), instant("since", "changed since"))
+    search_fields = ("customer__name",)
+    related = ("customer",)
+    ordering = ("since",)
+    when_empty = "The last billing runs have seen all usage."

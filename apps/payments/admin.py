@@ -1,0 +1,128 @@
+"""Payments and the efforts to collect on the desk."""
+
+from django.contrib import admin
+
+from apps.customers.models import Customer
+from apps.invoicing.models import Invoice
+from apps.payments.models import Allocation, Collection, Payment, PaymentMethod
+from apps.tenants.desk import (
+    Desk,
+    DeskInline,
+    amount,
+    ident,
+    instant,
+    link,
+    named,
+    offer,
+    plain,
+    status,
+)
+
+
+@admin.register(PaymentMethod)
+class PaymentMethodDesk(Desk):
+    resource = "payments"
+    list_display = (
+        named("method"),
+        link("customer"),
+        plain("provider"),
+        "is_default",
+        instant("created_at", "since"),
+        instant("detached_at", "detached"),
+    )
+    list_filter = ("provider", "is_default")
+    search_fields = ("customer__name", "label", "provider_ref")
+    related = ("customer",)
+    when_empty = "A customer's way to pay: POST /api/v1/customers/{id}/payment-methods."
+
+
+class AllocationInline(DeskInline):
+    model = Allocation
+    resource = "payments"
+    columns = (link("invoice"), amount("amount"), instant("allocated_at", "allocated"))
+    related = ("invoice",)
+
+
+@admin.register(Payment)
+class PaymentDesk(Desk):
+    resource = "payments"
+    list_display = (
+        ident(),
+        link("customer"),
+        link("invoice"),
+        status(),
+        amount("amount"),
+        plain("provider"),
+        plain("failure_code", "failure"),
+        instant("created_at", "begun"),
+        instant("settled_at", "settled"),
+    )
+    list_filter = ("status", "provider", "currency")
+    search_fields = ("customer__name", "provider_ref", "reference")
+    related = ("customer", "invoice", "method")
+    inlines = (AllocationInline,)
+    when_empty = "Money is asked for when an invoice is issued, or by POST /invoices/{id}/charge."
+
+
+@admin.register(Allocation)
+class AllocationDesk(Desk):
+    resource = "payments"
+    list_display = (
+        ident(),
+        link("payment"),
+        link("invoice"),
+        amount("amount"),
+        instant("allocated_at", "allocated"),
+    )
+    related = ("payment", "invoice")
+    ordering = ("-id",)
+
+
+@admin.register(Collection)
+class CollectionDesk(Desk):
+    resource = "payments"
+    list_display = (
+        ident(),
+        link("invoice"),
+        plain("attempts"),
+        plain("last_failure"),
+        instant("next_attempt_at", "next attempt"),
+        instant("closed_at", "closed"),
+    )
+    list_filter = (("next_attempt_at", admin.EmptyFieldListFilter),)
+    search_fields = ("invoice__customer__name",)
+    related = ("invoice",)
+    ordering = ("-id",)
+    when_empty = "Nothing is being collected."
+
+
+class PaymentInline(DeskInline):
+    model = Payment
+    resource = "payments"
+    columns = (
+        ident(),
+        status(),
+        amount("amount"),
+        plain("provider"),
+        plain("failure_code", "failure"),
+        instant("created_at", "begun"),
+        instant("settled_at", "settled"),
+    )
+    ordering = ("-id",)
+
+
+class PaymentMethodInline(DeskInline):
+    model = PaymentMethod
+    resource = "payments"
+    columns = (
+        named("method"),
+        plain("provider"),
+        plain("is_default", "default"),
+        instant("created_at", "since"),
+        instant("detached_at", "detached"),
+    )
+    ordering = ("-id",)
+
+
+offer(Customer, inlines=(PaymentMethodInline,))
+offer(Invoice, inlines=(PaymentInline,))

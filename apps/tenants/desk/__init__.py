@@ -1,0 +1,49 @@
+"""What every page of the operators' desk (the admin site) is built from.
+
+Each app's ``admin`` module declares its pages with these; rights, columns, actions and the
+read-only forms are the same everywhere. It lies here because rights belong to tenants and every
+app with a page lies above them.
+"""
+
+from apps.tenants.desk.columns import (
+    Column,
+    amount,
+    amount_text,
+    choice,
+    document,
+    ident,
+    instant,
+    instant_text,
+    link,
+    named,
+    plain,
+    reference,
+    status,
+)
+from apps.tenants.desk.pages import Desk, DeskInline, TenantFilter, offer
+from apps.tenants.desk.rights import Rights, actor_of, rights_of
+from apps.tenants.desk.verbs import Verb
+
+__all__ = [
+    "Column",
+    "Desk",
+    "DeskInline",
+    "Rights",
+    "TenantFilter",
+    "Verb",
+    "actor_of",
+    "amount",
+    "amount_text",
+    "choice",
+    "document",
+    "ident",
+    "instant",
+    "instant_text",
+    "link",
+    "named",
+    "offer",
+    "plain",
+    "reference",
+    "rights_of",
+    "status",
+]

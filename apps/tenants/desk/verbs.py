@@ -1,0 +1,59 @@
+"""What an operator may do to rows from the desk: one operation each, after a confirmation."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.contrib import messages
+from django.http import HttpRequest
+
+from apps.core.errors import BillingError
+from apps.tenants.desk.rights import actor_of, rights_of
+
+MOST_AT_ONCE: Final = 100
+
+
+def _always(_row: Any) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """One action: who may (``resource``), on which rows (``fits``), and what it calls.
+
+    ``run(row, actor)`` calls one operation, which is safe to repeat; a ``BillingError`` from it
+    becomes a message. ``warning`` tells, before it happens, what cannot be undone.
+    """
+
+    name: str
+    label: str
+    resource: str
+    run: Callable[[Any, str], object]
+    fits: Callable[[Any], bool] = _always
+    warning: str = ""
+    icon: str = "play_arrow"
+
+    def is_for(self, request: HttpRequest, row: Any) -> bool:
+        """Say whether the operator may do this, and the row is one to do it to."""
+        return self.is_allowed(request, row) and self.fits(row)
+
+    def is_allowed(self, request: HttpRequest, row: Any) -> bool:
+        """Say whether the operator may do this at the row's tenant."""
+        return rights_of(request).may(self.resource, "write", row.tenant_id)
+
+    def run_all(self, request: HttpRequest, rows: Iterable[Any]) -> None:
+        """Do it to each row on its own and tell the operator what came of it."""
+        actor = actor_of(request)
+        done = []
+        for row in rows:
+            if not self.is_allowed(request, row):
+                messages.error(request, f"{row}: your role does not allow this.")
+                continue
+            try:
+                self.run(row, actor)
+            except BillingError as error:
+                messages.error(request, f"{row}: {error.detail or error.reason}")
+            else:
+                done.append(str(row))
+        if done:
+            messages.success(request, f"{self.label}: {', '.join(done)}.")
