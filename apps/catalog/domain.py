@@ -173,8 +173,7 @@ def misfits(model: PricingModel, meter: MeterTerms | None) -> list[tuple[str, st
             (
                 "model",
                 "aggregation_unfit",
-                f"this model needs a meter that aggregates by {offer};"
-                f" {meter.key!r} aggregates by {aggregation.value}",
+                f"the model needs a meter by {offer}; {meter.key!r} is by {aggregation.value}",
             )
         )
     elif meter.rule.recurring and needs(model) in {Need.TRANSACTIONS, Need.PRICED, Need.BANDS}:

@@ -8,17 +8,19 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
+from apps.catalog.documents import ChargeDraft, Known, PhaseDraft, PriceDraft
 from apps.catalog.domain import (
     ChargeKind,
     ChargeTerms,
     MeterTerms,
+    PhaseKind,
     PlanVersionStatus,
     PriceTerms,
     Timing,
 )
-from apps.catalog.models import Charge, ChargePrice, Phase, Plan, PlanVersion, PriceList
+from apps.catalog.models import Charge, ChargePrice, Phase, Plan, PlanVersion, PriceList, Product
 from apps.metering.models import MeterVersion
-from apps.rating.aggregation import Aggregation, AggregationRule, QuantityRounding, RoundingMode
+from apps.metering.queries.meters import terms_of
 from apps.rating.periods import Cadence, Unit
 from apps.rating.pricing import parse_pricing
 
@@ -97,20 +99,78 @@ def cadence_of(unit: str | None, count: int | None) -> Cadence | None:
 
 def meter_terms(version: MeterVersion) -> MeterTerms:
     """Return what a charge must know of a meter's version, its ``meter`` being loaded."""
-    rounding = (
-        QuantityRounding(RoundingMode(version.rounding), version.rounding_places)
-        if version.rounding
-        else None
-    )
+    measured = terms_of(version)
     return MeterTerms(
         version_id=version.pk,
         key=version.meter.key,
         name=version.meter.name,
         unit=version.meter.unit,
-        rule=AggregationRule(
-            Aggregation(version.aggregation), version.percentile, rounding, version.recurring
+        rule=measured.rule,
+        group_by=measured.group_by,
+    )
+
+
+def known_to(tenant_id: UUID) -> Known:
+    """Return what documents of the tenant may refer to."""
+    newest: dict[str, MeterTerms] = {}
+    numbered: dict[tuple[str, int], MeterTerms] = {}
+    versions = MeterVersion.objects.filter(tenant_id=tenant_id, meter__archived_at=None)
+    for version in versions.select_related("meter").order_by("number"):
+        terms = meter_terms(version)
+        newest[terms.key] = numbered[terms.key, version.number] = terms
+    return Known(
+        meters=newest,
+        meter_versions=numbered,
+        products=frozenset(
+            Product.objects.filter(tenant_id=tenant_id).values_list("key", flat=True)
         ),
-        group_by=tuple(version.group_by),
+        price_lists=frozenset(price_list_ids(tenant_id)),
+    )
+
+
+def drafts_of(version_ids: Iterable[UUID]) -> dict[UUID, tuple[PhaseDraft, ...]]:
+    """Return what is stored of plan versions as a document would describe it; four queries."""
+    phases = list(Phase.objects.filter(version__in=list(version_ids)).order_by("position"))
+    charges: dict[UUID, list[Charge]] = defaultdict(list)
+    for charge in (
+        Charge.objects.filter(phase__in=phases)
+        .select_related("meter_version__meter")
+        .prefetch_related("prices__price_list")
+        .order_by("position")
+    ):
+        charges[charge.phase_id].append(charge)
+    found: dict[UUID, list[PhaseDraft]] = {version_id: [] for version_id in version_ids}
+    for phase in phases:
+        found[phase.version_id].append(
+            PhaseDraft(
+                kind=PhaseKind(phase.kind),
+                name=phase.name,
+                length=cadence_of(phase.length_unit, phase.length_count),
+                charges=tuple(_charge_draft(charge) for charge in charges[phase.pk]),
+            )
+        )
+    return {version_id: tuple(listed) for version_id, listed in found.items()}
+
+
+def _charge_draft(charge: Charge) -> ChargeDraft:
+    version = charge.meter_version
+    prices = [
+        PriceDraft(
+            price.currency, price.price_list.key if price.price_list else None, price_terms(price)
+        )
+        for price in charge.prices.all()
+    ]
+    return ChargeDraft(
+        key=charge.key,
+        name=charge.name,
+        kind=ChargeKind(charge.kind),
+        cadence=cadence_of(charge.period_unit, charge.period_count),
+        timing=Timing(charge.timing),
+        prorated=charge.prorated,
+        meter=version.meter.key if version else None,
+        included_quantity=charge.included_quantity,
+        prices=tuple(sorted(prices, key=lambda one: (one.price_list or "", one.currency))),
+        meter_version=version.number if version else None,
     )
 
 

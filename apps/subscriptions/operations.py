@@ -6,7 +6,7 @@ bills or credits the difference.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from apps.catalog.domain import PhaseKind, PlanVersionStatus
+from apps.catalog.domain import ChargeTerms, PhaseKind, PlanVersionStatus
 from apps.catalog.models import Phase, PlanVersion, PriceList
 from apps.catalog.queries import cadence_of, charges_of
 from apps.core.errors import FieldError, Invalid, NotFound
@@ -341,6 +341,24 @@ def mark_billed(marks: Sequence[BilledMark]) -> None:
         )
 
 
+def mark_changed(since: Mapping[UUID, datetime]) -> None:
+    """Have the next run of each subscription look again at everything that ends after an instant.
+
+    One statement; an earlier mark stays. When that run comes does not change. The caller holds
+    the customers' locks.
+    """
+    if not since:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE subscriptions_subscription s SET changed_from = LEAST(s.changed_from, m.since)
+            FROM unnest(%s::uuid[], %s::timestamptz[]) AS m(id, since) WHERE s.id = m.id
+            """,
+            [list(since), list(since.values())],
+        )
+
+
 # --- locks and look-ups -------------------------------------------------------------------------
 
 
@@ -394,35 +412,57 @@ def _check(
     at: datetime,
 ) -> None:
     """Raise with everything that speaks against a subscription at once."""
-    errors: list[FieldError] = []
-
-    def note(field: str, code: str, detail: str) -> None:
-        errors.append(FieldError(field, code, detail))
-
-    if abs(subscription.started_at - at) > FURTHEST:
-        note("started_at", "start_too_far", "a subscription starts within ten years of now")
-    if not 0 < subscription.quantity <= LARGEST_QUANTITY or subscription.quantity % 1:
-        note(
-            "quantity",
-            "quantity_invalid",
-            f"a quantity is a whole number from 1 to {LARGEST_QUANTITY}",
-        )
-    if trial_days is not None and not 0 <= trial_days <= LONGEST_TRIAL_DAYS:
-        note("trial_days", "trial_too_long", f"a trial has 0 to {LONGEST_TRIAL_DAYS} days")
-    elif trial_days is not None and all(phase.kind is not PhaseKind.TRIAL for phase in phases):
-        note("trial_days", "no_trial", "this plan version has no trial phase")
     charges = [one for found in charges_of(p.id for p in phases).values() for one in found]
-    if subscription.currency not in CURRENCIES:
-        note("currency", "currency_unknown", f"{subscription.currency!r} is no ISO 4217 code")
-    elif any(
-        one.price(subscription.price_list_id, subscription.currency) is None for one in charges
-    ):
-        offered = sorted({currency for one in charges for _, currency in one.prices})
-        note(
+    errors = [
+        *_trial_errors(phases, trial_days),
+        *_currency_errors(subscription, charges),
+        *_anchor_errors(subscription, charges),
+    ]
+    if abs(subscription.started_at - at) > FURTHEST:
+        errors.append(
+            FieldError("started_at", "start_too_far", "it must start within ten years of now")
+        )
+    if not 0 < subscription.quantity <= LARGEST_QUANTITY or subscription.quantity % 1:
+        errors.append(
+            FieldError(
+                "quantity",
+                "quantity_invalid",
+                f"a quantity is a whole number from 1 to {LARGEST_QUANTITY:f}",
+            )
+        )
+    if errors:
+        raise SubscriptionInvalid(errors=errors)
+
+
+def _trial_errors(phases: Sequence[PhaseLength], days: int | None) -> Iterator[FieldError]:
+    if days is None:
+        return
+    if not 0 <= days <= LONGEST_TRIAL_DAYS:
+        yield FieldError(
+            "trial_days", "trial_too_long", f"a trial has 0 to {LONGEST_TRIAL_DAYS} days"
+        )
+    elif all(phase.kind is not PhaseKind.TRIAL for phase in phases):
+        yield FieldError("trial_days", "no_trial", "this plan version has no trial phase")
+
+
+def _currency_errors(
+    subscription: Subscription, charges: Sequence[ChargeTerms]
+) -> Iterator[FieldError]:
+    currency = subscription.currency
+    if currency not in CURRENCIES:
+        yield FieldError("currency", "currency_unknown", f"{currency!r} is no ISO 4217 code")
+    elif any(one.price(subscription.price_list_id, currency) is None for one in charges):
+        offered = ", ".join(sorted({priced for one in charges for _, priced in one.prices}))
+        yield FieldError(
             "currency",
             "currency_not_priced",
-            f"the plan has no prices in {subscription.currency}, but in {', '.join(offered)}",
+            f"the plan has no prices in {currency}, but in {offered}",
         )
+
+
+def _anchor_errors(
+    subscription: Subscription, charges: Sequence[ChargeTerms]
+) -> Iterator[FieldError]:
     for cadence in {one.cadence for one in charges if one.cadence is not None}:
         try:
             schedule_for(
@@ -433,9 +473,7 @@ def _check(
                 subscription.anchor_day,
             )
         except Invalid as error:
-            note("anchor_day", error.reason, error.detail)
-    if errors:
-        raise SubscriptionInvalid(errors=errors)
+            yield FieldError("anchor_day", error.reason, error.detail)
 
 
 def _refuse_ended(subscription: Subscription) -> None:

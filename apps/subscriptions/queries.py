@@ -116,7 +116,7 @@ def customers_due(
 
     Those on real time, or those on the test clock; ``after`` is the last one of the page before.
     """
-    due = Subscription.objects.filter(on_clock(clock_id), next_bill_at__lte=at)
+    due = Subscription.objects.filter(on_clock(clock_id, "customer__"), next_bill_at__lte=at)
     if tenant_id is not None:
         due = due.filter(tenant=tenant_id)
     if after is not None:
@@ -134,7 +134,7 @@ def changes_due(
     after: UUID | None = None,
 ) -> list[UUID]:
     """Return subscriptions of which something begins, changes, renews or ends by ``at``, by id."""
-    rows = Subscription.objects.filter(on_clock(clock_id))
+    rows = Subscription.objects.filter(on_clock(clock_id, "customer__"))
     if tenant_id is not None:
         rows = rows.filter(tenant=tenant_id)
     if after is not None:

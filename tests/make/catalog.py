@@ -1,0 +1,80 @@
+"""Plans for tests, made by the operations."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+from apps.catalog.models import PlanVersion, PriceList
+from apps.catalog.operations.lists import create_price_list
+from apps.catalog.operations.plans import add_version, create_plan
+from apps.core.ids import new_id
+from apps.tenants.models import Tenant
+from tests.make.tenants import ACTOR, AT
+
+_numbers = count(1)
+
+BASE_FEE: Mapping[str, Any] = {
+    "key": "base",
+    "name": "Base fee",
+    "pricing": {"model": "flat", "amount": "49.00"},
+}
+
+
+def plan_document(
+    charges: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    phases: Sequence[Mapping[str, Any]] | None = None,
+    currency: str | None = "USD",
+    key: str | None = None,
+    **values: Any,
+) -> dict[str, Any]:
+    """Return a plan as callers describe one: a base fee of 49.00 a month unless told otherwise."""
+    document: dict[str, Any] = {
+        "key": key or f"plan-{next(_numbers)}",
+        "name": "Growth",
+        "billing_period": "monthly",
+        **values,
+    }
+    if currency is not None:
+        document["currency"] = currency
+    if phases is not None:
+        document["phases"] = [dict(phase) for phase in phases]
+    else:
+        document["charges"] = [dict(one) for one in ([BASE_FEE] if charges is None else charges)]
+    return document
+
+
+def make_plan(
+    tenant: Tenant,
+    charges: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    phases: Sequence[Mapping[str, Any]] | None = None,
+    currency: str | None = "USD",
+    key: str | None = None,
+    at: datetime = AT,
+    **values: Any,
+) -> PlanVersion:
+    """Return the published version 1 of a new plan; see ``plan_document``."""
+    document = plan_document(charges, phases=phases, currency=currency, key=key, **values)
+    plan = create_plan(tenant.id, id=new_id(), document=document, actor=ACTOR, at=at)
+    return plan.versions.get()
+
+
+def make_version(
+    version: PlanVersion,
+    charges: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    at: datetime = AT,
+    **values: Any,
+) -> PlanVersion:
+    """Return the next version of the same plan, published."""
+    document = plan_document(charges, **values)
+    document.pop("key")
+    document.pop("name")
+    return add_version(version.plan_id, id=new_id(), document=document, actor=ACTOR, at=at)
+
+
+def make_price_list(tenant: Tenant, key: str = "partner", *, at: datetime = AT) -> PriceList:
+    """Return a new price list."""
+    return create_price_list(tenant.id, id=new_id(), key=key, name=key, actor=ACTOR, at=at)
