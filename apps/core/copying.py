@@ -1,8 +1,10 @@
-"""Writing many rows at the speed of COPY."""
+"""Writing many rows at once: new ones at the speed of COPY, changed ones in one statement."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from django.db import connection
+from django.db.models import Field, Model
 from psycopg import sql
 
 
@@ -17,3 +19,33 @@ def copy_rows(table: str, columns: Sequence[str], rows: Iterable[Sequence[object
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for row in rows:
             copy.write_row(row)
+
+
+def save_rows(rows: Sequence[Model], fields: Iterable[str]) -> None:
+    """Store the named fields of existing rows of one model, in one statement.
+
+    ``bulk_update`` with the same promise takes seconds where this takes milliseconds.
+    """
+    if not rows:
+        return
+    meta = rows[0]._meta
+    changed: list[Field[Any, Any]] = [meta.get_field(name) for name in fields]  # type: ignore[misc]
+    columns: list[Field[Any, Any]] = [meta.pk, *changed]  # type: ignore[list-item]
+    statement = sql.SQL("UPDATE {} AS t SET {} FROM unnest({}) AS v ({}) WHERE t.{} = v.{}").format(
+        sql.Identifier(meta.db_table),
+        sql.SQL(", ").join(
+            sql.SQL("{0} = v.{0}").format(sql.Identifier(one.column)) for one in changed
+        ),
+        sql.SQL(", ").join(
+            sql.SQL("%s::{}[]").format(sql.SQL(one.db_type(connection) or "")) for one in columns
+        ),
+        sql.SQL(", ").join(sql.Identifier(one.column) for one in columns),
+        sql.Identifier(columns[0].column),
+        sql.Identifier(columns[0].column),
+    )
+    values = [
+        [one.get_db_prep_save(getattr(row, one.attname), connection) for row in rows]
+        for one in columns
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)

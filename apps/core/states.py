@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import models
 from django.utils.text import camel_case_to_spaces
 
+from apps.core.copying import save_rows
 from apps.core.errors import Conflict
 from apps.core.events import Happening, JsonScalar, record_all
 from apps.core.models import Identified
@@ -45,9 +46,11 @@ def move(
     """Set the status if the table allows it, save it with the fields in ``also``, record it.
 
     The caller holds the row's lock. The event is named ``<model>.<status>``, such as
-    ``credit_memo.issued``, and carries the old status as ``was``. Raises ``IllegalTransition`` and changes nothing if the table forbids it.
+    ``credit_memo.issued``, and carries the old status as ``was``. Raises ``IllegalTransition`` and
+    changes nothing if the table forbids it.
     """
     happening = _moved(subject, to, allowed, data)
+    subject.status = to
     subject.save(update_fields=["status", *also])
     record_all([happening], actor=actor, at=at)
 
@@ -65,7 +68,9 @@ def move_all(
     if not subjects:
         return
     happenings = [_moved(subject, to, allowed, {}) for subject in subjects]
-    type(subjects[0])._default_manager.bulk_update(subjects, ["status", *also])
+    for subject in subjects:
+        subject.status = to
+    save_rows(subjects, ["status", *also])
     record_all(happenings, actor=actor, at=at)
 
 
@@ -80,7 +85,6 @@ def _moved(
             f"This {words} is {was}; it cannot become {to}."
             f" From {was} it can become: {', '.join(sorted(allowed[was])) or 'nothing'}."
         )
-    subject.status = to
     return Happening(
         f"{name}.{to}", subject.tenant_id, subject.ID_PREFIX, subject.id, {"was": was, **data}
     )
