@@ -1,8 +1,16 @@
-"""The life of an invoice and the kinds of its lines."""
+"""The life of an invoice, the kinds of its lines, and what is refused."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
+from uuid import UUID
+
+from moneyed import Money
+
+from apps.core.errors import Conflict, Invalid
+from apps.core.money import round_money
 
 
 class DocumentKind(StrEnum):
@@ -54,3 +62,71 @@ class LineKind(StrEnum):
     USAGE = "usage"
     MINIMUM = "minimum"  # what is missing to the charge's minimum
     MAXIMUM = "maximum"  # what exceeds the charge's maximum, taken off
+
+
+class InvoiceEmpty(Invalid):
+    """A document without lines says nothing; it stays a draft."""
+
+    reason = "invoice_empty"
+
+
+class InvoiceCanceled(Conflict):
+    reason = "invoice_canceled"
+
+
+class InvoiceHasPayments(Conflict):
+    """Money was received for it; what was received cannot be un-asked for."""
+
+    reason = "invoice_has_payments"
+
+
+class NotAnInvoice(Conflict):
+    """A credit memo asks for no money: nothing of it can be paid, canceled or written off."""
+
+    reason = "not_an_invoice"
+
+
+class NotCollectable(Conflict):
+    """A draft is not asked for yet; what is paid or canceled is not asked for any more."""
+
+    reason = "invoice_not_collectable"
+
+
+class PaymentNotPositive(Invalid):
+    reason = "payment_not_positive"
+
+
+class PaymentCurrency(Invalid):
+    reason = "payment_currency"
+
+
+class PaymentExceedsDue(Conflict):
+    reason = "payment_exceeds_due"
+
+
+def amount_text(amount: Money) -> str:
+    """Return an amount in plain digits, with the decimals of its currency: ``1234.50``."""
+    return f"{round_money(amount.amount, amount.currency.code):f}"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCredit:
+    """What a credit memo has left to give, in the currency at hand."""
+
+    memo_id: UUID
+    left: Decimal
+
+
+def use_credit(due: Decimal, credit: Sequence[OpenCredit]) -> list[OpenCredit]:
+    """Return how much of each memo pays what is due: the first memos whole, the last in part.
+
+    The result adds up to ``due``, or to all the credit there is where that is less.
+    """
+    used = []
+    for memo in credit:
+        taken = min(memo.left, due)
+        if taken <= 0:
+            break
+        used.append(OpenCredit(memo.memo_id, taken))
+        due -= taken
+    return used

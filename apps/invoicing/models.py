@@ -80,9 +80,7 @@ class Invoice(Stateful, TenantOwned):
                 )
                 | (
                     ~models.Q(status="draft")
-                    & models.Q(
-                        number__isnull=False, issued_at__isnull=False, due_at__isnull=False
-                    )
+                    & models.Q(number__isnull=False, issued_at__isnull=False, due_at__isnull=False)
                 ),
                 name="invoice_numbered_when_issued",
             ),
@@ -232,9 +230,7 @@ class InvoiceLine(TenantOwned):
                 name="line_period_forward",
             ),
         )
-        indexes = (
-            models.Index(fields=("subscription_id", "period_end"), name="lines_by_period"),
-        )
+        indexes = (models.Index(fields=("subscription_id", "period_end"), name="lines_by_period"),)
 
     def __str__(self) -> str:
         return self.description

@@ -70,13 +70,13 @@ CREATE TRIGGER no_truncate BEFORE TRUNCATE ON invoicing_invoice
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON invoicing_invoiceline
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- What a document must be when it leaves draft, checked once per statement. Its lines and its
--- balance applications cannot change afterwards, so what holds then holds for ever.
+-- What an issued document must be, checked once per statement and not per line. Its lines and its
+-- balance applications cannot change after it left draft, so what holds then holds for ever.
 CREATE FUNCTION invoice_adds_up() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE wrong uuid;
 BEGIN
   SELECT n.id INTO wrong
-  FROM after n JOIN before o ON o.id = n.id AND o.status = 'draft' AND n.status <> 'draft'
+  FROM changed n
   JOIN customers_customer c ON c.id = n.customer_id
   CROSS JOIN LATERAL (
     SELECT count(*) AS lines, sum(l.amount) AS amount,
@@ -86,10 +86,11 @@ BEGIN
   CROSS JOIN LATERAL (
     SELECT coalesce(sum(b.amount), 0) AS amount
     FROM invoicing_balanceapplication b WHERE b.invoice_id = n.id) b
-  WHERE l.lines = 0 OR l.amount <> n.subtotal OR NOT l.fits OR b.amount <> n.balance_applied
-     OR c.tenant_id <> n.tenant_id
-     OR n.discount <> round(n.discount, currency_places(n.currency))
-     OR n.tax <> round(n.tax, currency_places(n.currency))
+  WHERE n.status <> 'draft'
+    AND (l.lines = 0 OR l.amount <> n.subtotal OR NOT l.fits OR b.amount <> n.balance_applied
+         OR c.tenant_id <> n.tenant_id
+         OR n.discount <> round(n.discount, currency_places(n.currency))
+         OR n.tax <> round(n.tax, currency_places(n.currency)))
   LIMIT 1;
   IF wrong IS NOT NULL THEN
     RAISE EXCEPTION 'document % does not add up to its lines and applied balance', wrong
@@ -98,7 +99,7 @@ BEGIN
   RETURN NULL;
 END $$;
 CREATE TRIGGER invoice_adds_up AFTER UPDATE ON invoicing_invoice
-  REFERENCING OLD TABLE AS before NEW TABLE AS after
+  REFERENCING NEW TABLE AS changed
   FOR EACH STATEMENT EXECUTE FUNCTION invoice_adds_up();
 
 -- Lines come, change and go only while their document is a draft. The lock waits for whoever is

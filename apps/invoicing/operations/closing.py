@@ -1,0 +1,166 @@
+"""Ending invoices that are not paid: canceled, written off; and noticing the overdue ones."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Min
+
+from apps.core.errors import NotFound
+from apps.core.locks import lock_row, lock_rows
+from apps.core.states import move, move_all
+from apps.customers.models import Customer
+from apps.invoicing.domain import (
+    COLLECTABLE,
+    INVOICE_TRANSITIONS,
+    DocumentKind,
+    InvoiceHasPayments,
+    InvoiceStatus,
+    NotAnInvoice,
+    NotCollectable,
+    amount_text,
+)
+from apps.invoicing.models import BalanceApplication, Invoice
+from apps.invoicing.queries import to_become_overdue
+from apps.ledger.domain import Amount, Fact, FactKind, entry_for
+from apps.ledger.operations import post_all, reverse_entry
+from apps.subscriptions.operations import mark_changed
+
+CHUNK: Final = 500
+
+
+@transaction.atomic
+def cancel_invoice(invoice_id: UUID, *, tenant_id: UUID, actor: str, at: datetime) -> Invoice:
+    """Take an issued invoice back: it keeps its number and its lines, and asks for nothing.
+
+    Its entry in the books is reversed, and customer balance that it used is the customer's
+    again. Its lines no longer count as billed: what is still owed of them is billed again by the
+    next run that looks at their periods. Raises ``NotFound``, ``NotAnInvoice`` for a credit memo
+    (the next run bills the difference), ``InvoiceHasPayments`` once money was received, and
+    ``IllegalTransition`` for a draft and for what is paid, written off or canceled.
+    """
+    invoice = _lock(invoice_id, tenant_id, verb="canceled")
+    if invoice.amount_paid.amount and invoice.status != InvoiceStatus.PAID:
+        raise InvoiceHasPayments(
+            f"{amount_text(invoice.amount_paid)} {invoice.currency} were received for"
+            f" {invoice}; it cannot be canceled."
+        )
+    billed = invoice.lines.values("subscription_id").annotate(since=Min("period_start"))
+    mark_changed(dict(billed.order_by().values_list("subscription_id", "since")))
+    invoice.closed_at = at
+    move(
+        invoice,
+        to=InvoiceStatus.CANCELED,
+        allowed=INVOICE_TRANSITIONS,
+        actor=actor,
+        at=at,
+        also=("closed_at",),
+    )
+    if invoice.total.amount:
+        reverse_entry(
+            FactKind.INVOICE_CANCELED,
+            invoice.public_id,
+            tenant_id=tenant_id,
+            effective_at=at,
+            at=at,
+        )
+    for applied in BalanceApplication.objects.filter(invoice=invoice).order_by("id"):
+        reverse_entry(
+            FactKind.BALANCE_RELEASED,
+            applied.public_id,
+            tenant_id=tenant_id,
+            effective_at=at,
+            at=at,
+        )
+    return invoice
+
+
+@transaction.atomic
+def write_off_invoice(
+    invoice_id: UUID, *, reason: str, tenant_id: UUID, actor: str, at: datetime
+) -> Invoice:
+    """Give up what is open of an invoice: it becomes bad debt, and nobody asks for it any more.
+
+    Its lines stay billed. Money that comes nevertheless is taken (``record_payment``). Writing
+    off what is written off returns it as it is. Raises ``NotFound``, ``NotAnInvoice``, and
+    ``NotCollectable`` for a draft and for what is paid or canceled.
+    """
+    invoice = _lock(invoice_id, tenant_id, verb="written off")
+    if invoice.status == InvoiceStatus.WRITTEN_OFF:
+        return invoice
+    if invoice.status not in COLLECTABLE:
+        raise NotCollectable(f"{invoice} is {invoice.status}; there is nothing to write off.")
+    fact = Fact(
+        kind=FactKind.INVOICE_WRITTEN_OFF,
+        tenant_id=tenant_id,
+        source_key=write_off_key(invoice),
+        effective_at=at,
+        currency=invoice.currency,
+        customer_id=invoice.customer_id,
+        amounts={Amount.DUE: invoice.open_amount.amount},
+    )
+    post_all([entry_for(fact)], at=at)
+    invoice.closed_at = at
+    move(
+        invoice,
+        to=InvoiceStatus.WRITTEN_OFF,
+        allowed=INVOICE_TRANSITIONS,
+        actor=actor,
+        at=at,
+        also=("closed_at",),
+        reason=reason,
+        amount=amount_text(invoice.open_amount),
+        currency=invoice.currency,
+    )
+    return invoice
+
+
+def write_off_key(invoice: Invoice) -> str:
+    """Return the books' name for the write-off of what is open now.
+
+    A payment reopens what was written off, so an invoice may be written off again; but never
+    twice with the same amount paid.
+    """
+    return f"{invoice.public_id}@{amount_text(invoice.amount_paid)}"
+
+
+def mark_overdue(
+    at: datetime, *, actor: str, clock_id: UUID | None = None, tenant_id: UUID | None = None
+) -> int:
+    """Mark every open invoice that had to be paid by ``at`` as overdue; return how many.
+
+    Taken in chunks, one transaction each; a repeat finds nothing. ``clock_id`` takes the invoices
+    of customers on that test clock instead of those on real time.
+    """
+    late = to_become_overdue(at, clock_id=clock_id, tenant_id=tenant_id).order_by("tenant_id", "id")
+    found = list(late.values_list("tenant_id", "id"))
+    marked = 0
+    for tenant in dict.fromkeys(tenant for tenant, _ in found):
+        ids = [invoice for owner, invoice in found if owner == tenant]
+        for first in range(0, len(ids), CHUNK):
+            marked += _mark_chunk(ids[first : first + CHUNK], tenant, actor, at)
+    return marked
+
+
+@transaction.atomic
+def _mark_chunk(ids: list[UUID], tenant_id: UUID, actor: str, at: datetime) -> int:
+    locked = lock_rows(Invoice, ids, tenant_id=tenant_id)
+    late = [
+        invoice
+        for invoice in locked
+        if invoice.status in {InvoiceStatus.ISSUED, InvoiceStatus.PARTIALLY_PAID}
+    ]
+    move_all(late, to=InvoiceStatus.OVERDUE, allowed=INVOICE_TRANSITIONS, actor=actor, at=at)
+    return len(late)
+
+
+def _lock(invoice_id: UUID, tenant_id: UUID, *, verb: str) -> Invoice:
+    known = Invoice.objects.filter(id=invoice_id, tenant_id=tenant_id).first()
+    if known is None:
+        raise NotFound("There is no such invoice.")
+    lock_row(Customer, known.customer_id, tenant_id=tenant_id)
+    invoice = lock_row(Invoice, invoice_id, tenant_id=tenant_id)
+    if invoice.kind != DocumentKind.INVOICE:
+        raise NotAnInvoice(f"{invoice} is a credit memo; it cannot be {verb}.")
+    return invoice

@@ -1,0 +1,137 @@
+"""Reading documents, the balance of customers, and who sells to whom."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db.models import DecimalField, Q, QuerySet, Sum, Value
+from django.db.models.functions import Coalesce
+
+from apps.customers.models import Customer, TaxId
+from apps.customers.queries import on_clock
+from apps.invoicing.domain import DocumentKind, InvoiceStatus, OpenCredit
+from apps.invoicing.models import Invoice, InvoiceLine
+from apps.tenants.models import Tenant
+
+
+def documents_of(tenant_id: UUID) -> QuerySet[Invoice]:
+    """Return all invoices and credit memos of the tenant."""
+    return Invoice.objects.filter(tenant_id=tenant_id)
+
+
+def numbered(documents: QuerySet[Invoice], name: str) -> Invoice | None:
+    """Return the document with this number as printed (``INV-000042``), or None."""
+    series, dash, digits = name.rpartition("-")
+    if not (dash and digits.isascii() and digits.isdigit() and len(digits) <= 18):  # noqa: PLR2004
+        return None
+    return documents.filter(series=series, number=int(digits)).first()
+
+
+def lines_of(document: Invoice) -> list[InvoiceLine]:
+    """Return the document's lines in their order."""
+    return list(document.lines.order_by("position"))
+
+
+def open_credit(
+    customer_ids: Iterable[UUID], *, tenant_id: UUID
+) -> dict[tuple[UUID, str], list[OpenCredit]]:
+    """Return what the issued credit memos of customers have left, by customer and currency.
+
+    The oldest memo comes first. What was applied to invoices that are canceled counts as left.
+    """
+    memos = (
+        Invoice.objects.filter(
+            tenant_id=tenant_id,
+            customer_id__in=customer_ids,
+            kind=DocumentKind.CREDIT_MEMO,
+            status=InvoiceStatus.ISSUED,
+        )
+        .annotate(used=_applied("applied_to"))
+        .order_by("issued_at", "number")
+        .values_list("id", "customer_id", "currency", "total", "used")
+    )
+    credit: dict[tuple[UUID, str], list[OpenCredit]] = defaultdict(list)
+    for memo_id, customer_id, currency, total, used in memos:
+        left = -Decimal(total) - used
+        if left > 0:
+            credit[customer_id, currency].append(OpenCredit(memo_id, left))
+    return dict(credit)
+
+
+def _applied(relation: str) -> Coalesce:
+    return Coalesce(
+        Sum(
+            f"{relation}__amount",
+            filter=~Q(**{f"{relation}__invoice__status": InvoiceStatus.CANCELED}),
+        ),
+        Value(Decimal(0)),
+        output_field=DecimalField(max_digits=38, decimal_places=12),
+    )
+
+
+def balance_of(customer_id: UUID, *, tenant_id: UUID) -> dict[str, Decimal]:
+    """Return what the customer has to his credit, by currency; it pays his next invoices."""
+    return {
+        currency: sum((memo.left for memo in memos), Decimal(0))
+        for (_, currency), memos in open_credit([customer_id], tenant_id=tenant_id).items()
+    }
+
+
+def drafts_due(
+    at: datetime, *, clock_id: UUID | None = None, tenant_id: UUID | None = None
+) -> QuerySet[Invoice]:
+    """Return the drafts whose grace has ended by ``at``, of customers who live on the clock."""
+    due = Invoice.objects.filter(
+        on_clock(clock_id, "customer__"), status=InvoiceStatus.DRAFT, issue_after__lte=at
+    )
+    return due if tenant_id is None else due.filter(tenant_id=tenant_id)
+
+
+def to_become_overdue(
+    at: datetime, *, clock_id: UUID | None = None, tenant_id: UUID | None = None
+) -> QuerySet[Invoice]:
+    """Return the invoices that had to be paid by ``at`` and are not, and do not say so yet."""
+    late = Invoice.objects.filter(
+        on_clock(clock_id, "customer__"),
+        kind=DocumentKind.INVOICE,
+        status__in=[InvoiceStatus.ISSUED, InvoiceStatus.PARTIALLY_PAID],
+        due_at__lte=at,
+    )
+    return late if tenant_id is None else late.filter(tenant_id=tenant_id)
+
+
+def seller_of(tenant: Tenant) -> dict[str, Any]:
+    """Return what documents show of who sells; the logo is named by its hash."""
+    return {
+        "name": tenant.legal_name,
+        "address": tenant.address,
+        "email": tenant.email,
+        "tax_ids": tenant.tax_ids,
+        "logo": hashlib.sha256(tenant.logo.encode()).hexdigest() if tenant.logo else "",
+    }
+
+
+def buyers_of(customer_ids: Iterable[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Return what documents show of who buys, for each customer."""
+    wanted = list(customer_ids)
+    tax_ids: dict[UUID, list[dict[str, str]]] = defaultdict(list)
+    rows = TaxId.objects.filter(customer_id__in=wanted).order_by("customer_id", "kind", "value")
+    for customer_id, kind, value in rows.values_list("customer_id", "kind", "value"):
+        tax_ids[customer_id].append({"kind": kind, "value": value})
+    customers = Customer.objects.filter(id__in=wanted)
+    return {
+        customer_id: {
+            "name": name,
+            "email": email,
+            "external_id": external_id or "",
+            "address": address,
+            "tax_ids": tax_ids.get(customer_id, []),
+        }
+        for customer_id, external_id, name, email, address in customers.values_list(
+            "id", "external_id", "name", "email", "address"
+        )
+    }

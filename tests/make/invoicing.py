@@ -1,0 +1,111 @@
+"""Documents for tests: drafts written straight into the tables, issued by the operation."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from apps.core.ids import new_id
+from apps.customers.models import Customer
+from apps.invoicing.domain import DocumentKind, LineKind
+from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.operations.issuing import issue_invoice
+from tests.make.tenants import ACTOR, AT
+
+DERIVATION: dict[str, Any] = {
+    "price_list": "",
+    "share": [1, 1],
+    "included": "0",
+    "measured": {"quantity": "1"},
+    "rated": None,
+    "exact": "0",
+    "expected": "0",
+    "already_billed": "0",
+}
+
+
+def make_draft(
+    customer: Customer,
+    amounts: Sequence[str] = ("100.00", "49.00"),
+    *,
+    at: datetime = AT,
+    descriptions: Sequence[str] = (),
+    **values: Any,
+) -> Invoice:
+    """Return a new draft with a line per amount: a credit memo if they add up below zero."""
+    currency = values.pop("currency", customer.currency)
+    total = sum((Decimal(amount) for amount in amounts), Decimal(0))
+    draft = Invoice.objects.create(
+        tenant_id=customer.tenant_id,
+        customer=customer,
+        currency=currency,
+        kind=DocumentKind.CREDIT_MEMO if total < 0 else DocumentKind.INVOICE,
+        created_at=at,
+        **{
+            "cutoff_at": at,
+            "period_start": at - timedelta(days=30),
+            "period_end": at,
+            "subtotal": total,
+            "discount": 0,
+            "tax": 0,
+            "total": total,
+            "balance_applied": 0,
+            "amount_paid": 0,
+            "zone": customer.zone,
+            **values,
+        },
+    )
+    make_lines(draft, amounts, at=at, descriptions=descriptions)
+    return draft
+
+
+def make_lines(
+    draft: Invoice,
+    amounts: Sequence[str],
+    *,
+    at: datetime = AT,
+    descriptions: Sequence[str] = (),
+    **values: Any,
+) -> list[InvoiceLine]:
+    """Return new recurring lines of the draft, each of a subscription of its own."""
+    start = at - timedelta(days=30)
+    return InvoiceLine.objects.bulk_create(
+        InvoiceLine(
+            tenant_id=draft.tenant_id,
+            invoice=draft,
+            position=position,
+            kind=LineKind.RECURRING,
+            subscription_id=new_id(),
+            charge_id=new_id(),
+            period_start=start,
+            period_end=at,
+            service_start=start,
+            service_end=at,
+            segment_start=start,
+            sequence=0,
+            description=descriptions[position] if descriptions else f"Line {position + 1}",
+            quantity=1,
+            amount=Decimal(amount),
+            derivation=DERIVATION,
+            **{"currency": draft.currency, **values},
+        )
+        for position, amount in enumerate(amounts)
+    )
+
+
+def make_issued(
+    customer: Customer, amounts: Sequence[str] = ("149.00",), *, at: datetime = AT, **values: Any
+) -> Invoice:
+    """Return a new issued invoice or credit memo of the customer."""
+    return issued(make_draft(customer, amounts, at=at, **values), at=at)
+
+
+def issued(draft: Invoice, *, at: datetime = AT) -> Invoice:
+    """Issue the draft and return it."""
+    return issue_invoice(draft.id, tenant_id=draft.tenant_id, actor=ACTOR, at=at)
+
+
+def fresh(document: Invoice | UUID) -> Invoice:
+    """Return the document as the database has it."""
+    return Invoice.objects.get(pk=document if isinstance(document, UUID) else document.pk)
