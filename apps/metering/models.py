@@ -1,7 +1,7 @@
 """Facts: what was used, when.
 
-``usage_event`` and ``usage_event_key`` are partitioned tables that the migrations create and
-``metering.storage`` writes and reads with SQL; no other module touches them.
+The events themselves are in ``metering_usageevent`` and their keys in ``metering_usageeventkey``:
+partitioned tables that a migration makes and that SQL alone writes and reads, so they are no models.
 """
 
 from django.contrib.postgres.fields import ArrayField
@@ -129,6 +129,7 @@ class OrphanEvent(Stateful, TenantOwned):
 
     key = models.CharField(max_length=255)
     event_name = models.CharField(max_length=100)
+    subject_kind = models.CharField(max_length=12)  # metering.domain.SubjectKind
     subject = models.CharField(max_length=255)
     occurred_at = models.DateTimeField()
     value = models.DecimalField(max_digits=38, decimal_places=12, null=True)
@@ -162,7 +163,9 @@ class UsageRollup(models.Model):
     subscription_id = models.UUIDField(null=True)  # null: the events named only the customer
     grain = models.CharField(max_length=1, choices=Grain)
     starts_at = models.DateTimeField()
-    group = models.TextField(default="[]")  # JSON array of the group-by properties' values
+    # JSON array: the price point, then the values of the group-by properties
+    group = models.TextField()
+    group_hash = models.UUIDField()  # of ``group``, which may be longer than an index allows
     count = models.BigIntegerField()
     total = models.DecimalField(max_digits=50, decimal_places=12)
     moment = models.DecimalField(max_digits=70, decimal_places=18)  # Σ value × epoch seconds
@@ -181,7 +184,7 @@ class UsageRollup(models.Model):
                     "grain",
                     "starts_at",
                     "subscription_id",
-                    "group",
+                    "group_hash",
                 ),
                 name="one_rollup_per_bucket",
                 nulls_distinct=False,
@@ -193,13 +196,31 @@ class UsageRollup(models.Model):
 
 
 class RollupPosition(models.Model):
-    """How far the reader has come for a meter version: every transaction below is counted."""
+    """How far the reader has come for a meter version.
+
+    All events of transactions below ``below_xid`` are in the version's rollups, and no others. It
+    is zero until the version has caught up: then nothing may be read from its rollups.
+    """
 
     meter_version = models.OneToOneField(
         MeterVersion, primary_key=True, on_delete=models.PROTECT, related_name="position"
     )
     tenant_id = models.UUIDField()
-    below_xid = models.DecimalField(max_digits=20, decimal_places=0, default=0)
+    below_xid = models.BigIntegerField(default=0)
+    # events of later transactions may change what was billed; earlier ones were never billed
+    born_xid = models.BigIntegerField()
+    # while catching up: to where, and after which customer it goes on
+    target_xid = models.BigIntegerField(null=True)
+    after_customer = models.UUIDField(null=True)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(target_xid__isnull=True, after_customer__isnull=True)
+                | models.Q(target_xid__isnull=False, below_xid=0),
+                name="position_catches_up_once",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.meter_version_id} below {self.below_xid}"
@@ -221,3 +242,35 @@ class ChangedUsage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.customer_id} since {self.since}"
+
+
+class MeterStamp(models.Model):
+    """A number that grows whenever a tenant's meters change.
+
+    Ingestion keeps the definitions in memory and compares this number in the statement that
+    stores events.
+    """
+
+    tenant_id = models.UUIDField(primary_key=True)
+    number = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} #{self.number}"
+
+
+class EventsDropped(models.Model):
+    """The instant before which events have been dropped by retention: at most one row.
+
+    Their rollups and keys stay; nothing before it can be recomputed.
+    """
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    before = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=models.Q(id=1), name="events_dropped_one_row"),
+        )
+
+    def __str__(self) -> str:
+        return f"before {self.before:%Y-%m-%d}"

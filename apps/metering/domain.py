@@ -1,0 +1,197 @@
+"""What a meter is, what is asked of it, and what becomes of an event. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from apps.core.errors import Conflict, NotFound
+from apps.rating.aggregation import AggregationRule
+from apps.rating.filters import Filter, Operator, Scalar
+from apps.rating.pricing import Measured, Need, PricingModel
+
+PRICE_POINT: Final = "price_point"
+"""The property that names the price list by which an event is priced."""
+
+PRICE: Final = "price"
+"""The property that holds an event's own price, for dynamic pricing."""
+
+
+class MeterNotFound(NotFound):
+    reason = "meter_not_found"
+
+
+class MeterKeyTaken(Conflict):
+    reason = "meter_key_taken"
+
+
+class MeterArchived(Conflict):
+    reason = "meter_archived"
+
+
+class SubjectKind(StrEnum):
+    """What the name in an event stands for; ``subject`` is either, a subscription first."""
+
+    SUBJECT = "subject"
+    CUSTOMER = "customer"
+    SUBSCRIPTION = "subscription"
+
+
+class OrphanReason(StrEnum):
+    """Why an event matched nothing."""
+
+    UNKNOWN_METER = "unknown_meter"
+    UNKNOWN_SUBJECT = "unknown_subject"
+    OUTSIDE_SUBSCRIPTION = "outside_subscription"
+
+
+class OrphanStatus(StrEnum):
+    """An orphan waits, or has become a usage event."""
+
+    OPEN = "open"
+    ATTACHED = "attached"
+
+
+ORPHAN_TRANSITIONS: Final[Mapping[OrphanStatus, frozenset[OrphanStatus]]] = {
+    OrphanStatus.OPEN: frozenset({OrphanStatus.ATTACHED}),
+    OrphanStatus.ATTACHED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MeterTerms:
+    """One version of a meter: which events it counts, and how.
+
+    ``value_property`` "" stands for the event's own value. ``group_by`` names the properties by
+    which usage is kept apart.
+    """
+
+    version_id: UUID
+    event_name: str
+    rule: AggregationRule
+    value_property: str
+    filters: tuple[Filter, ...]
+    group_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSpan:
+    """The instants ``[start, end)`` of a subscription's usage.
+
+    With ``unassigned``, events that name only the customer count too.
+    """
+
+    start: datetime
+    end: datetime
+    unassigned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRequest:
+    """One question: what did a meter version measure in these spans, taken as one period?
+
+    ``number`` tells the requests of one call apart. ``spans`` ascend and do not overlap. Without
+    a subscription every event of the customer counts, whatever it names. ``need`` says which part
+    of ``Measured`` is wanted besides quantity and count; ``model`` is looked at for bands of the
+    day and for the dimensions of groups (without it, they are the meter's own).
+    """
+
+    number: int
+    tenant_id: UUID
+    customer_id: UUID
+    subscription_id: UUID | None
+    meter_version_id: UUID
+    spans: tuple[UsageSpan, ...]
+    need: Need | None = None
+    model: PricingModel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The usage at one price point; "" stands for the events that name none."""
+
+    price_point: str
+    measured: Measured
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredUsage:
+    """The answers by request number, and the ``pg_snapshot`` at which all of them hold.
+
+    Every request has an answer for the price point "", be it zero.
+    """
+
+    by_request: Mapping[int, tuple[Measurement, ...]]
+    snapshot: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventBehind:
+    """One event that a measurement counted."""
+
+    key: str
+    event_name: str
+    subscription_id: UUID | None
+    occurred_at: datetime
+    received_at: datetime
+    value: Decimal | None
+    properties: Mapping[str, object]
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsageChange:
+    """Usage of a customer changed at ``since`` or later; ``mark`` is what clears this change."""
+
+    since: datetime
+    mark: int
+
+
+def filters_document(filters: Iterable[Filter]) -> list[dict[str, object]]:
+    """Return filters for storing: a number is ``{"number": digits}``, so that it stays exact.
+
+    The database function ``metering_matches`` reads this form.
+    """
+    return [
+        {"property": one.property, "op": str(one.op), "value": _stored(one.value)}
+        for one in filters
+    ]
+
+
+def read_filters(document: Iterable[Mapping[str, object]]) -> tuple[Filter, ...]:
+    """Return the filters that ``filters_document`` stored."""
+    return tuple(
+        Filter(str(one["property"]), Operator(str(one["op"])), _restored(one["value"]))
+        for one in document
+    )
+
+
+def _stored(value: Scalar | tuple[Scalar, ...]) -> object:
+    match value:
+        case tuple():
+            return [_stored(one) for one in value]
+        case Decimal():
+            return {"number": f"{value:f}"}
+        case _:
+            return value
+
+
+def _restored(stored: object) -> Scalar | tuple[Scalar, ...]:
+    match stored:
+        case list():
+            return tuple(_restored_scalar(one) for one in stored)
+        case _:
+            return _restored_scalar(stored)
+
+
+def _restored_scalar(stored: object) -> Scalar:
+    match stored:
+        case {"number": str() as digits}:
+            return Decimal(digits)
+        case str() | bool():
+            return stored
+        case _:
+            raise ValueError(f"{stored!r} is no stored filter value")

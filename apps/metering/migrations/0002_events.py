@@ -1,0 +1,237 @@
+"""The events and their keys: partitioned, append-only tables; and how SQL looks at an event."""
+
+from django.db import migrations
+
+TABLES = """
+CREATE SEQUENCE metering_usageevent_seq;
+CREATE TABLE metering_usageevent (
+  tenant_id uuid NOT NULL,
+  id uuid NOT NULL,                 -- first 16 bytes of SHA-256(tenant_id || key)
+  customer_id uuid NOT NULL,
+  subscription_id uuid,             -- set where the event named a subscription
+  event_name text NOT NULL,
+  occurred_at timestamptz NOT NULL,
+  value numeric,
+  properties jsonb NOT NULL,
+  key text NOT NULL,
+  received_at timestamptz NOT NULL,
+  seq bigint NOT NULL DEFAULT nextval('metering_usageevent_seq'),   -- the order of arrival
+  ingest_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  CONSTRAINT value_finite CHECK (value > '-Infinity' AND value < 'Infinity')
+) PARTITION BY RANGE (occurred_at);
+ALTER SEQUENCE metering_usageevent_seq OWNED BY metering_usageevent.seq;
+CREATE TABLE metering_usageevent_default PARTITION OF metering_usageevent DEFAULT;
+-- for reading a customer's usage, and for reading what came since
+CREATE INDEX usage_by_customer ON metering_usageevent (customer_id, event_name, occurred_at);
+CREATE INDEX usage_by_transaction ON metering_usageevent (ingest_xid);
+SELECT make_append_only('metering_usageevent');
+
+-- for ever: what makes a key once a key once, also after its event has been dropped
+CREATE TABLE metering_usageeventkey (
+  id uuid PRIMARY KEY,
+  fingerprint uuid NOT NULL,        -- of the payload that was accepted
+  occurred_at timestamptz NOT NULL
+) PARTITION BY HASH (id);
+DO $$
+BEGIN
+  FOR remainder IN 0..15 LOOP
+    EXECUTE format('CREATE TABLE metering_usageeventkey_%s PARTITION OF metering_usageeventkey
+                    FOR VALUES WITH (MODULUS 16, REMAINDER %s)', remainder, remainder);
+  END LOOP;
+END $$;
+SELECT make_append_only('metering_usageeventkey');
+
+CREATE SEQUENCE metering_changedusage_mark;
+SELECT refuse_nan('metering_meterversion');
+SELECT refuse_nan('metering_orphanevent');
+SELECT refuse_nan('metering_usagerollup');
+SELECT make_append_only('metering_meterversion');
+"""
+
+TABLES_BACK = """
+DROP TRIGGER append_only ON metering_meterversion;
+DROP TRIGGER no_truncate ON metering_meterversion;
+DROP SEQUENCE metering_changedusage_mark;
+DROP TABLE metering_usageeventkey;
+DROP TABLE metering_usageevent;
+"""
+
+# Each has a twin in Python: rating.decimals.parse_decimal, rating.filters.matches.
+FUNCTIONS = r"""
+-- a JSON number of any size, or a text in decimal digits, as a number; null for anything else
+CREATE FUNCTION metering_size(found jsonb) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE jsonb_typeof(found)
+    WHEN 'number' THEN (found #>> '{}')::numeric
+    WHEN 'string' THEN CASE WHEN found #>> '{}' ~ '^-?[0-9]{1,20}(\.[0-9]{1,12})?$'
+                            THEN (found #>> '{}')::numeric END
+  END
+$$;
+
+-- the same, as long as it has no more digits than a value may have
+CREATE FUNCTION metering_number(found jsonb) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE jsonb_typeof(found)
+    WHEN 'number' THEN CASE WHEN abs((found #>> '{}')::numeric) < 1e20
+                             AND scale((found #>> '{}')::numeric) <= 12
+                            THEN (found #>> '{}')::numeric END
+    WHEN 'string' THEN CASE WHEN found #>> '{}' ~ '^-?[0-9]{1,20}(\.[0-9]{1,12})?$'
+                            THEN (found #>> '{}')::numeric END
+  END
+$$;
+
+-- a property as the text by which usage is grouped or told apart; null where there is none
+CREATE FUNCTION metering_text(found jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE jsonb_typeof(found)
+    WHEN 'number' THEN trim_scale((found #>> '{}')::numeric)::text
+    ELSE found #>> '{}'
+  END
+$$;
+
+-- JSON array: the price point ("" for none), then the values of the properties
+CREATE FUNCTION metering_group(group_by text[], properties jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT (jsonb_build_array(coalesce(metering_text(properties -> 'price_point'), ''))
+          || coalesce((SELECT jsonb_agg(metering_text(properties -> name) ORDER BY place)
+                       FROM unnest(group_by) WITH ORDINALITY AS g(name, place)), '[]'))::text
+$$;
+
+-- wanted: a string, a boolean, or {"number": digits}
+CREATE FUNCTION metering_equal(found jsonb, wanted jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT coalesce(CASE
+    WHEN jsonb_typeof(found) = 'boolean' OR jsonb_typeof(wanted) = 'boolean' THEN found = wanted
+    WHEN jsonb_typeof(found) = 'string' AND jsonb_typeof(wanted) = 'string' THEN found = wanted
+    WHEN jsonb_typeof(wanted) = 'object'
+      THEN metering_size(found) = (wanted ->> 'number')::numeric
+    ELSE metering_size(found) = metering_size(wanted)
+  END, false)
+$$;
+
+-- does an event with these properties meet every condition?
+CREATE FUNCTION metering_matches(filters jsonb, properties jsonb) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+  condition jsonb;
+  found jsonb;
+  wanted jsonb;
+  met boolean;
+BEGIN
+  FOR condition IN SELECT * FROM jsonb_array_elements(filters) LOOP
+    found := properties -> (condition ->> 'property');
+    wanted := condition -> 'value';
+    CASE condition ->> 'op'
+      WHEN 'exists' THEN
+        met := (coalesce(jsonb_typeof(found), 'null') <> 'null') = wanted::boolean;
+      WHEN 'eq' THEN met := metering_equal(found, wanted);
+      WHEN 'ne' THEN met := NOT metering_equal(found, wanted);
+      WHEN 'in' THEN
+        met := EXISTS (SELECT FROM jsonb_array_elements(wanted) AS w(one)
+                       WHERE metering_equal(found, one));
+      WHEN 'gt' THEN met := metering_size(found) > (wanted ->> 'number')::numeric;
+      WHEN 'gte' THEN met := metering_size(found) >= (wanted ->> 'number')::numeric;
+      WHEN 'lt' THEN met := metering_size(found) < (wanted ->> 'number')::numeric;
+      WHEN 'lte' THEN met := metering_size(found) <= (wanted ->> 'number')::numeric;
+    END CASE;
+    IF met IS NOT TRUE THEN
+      RETURN false;
+    END IF;
+  END LOOP;
+  RETURN true;
+END $$;
+"""
+
+FUNCTIONS_BACK = """
+DROP FUNCTION metering_matches, metering_equal, metering_group, metering_text, metering_number,
+              metering_size;
+"""
+
+VIEWS = """
+-- each event as each version of a meter sees it, if it counts it at all
+CREATE VIEW metering_countedevent AS
+SELECT v.id AS meter_version_id, v.aggregation, e.tenant_id, e.customer_id, e.subscription_id,
+       e.event_name, e.occurred_at, e.received_at, e.key, e.value, e.properties, e.seq,
+       e.ingest_xid, x.counted, seen.item, seen."group", extract(epoch FROM e.occurred_at) AS epoch
+FROM metering_meterversion v
+JOIN metering_usageevent e ON e.tenant_id = v.tenant_id AND e.event_name = v.event_name
+CROSS JOIN LATERAL (
+  SELECT CASE WHEN v.value_property = '' THEN e.value
+              ELSE metering_number(e.properties -> v.value_property::text) END AS number,
+         CASE WHEN v.aggregation <> 'unique_count' THEN NULL
+              WHEN v.value_property = '' THEN trim_scale(e.value)::text
+              ELSE metering_text(e.properties -> v.value_property::text) END AS item,
+         CASE WHEN cardinality(v.group_by) = 0 AND NOT e.properties ? 'price_point' THEN '[""]'
+              ELSE metering_group(v.group_by::text[], e.properties) END AS "group"
+) AS seen
+CROSS JOIN LATERAL (
+  SELECT CASE WHEN v.aggregation IN ('count', 'unique_count') THEN coalesce(seen.number, 0)
+              ELSE seen.number END AS counted
+) AS x
+WHERE x.counted IS NOT NULL
+  AND (v.aggregation <> 'unique_count' OR seen.item IS NOT NULL)
+  AND (v.filters = '[]' OR metering_matches(v.filters, e.properties));
+
+-- scope 0: all usage of a customer; 1: that of a subscription; 2: and what names none
+CREATE FUNCTION metering_in_scope(scope int, wanted uuid, found uuid) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT scope = 0 OR found = wanted OR (scope = 2 AND found IS NULL)
+$$;
+
+-- was what this transaction stored visible in the snapshot? Without one: yes. To the caller's own
+-- transaction its own events are, though its snapshots do not say so.
+CREATE FUNCTION metering_visible(xid xid8, snapshot pg_snapshot) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL RESTRICTED AS $$
+  SELECT snapshot IS NULL OR pg_visible_in_snapshot(xid, snapshot)
+         OR xid = pg_current_xact_id_if_assigned()
+$$;
+"""
+
+VIEWS_BACK = """
+DROP FUNCTION metering_visible, metering_in_scope;
+DROP VIEW metering_countedevent;
+"""
+
+PARTITIONS = """
+-- make the partition of a month, taking over what the default partition holds of it; false if
+-- there is one already
+CREATE FUNCTION metering_make_partition(month date) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  name text := 'metering_usageevent_' || to_char(month, 'YYYYMM');
+  begins timestamptz := date_trunc('month', month::timestamp) AT TIME ZONE 'UTC';
+  ends timestamptz := (date_trunc('month', month::timestamp) + interval '1 month')
+                      AT TIME ZONE 'UTC';
+  bounds text := format('FOR VALUES FROM (%L) TO (%L)', begins, ends);
+BEGIN
+  IF to_regclass(name) IS NOT NULL THEN
+    RETURN false;
+  END IF;
+  IF NOT EXISTS (SELECT FROM metering_usageevent_default
+                 WHERE occurred_at >= begins AND occurred_at < ends) THEN
+    EXECUTE format('CREATE TABLE %I PARTITION OF metering_usageevent %s', name, bounds);
+    RETURN true;
+  END IF;
+  ALTER TABLE metering_usageevent DETACH PARTITION metering_usageevent_default;
+  ALTER TABLE metering_usageevent_default RENAME TO metering_usageevent_moving;
+  EXECUTE format('CREATE TABLE %I PARTITION OF metering_usageevent %s', name, bounds);
+  CREATE TABLE metering_usageevent_default PARTITION OF metering_usageevent DEFAULT;
+  INSERT INTO metering_usageevent SELECT * FROM metering_usageevent_moving;
+  DROP TABLE metering_usageevent_moving;
+  RETURN true;
+END $$;
+
+SELECT metering_make_partition((date_trunc('month', now()) + make_interval(months => m))::date)
+FROM generate_series(-13, 3) AS m;
+"""
+
+PARTITIONS_BACK = "DROP FUNCTION metering_make_partition"
+
+
+class Migration(migrations.Migration):
+    dependencies = [("core", "0002_guards"), ("metering", "0001_initial")]
+    operations = [
+        migrations.RunSQL(TABLES, TABLES_BACK),
+        migrations.RunSQL(FUNCTIONS, FUNCTIONS_BACK),
+        migrations.RunSQL(VIEWS, VIEWS_BACK),
+        migrations.RunSQL(PARTITIONS, PARTITIONS_BACK),
+    ]

@@ -1,0 +1,14 @@
+"""Writing usage."""
+
+from apps.metering.operations.changes import clear_changed
+from apps.metering.operations.meters import archive_meter, create_meter, revise_meter
+from apps.metering.operations.subjects import close_subject, register_subject
+
+__all__ = [
+    "archive_meter",
+    "clear_changed",
+    "close_subject",
+    "create_meter",
+    "register_subject",
+    "revise_meter",
+]

@@ -1,0 +1,15 @@
+"""Reading usage."""
+
+from apps.metering.queries.changes import changed_usage
+from apps.metering.queries.measuring import events_behind, measure, measure_as_of
+from apps.metering.queries.meters import latest_version, meter_named, meter_terms
+
+__all__ = [
+    "changed_usage",
+    "events_behind",
+    "latest_version",
+    "measure",
+    "measure_as_of",
+    "meter_named",
+    "meter_terms",
+]
