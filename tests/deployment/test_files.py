@@ -47,7 +47,7 @@ def test_compose_takes_its_secrets_from_the_environment() -> None:
     assert services.keys() == {"migrate", "web", "worker", "beat", "postgres", "redis"}
     for name in ("migrate", "web", "worker", "beat"):
         environment = services[name]["environment"]
-        assert environment["SECRET_KEY"] == "${SECRET_KEY:?set it in .env}"
+        assert environment["SECRET_KEY"] == "${SECRET_KEY:?set it in .env}"  # noqa: S105
         assert "${POSTGRES_PASSWORD:?set it in .env}" in environment["DATABASE_URL"]
     offered = set(re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     needed = set(re.findall(r"(?<!\$)\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text()))
