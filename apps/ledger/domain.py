@@ -202,7 +202,9 @@ def entry_for(fact: Fact) -> NewEntry:
     for rule in rules:
         amount = fact.amounts.get(rule.amount, Decimal(0))
         if amount:
-            legs.append(Leg(_account(rule.account, fact), EXACT.multiply(amount, Decimal(rule.sign))))
+            legs.append(
+                Leg(_account(rule.account, fact), EXACT.multiply(amount, Decimal(rule.sign)))
+            )
     return NewEntry(fact.tenant_id, fact.kind, fact.source_key, fact.effective_at, tuple(legs))
 
 

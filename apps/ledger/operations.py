@@ -18,7 +18,7 @@ from apps.ledger.domain import (
     NewEntry,
     NothingToReverse,
 )
-from apps.ledger.models import JournalEntry, LedgerAccount
+from apps.ledger.models import JournalEntry
 
 _Place = tuple[UUID, AccountRef]  # a tenant and one of its accounts
 
@@ -131,18 +131,14 @@ def reverse_entry(
     ``NothingToReverse`` if the books hold no such fact.
     """
     undone = (
-        JournalEntry.objects.filter(
-            tenant_id=tenant_id, kind=UNDOES[kind], source_key=source_key
-        )
+        JournalEntry.objects.filter(tenant_id=tenant_id, kind=UNDOES[kind], source_key=source_key)
         .select_related("reversed_by")
         .first()
     )
     if undone is None:
         raise NothingToReverse(f"There is no {UNDOES[kind]} {source_key} in the books.")
     legs = tuple(Leg(leg.account, leg.amount.copy_negate()) for leg in _legs(undone))
-    post_all(
-        [NewEntry(tenant_id, kind, source_key, effective_at, legs, reverses=undone.id)], at=at
-    )
+    post_all([NewEntry(tenant_id, kind, source_key, effective_at, legs, reverses=undone.id)], at=at)
     return JournalEntry.objects.get(reverses=undone)
 
 

@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.models import DecimalField, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
+from apps.core.money import EXACT
 from apps.ledger.domain import AccountKind, AccountRef, FactKind
 from apps.ledger.models import JournalEntry, LedgerAccount, Posting
 
@@ -46,7 +47,16 @@ class AccountTotals:
     @property
     def balance(self) -> Decimal:
         """Debit less credit: negative where we owe, or have earned."""
-        return self.debit - self.credit
+        return EXACT.subtract(self.debit, self.credit)
+
+
+@dataclass(frozen=True, slots=True)
+class CurrencyTotals:
+    """What was debited and credited to all accounts of a currency; equal, or the books are off."""
+
+    currency: str
+    debit: Decimal
+    credit: Decimal
 
 
 def trial_balance(tenant_id: UUID, at: datetime | None = None) -> list[AccountTotals]:
@@ -65,6 +75,18 @@ def trial_balance(tenant_id: UUID, at: datetime | None = None) -> list[AccountTo
             )
             for account_id, kind, currency, customer_id, provider, debit, credit in cursor.fetchall()
         ]
+
+
+def trial_totals(accounts: Iterable[AccountTotals]) -> list[CurrencyTotals]:
+    """Return what was debited and credited in each currency, in the order of their codes."""
+    sums: dict[str, tuple[Decimal, Decimal]] = {}
+    for one in accounts:
+        debit, credit = sums.get(one.account.currency, (Decimal(0), Decimal(0)))
+        sums[one.account.currency] = (
+            EXACT.add(debit, one.debit),
+            EXACT.add(credit, one.credit),
+        )
+    return [CurrencyTotals(currency, *sums[currency]) for currency in sorted(sums)]
 
 
 def account_balance(tenant_id: UUID, account: AccountRef) -> Decimal:
@@ -111,7 +133,8 @@ def _party_balances(
         cursor.execute(
             _PARTY_BALANCES, {"tenant": tenant_id, "kind": kind.value, "customers": customer_ids}
         )
-        return cursor.fetchall()
+        rows: list[tuple[UUID, str, str, Decimal]] = cursor.fetchall()
+    return rows
 
 
 def entry_of(tenant_id: UUID, kind: FactKind, source_key: str) -> JournalEntry | None:

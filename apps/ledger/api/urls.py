@@ -1,5 +1,12 @@
 """Paths."""
 
-from django.urls import URLPattern
+from rest_framework.routers import SimpleRouter
 
-urlpatterns: list[URLPattern] = []
+from apps.ledger.api.views import Accounts, Entries, TrialBalance
+
+router = SimpleRouter(trailing_slash=False)
+router.register("ledger/accounts", Accounts, basename="ledger-account")
+router.register("ledger/entries", Entries, basename="journal-entry")
+router.register("ledger/trial-balance", TrialBalance, basename="trial-balance")
+
+urlpatterns = router.urls
