@@ -195,6 +195,36 @@ class ZoneField(serializers.CharField):
         return data
 
 
+class ObjectField(serializers.Field[Any, Any, str, Any]):
+    """The constant ``object`` member of an answer: ``object = ObjectField("customer")``."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(source="*", read_only=True)
+        self.name = name
+        extend_schema_field({"type": "string", "enum": [name]})(self)
+
+    def to_representation(self, value: Any) -> str:  # noqa: ARG002 -- a constant
+        return self.name
+
+
+class WholeField(serializers.IntegerField):
+    """A whole number: no text, no ``true``, no ``1.0``."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, int):
+            raise serializers.ValidationError("Send a whole number.", code="number_format")
+        return super().to_internal_value(data)
+
+
+class FlagField(serializers.BooleanField):
+    """``true`` or ``false``: no text, no number."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            raise serializers.ValidationError("Send true or false.", code="flag_format")
+        return data
+
+
 class TextField(serializers.CharField):
     """Text of a person: strings only, trimmed, no control characters."""
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar, Final, cast
 from uuid import UUID
@@ -11,7 +12,7 @@ from django.db import DatabaseError
 from django.db.models import Model, QuerySet
 from django.http import HttpResponse
 from rest_framework import viewsets
-from rest_framework.exceptions import NotAuthenticated, UnsupportedMediaType
+from rest_framework.exceptions import NotAuthenticated, UnsupportedMediaType, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -20,7 +21,7 @@ from apps.core.clock import now
 from apps.core.errors import FieldError, Forbidden, Invalid, NotFound
 from apps.core.ids import decode, is_id, new_id
 from apps.core.web.errors import CONTENT_TYPE as PROBLEM_TYPE
-from apps.core.web.fields import StrictSerializer, unknown_field
+from apps.core.web.fields import InstantField, StrictSerializer, unknown_field
 from apps.core.web.parsing import BodyTooLarge, RequestInvalid, refuse
 from apps.core.web.principal import Principal
 
@@ -67,6 +68,21 @@ def one_of(*allowed: str) -> Reader:
         return text
 
     return read
+
+
+def text(value: str) -> str:
+    """Read any text of up to 255 characters."""
+    if len(value) > 255:  # noqa: PLR2004
+        raise Invalid("Give at most 255 characters.")
+    return value
+
+
+def instant(value: str) -> datetime:
+    """Read an instant: RFC 3339 with its zone."""
+    try:
+        return InstantField().to_internal_value(value)
+    except ValidationError as error:
+        raise Invalid("Send an instant as RFC 3339 with a zone: 2026-05-01T00:00:00Z.") from error
 
 
 class Door(viewsets.GenericViewSet[Any]):
@@ -265,7 +281,8 @@ class Door(viewsets.GenericViewSet[Any]):
         """Raise ``ModeMismatch`` if the id is one of the tenant's other mode."""
         model = self.get_queryset().model
         twin = self.principal.twin_id
-        if twin is None or not is_id(model.ID_PREFIX, name):
+        owned = any(one.attname == "tenant_id" for one in model._meta.concrete_fields)
+        if twin is None or not owned or not is_id(model.ID_PREFIX, name):
             return
         pk = decode(model.ID_PREFIX, name)
         if model._default_manager.filter(pk=pk, tenant_id=twin).exists():
