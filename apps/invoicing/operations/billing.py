@@ -283,17 +283,18 @@ def _close_together(tenant: Tenant, candidates: Sequence[UUID], order: _Order) -
 
 @transaction.atomic
 def _park(tenant: Tenant, customer_id: UUID, order: _Order, error: Exception) -> None:
+    reason = str(error) if isinstance(error, BillingError) else f"{type(error).__name__}: {error}"
     parked, is_new = ParkedCustomer.objects.get_or_create(
         customer_id=customer_id,
         defaults={
             "tenant_id": tenant.id,
-            "reason": f"{type(error).__name__}: {error}",
+            "reason": reason,
             "cutoff_at": order.at,
             "parked_at": order.at,
         },
     )
     if not is_new:
-        parked.reason, parked.parked_at = f"{type(error).__name__}: {error}", order.at
+        parked.reason, parked.parked_at = reason, order.at
         parked.attempts += 1
         parked.save()
     happening = Happening(
