@@ -219,8 +219,13 @@ def _misfit_dimensions(model: PricingModel, meter: MeterTerms) -> list[tuple[str
 def _fractional_bounds(model: PricingModel) -> list[tuple[str, str, str]]:
     if not isinstance(model, Graduated | Volume | Stairstep | Capacity):
         return []
+    bounds = [tier.up_to for tier in model.tiers]
     return [
-        (f"tiers[{index}].up_to", "not_a_whole_number", f"the meter counts; {tier.up_to} does not")
-        for index, tier in enumerate(model.tiers)
-        if tier.up_to is not None and tier.up_to % 1
+        (
+            f"tiers[{index}].up_to",
+            "not_a_whole_number",
+            f"the meter counts: {bound} is never reached",
+        )
+        for index, bound in enumerate(bounds)
+        if bound is not None and bound % 1
     ]

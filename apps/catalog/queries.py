@@ -1,14 +1,17 @@
 """Reading the catalog."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
 from django.db.models import QuerySet
 
-from apps.catalog.documents import ChargeDraft, Known, PhaseDraft, PriceDraft
+from apps.catalog.documents.drafts import ChargeDraft, Known, PhaseDraft, PriceDraft
+from apps.catalog.documents.writing import phases_document
 from apps.catalog.domain import (
     ChargeKind,
     ChargeTerms,
@@ -21,6 +24,8 @@ from apps.catalog.domain import (
 from apps.catalog.models import Charge, ChargePrice, Phase, Plan, PlanVersion, PriceList, Product
 from apps.metering.models import MeterVersion
 from apps.metering.queries.meters import terms_of
+from apps.rating.decimals import plain
+from apps.rating.filters import Scalar
 from apps.rating.periods import Cadence, Unit
 from apps.rating.pricing import parse_pricing
 
@@ -195,3 +200,102 @@ def version_on_sale(plan: Plan, number: int | None = None) -> PlanVersion | None
     if number is not None:
         versions = versions.filter(number=number)
     return versions.order_by("-number").first()
+
+
+def catalog_document(tenant_id: UUID) -> dict[str, object]:
+    """Return the tenant's catalog as the document whose upload changes nothing.
+
+    It holds the products, the price lists, the newest version of each meter, and of each plan that
+    is not archived the newest version that is on sale.
+    """
+    products = Product.objects.filter(tenant_id=tenant_id).order_by("key")
+    lists = PriceList.objects.filter(tenant_id=tenant_id).order_by("key")
+    meters = list(
+        MeterVersion.objects.filter(tenant_id=tenant_id, meter__archived_at=None)
+        .select_related("meter")
+        .order_by("meter__key", "-number")
+        .distinct("meter__key")
+    )
+    versions = list(
+        PlanVersion.objects.filter(
+            tenant_id=tenant_id, status=PlanVersionStatus.PUBLISHED, plan__archived_at=None
+        )
+        .select_related("plan__product")
+        .order_by("plan__key", "-number")
+        .distinct("plan__key")
+    )
+    phases = drafts_of([version.pk for version in versions])
+    newest = {version.meter.key: version.number for version in meters}
+    return {
+        "products": [
+            {
+                "key": product.key,
+                "name": product.name,
+                "kind": product.kind,
+                "tax_code": product.tax_code,
+                "description": product.description,
+            }
+            for product in products
+        ],
+        "price_lists": [{"key": one.key, "name": one.name} for one in lists],
+        "meters": [_meter_document(version) for version in meters],
+        "plans": [
+            {
+                "key": version.plan.key,
+                "name": version.plan.name,
+                "description": version.plan.description,
+                "metadata": version.plan.metadata,
+                "product": version.plan.product.key,
+                "phases": phases_document(_unpinned(phases[version.pk], newest)),
+            }
+            for version in versions
+        ],
+    }
+
+
+def _unpinned(phases: Iterable[PhaseDraft], newest: Mapping[str, int]) -> list[PhaseDraft]:
+    """Leave out the versions of meters that a reader of the document takes anyway."""
+    return [
+        replace(
+            phase,
+            charges=tuple(
+                replace(one, meter_version=None)
+                if one.meter is not None and newest.get(one.meter) == one.meter_version
+                else one
+                for one in phase.charges
+            ),
+        )
+        for phase in phases
+    ]
+
+
+def _meter_document(version: MeterVersion) -> dict[str, object]:
+    return {
+        "key": version.meter.key,
+        "name": version.meter.name,
+        "unit": version.meter.unit,
+        "description": version.meter.description,
+        "event_name": version.event_name,
+        "aggregation": version.aggregation,
+        "value_property": version.value_property,
+        "percentile": None if version.percentile is None else plain(version.percentile),
+        "recurring": version.recurring,
+        "filters": [
+            {"property": one.property, "op": one.op.value, "value": _filter_value(one.value)}
+            for one in terms_of(version).filters
+        ],
+        "group_by": version.group_by,
+        "rounding": version.rounding or None,
+        "rounding_places": version.rounding_places,
+    }
+
+
+def _filter_value(value: Scalar | tuple[Scalar, ...]) -> object:
+    """Return a filter's value for JSON, where a number must be one: a string means itself."""
+    match value:
+        case tuple():
+            return [_filter_value(one) for one in value]
+        case Decimal():
+            return float(value) if value % 1 else int(value)
+        case _:
+            return value

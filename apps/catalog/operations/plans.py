@@ -7,7 +7,8 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import Max, ProtectedError
 
-from apps.catalog.documents import PhaseDraft, PlanDraft, Reader
+from apps.catalog.documents.drafts import PhaseDraft, PlanDraft
+from apps.catalog.documents.reading import Reader
 from apps.catalog.domain import (
     PLAN_VERSION_TRANSITIONS,
     InUse,

@@ -1,11 +1,30 @@
-"""Plans as callers write them: reading with every problem at once, comparing, writing. Pure."""
+"""Reading documents, with every problem of all their objects at once. Pure."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final, TypeVar
 
+from apps.catalog.documents.drafts import (
+    ChargeDraft,
+    Known,
+    MeterDraft,
+    PhaseDraft,
+    PlanDraft,
+    PriceDraft,
+    PriceListDraft,
+    ProductDraft,
+)
+from apps.catalog.documents.parts import (
+    bound_at,
+    cadence_at,
+    currency_at,
+    key_at,
+    line_at,
+    metadata_at,
+    taken,
+    timing_at,
+    word_at,
+)
 from apps.catalog.domain import (
     CatalogInvalid,
     ChargeKind,
@@ -13,123 +32,16 @@ from apps.catalog.domain import (
     PhaseKind,
     PriceTerms,
     ProductKind,
-    Timing,
     misfits,
 )
 from apps.core.errors import FieldError, Invalid
-from apps.core.money import CURRENCIES
-from apps.rating.decimals import plain
+from apps.rating.aggregation import Aggregation, RoundingMode
 from apps.rating.documents import Fields
-from apps.rating.periods import Cadence, CadenceInvalid, Unit
-from apps.rating.pricing import PricingModel, parse_pricing, pricing_document
+from apps.rating.periods import Cadence
+from apps.rating.pricing import PricingModel, parse_pricing
 
-BILLING_PERIODS: Final[Mapping[str, Cadence]] = {
-    "daily": Cadence(Unit.DAY),
-    "weekly": Cadence(Unit.WEEK),
-    "monthly": Cadence(Unit.MONTH),
-    "quarterly": Cadence(Unit.MONTH, 3),
-    "half_yearly": Cadence(Unit.MONTH, 6),
-    "yearly": Cadence(Unit.YEAR),
-}
-"""The words for common periods; every other one is ``{"unit", "count"}``."""
-
-_KEY: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
-_SHOWN: Final = 64
-_MOST_METADATA: Final = 50
-_LONGEST_METADATA: Final = (40, 500)
-_FIRST_CONTROL_FREE: Final = 32
 _ZERO: Final = Decimal(0)
-_Word = TypeVar("_Word", bound=str)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What a document may refer to: the newest version of each meter and all, and keys."""
-
-    meters: Mapping[str, MeterTerms] = field(default_factory=dict)
-    meter_versions: Mapping[tuple[str, int], MeterTerms] = field(default_factory=dict)
-    products: frozenset[str] = frozenset()
-    price_lists: frozenset[str] = frozenset()
-    # what the same document describes wrongly elsewhere: complained about there, not here
-    broken_meters: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class PriceDraft:
-    """A price as described: ``price_list`` is a key, None for the standard prices."""
-
-    currency: str
-    price_list: str | None
-    terms: PriceTerms
-
-
-@dataclass(frozen=True, slots=True)
-class ChargeDraft:
-    """A charge as described. ``meter_version`` is the number asked for; None means the newest."""
-
-    key: str
-    name: str
-    kind: ChargeKind
-    cadence: Cadence | None
-    timing: Timing
-    prorated: bool
-    meter: str | None
-    included_quantity: Decimal
-    prices: tuple[PriceDraft, ...]
-    meter_version: int | None = field(default=None, compare=False)
-    meter_terms: MeterTerms | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseDraft:
-    """A phase as described; ``length`` None lasts until the subscription ends."""
-
-    kind: PhaseKind
-    name: str
-    length: Cadence | None
-    charges: tuple[ChargeDraft, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ProductDraft:
-    """A product as described."""
-
-    key: str
-    name: str
-    kind: ProductKind = ProductKind.BASE
-    tax_code: str = ""
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PlanDraft:
-    """A plan as described, with one version. ``product`` is None where a new one is to be made."""
-
-    key: str
-    name: str
-    product: str | None
-    description: str
-    metadata: Mapping[str, str]
-    phases: tuple[PhaseDraft, ...]
-    publish: bool
-
-
-def same_terms(draft: Sequence[PhaseDraft], stored: Sequence[PhaseDraft]) -> bool:
-    """Tell whether a description says what is stored.
-
-    Numbers are compared by value and names by their letters. A charge that does not say which
-    version of its meter it means is content with the one that is stored.
-    """
-    if tuple(draft) != tuple(stored):
-        return False
-    return all(
-        described.meter_version in {None, kept.meter_version}
-        for here, there in zip(draft, stored, strict=True)
-        for described, kept in zip(here.charges, there.charges, strict=True)
-    )
-
-
-# --- reading ------------------------------------------------------------------------------------
+_Kind = TypeVar("_Kind")
 
 
 class Reader:
@@ -166,12 +78,52 @@ class Reader:
         fields.close()
         return draft
 
-    def price_list(self, fields: Fields) -> tuple[str, str]:
+    def price_list(self, fields: Fields) -> PriceListDraft:
         """Read ``{"key", "name"}``."""
         key = key_at(fields, "key")
-        name = line_at(fields, "name", default=key)
+        draft = PriceListDraft(key, line_at(fields, "name", default=key))
         fields.close()
-        return key, name
+        return draft
+
+    def meter(self, fields: Fields) -> MeterDraft:
+        """Read what ``metering.operations.create_meter`` takes; it judges the definition."""
+        key = key_at(fields, "key")
+        aggregation = word_at(fields, "aggregation", Aggregation, None)
+        filters = self._listed(fields, "filters", dict, "an object")
+        draft = MeterDraft(
+            key=key,
+            name=line_at(fields, "name", default=key),
+            unit=line_at(fields, "unit", default="", longest=40),
+            description=line_at(fields, "description", default="", longest=2000),
+            event_name=line_at(fields, "event_name", default=key, longest=100),
+            aggregation=Aggregation(aggregation or Aggregation.COUNT),
+            value_property=line_at(fields, "value_property", default="", longest=100),
+            percentile=fields.number("percentile") if fields.has("percentile") else None,
+            recurring=fields.flag("recurring", default=False),
+            filters=tuple(filters),
+            group_by=tuple(self._listed(fields, "group_by", str, "a string")),
+            rounding=self._rounding(fields),
+            rounding_places=int(fields.number("rounding_places", default=_ZERO) or 0),
+        )
+        fields.take("percentile", required=False)
+        fields.close()
+        return draft
+
+    def _rounding(self, fields: Fields) -> RoundingMode | None:
+        if not fields.has("rounding"):
+            fields.take("rounding", required=False)
+            return None
+        mode = fields.choice("rounding", RoundingMode)
+        return RoundingMode(mode) if mode else None
+
+    def _listed(self, fields: Fields, name: str, kind: type[_Kind], what: str) -> list[_Kind]:
+        given = fields.take(name, required=False)
+        if given is None:
+            return []
+        if isinstance(given, list) and all(isinstance(one, kind) for one in given):
+            return list(given)
+        fields.note(name, "invalid_type", f"a list is needed, each entry {what}")
+        return []
 
     def plan(self, fields: Fields) -> PlanDraft:
         """Read a whole plan: what it is, and the terms of one version."""
@@ -188,7 +140,7 @@ class Reader:
             name=line_at(fields, "name", default=key),
             product=product,
             description=line_at(fields, "description", default="", longest=2000),
-            metadata=_metadata_at(fields),
+            metadata=metadata_at(fields),
             phases=self.version(fields),
             publish=fields.flag("publish", default=True),
         )
@@ -259,17 +211,18 @@ class Reader:
 
     def _charge(self, fields: Fields, currency: str | None, cadence: Cadence | None) -> ChargeDraft:
         meter_key, meter = self._meter(fields)
-        number = None
+        number: int | None
         if fields.has("meter_version"):
             number = fields.whole("meter_version", least=1)
         else:
             fields.take("meter_version", required=False)
+            number = self.known.described_meters.get(meter_key or "")
         if number is not None and meter_key:
             meter = self.known.meter_versions.get((meter_key, number))
             if meter is None and meter_key in self.known.meters:
                 fields.note("meter_version", "meter_unknown", f"{meter_key!r} has no such version")
         key = meter_key if meter_key and not fields.gives("key") else None
-        key = key_at(fields, "key") if key is None else _taken(fields, "key", key)
+        key = key_at(fields, "key") if key is None else taken(fields, "key", key)
         expected = ChargeKind.USAGE if meter_key else ChargeKind.RECURRING
         kind = ChargeKind(word_at(fields, "kind", ChargeKind, expected))
         if (kind is ChargeKind.USAGE) != (meter_key is not None):
@@ -279,7 +232,7 @@ class Reader:
             name=line_at(fields, "name", default=meter.name if meter else key),
             kind=kind,
             cadence=self._period(fields, kind, cadence),
-            timing=_timing_at(fields, kind),
+            timing=timing_at(fields, kind),
             prorated=fields.flag("prorated", default=True),
             meter=meter_key,
             included_quantity=fields.quantity("included_quantity", default=_ZERO),
@@ -370,7 +323,7 @@ class Reader:
             )
         document = fields.take("pricing")
         low, high, threshold = (
-            _bound_at(fields, name, currency, kind)
+            bound_at(fields, name, currency, kind)
             for name in ("minimum", "maximum", "billing_threshold")
         )
         if low is not None and high is not None and low > high:
@@ -437,182 +390,3 @@ class Reader:
                         "price_missing",
                         f"the charge needs a standard price in {missing}, as others have one",
                     )
-
-
-def _taken(fields: Fields, name: str, value: str) -> str:
-    fields.take(name, required=False)
-    return value
-
-
-def key_at(fields: Fields, name: str) -> str:
-    """Return a key, or an empty string with a noted problem."""
-    given = fields.take(name)
-    if isinstance(given, str) and _KEY.fullmatch(given):
-        return given
-    if fields.gives(name):
-        fields.note(
-            name,
-            "key_format",
-            f"{str(given)[:_SHOWN]!r} is no key: 1 to 100 of a-z, 0-9, '_', '-', '.', beginning"
-            " with a letter or digit",
-        )
-    return ""
-
-
-def line_at(fields: Fields, name: str, *, default: str, longest: int = 200) -> str:
-    """Return a text, trimmed; the default where it is absent."""
-    if not fields.gives(name):
-        return _taken(fields, name, default)
-    given = fields.take(name)
-    if not isinstance(given, str):
-        fields.note(name, "invalid_type", "a string is needed")
-        return default
-    text = given.strip()
-    if len(text) > longest or (not text and default):
-        fields.note(name, "text_length", f"a text of 1 to {longest} characters is needed")
-        return default
-    if any(ord(char) < _FIRST_CONTROL_FREE and char != "\n" for char in text):
-        fields.note(name, "control_character", "control characters are not allowed")
-        return default
-    return text
-
-
-def word_at(fields: Fields, name: str, words: Iterable[_Word], default: _Word | None) -> str:
-    """Return one of several words; the default where it is absent, if there is one."""
-    if default is not None and not fields.gives(name):
-        return _taken(fields, name, default)
-    return fields.choice(name, words) or default or ""
-
-
-def currency_at(fields: Fields, name: str) -> str | None:
-    """Return a currency, or None with a noted problem."""
-    given = fields.take(name)
-    if isinstance(given, str) and given in CURRENCIES:
-        return given
-    fields.note(
-        name, "currency_unknown", f"{str(given)[:_SHOWN]!r} is no ISO 4217 currency, such as USD"
-    )
-    return None
-
-
-def cadence_at(fields: Fields, name: str) -> Cadence | None:
-    """Return a period, written as a word or as ``{"unit", "count"}``; None if it is absent."""
-    given = fields.take(name, required=False)
-    if given is None:
-        return None
-    if isinstance(given, str):
-        if given not in BILLING_PERIODS:
-            fields.note(
-                name,
-                "unknown_choice",
-                f"{given[:_SHOWN]!r} is not one of {', '.join(BILLING_PERIODS)}; other periods"
-                ' are written {"unit": "month", "count": 2}',
-            )
-        return BILLING_PERIODS.get(given)
-    inner = Fields(given, f"{fields.path}.{name}", fields.errors)
-    if not inner.readable:
-        return None
-    before = len(fields.errors)
-    unit = inner.choice("unit", Unit)
-    count = inner.whole("count", least=1, default=1)
-    inner.close()
-    if len(fields.errors) > before:
-        return None
-    try:
-        return Cadence(Unit(unit), count)
-    except CadenceInvalid as error:
-        inner.note("count", error.reason, error.detail)
-        return None
-
-
-def _timing_at(fields: Fields, kind: ChargeKind) -> Timing:
-    expected = Timing.ARREARS if kind is ChargeKind.USAGE else Timing.ADVANCE
-    timing = Timing(word_at(fields, "timing", Timing, expected))
-    if timing is not expected and kind is not ChargeKind.RECURRING:
-        fields.note("timing", "timing_mismatch", f"a {kind} charge is billed in {expected}")
-    return timing
-
-
-def _bound_at(fields: Fields, name: str, currency: str | None, kind: ChargeKind) -> Decimal | None:
-    if currency is None or not fields.has(name):
-        fields.take(name, required=False)
-        return None
-    if kind is not ChargeKind.USAGE:
-        fields.note(name, "only_for_usage", "only usage charges have it")
-    return fields.amount(name, currency)
-
-
-def _metadata_at(fields: Fields) -> dict[str, str]:
-    given = fields.take("metadata", required=False)
-    if given is None:
-        return {}
-    longest_key, longest = _LONGEST_METADATA
-    if (
-        isinstance(given, dict)
-        and len(given) <= _MOST_METADATA
-        and all(
-            isinstance(key, str)
-            and 1 <= len(key) <= longest_key
-            and isinstance(value, str)
-            and len(value) <= longest
-            for key, value in given.items()
-        )
-    ):
-        return dict(given)
-    fields.note(
-        "metadata",
-        "metadata_format",
-        f"an object of at most {_MOST_METADATA} keys of 1 to {longest_key} characters, with strings"
-        f" of at most {longest}",
-    )
-    return {}
-
-
-# --- writing ------------------------------------------------------------------------------------
-
-
-def phases_document(phases: Iterable[PhaseDraft]) -> list[dict[str, object]]:
-    """Return phases in the form from which ``Reader`` reads equal ones."""
-    return [
-        {
-            "kind": phase.kind.value,
-            "name": phase.name,
-            "duration": cadence_document(phase.length),
-            "charges": [_charge_document(charge) for charge in phase.charges],
-        }
-        for phase in phases
-    ]
-
-
-def cadence_document(cadence: Cadence | None) -> dict[str, object] | None:
-    """Return the JSON form of a period."""
-    return None if cadence is None else {"unit": cadence.unit.value, "count": cadence.count}
-
-
-def _charge_document(charge: ChargeDraft) -> dict[str, object]:
-    return {
-        "key": charge.key,
-        "name": charge.name,
-        "kind": charge.kind.value,
-        "meter": charge.meter,
-        "meter_version": charge.meter_version,
-        "period": cadence_document(charge.cadence),
-        "timing": charge.timing.value,
-        "prorated": charge.prorated,
-        "included_quantity": plain(charge.included_quantity),
-        "prices": [
-            {
-                "currency": price.currency,
-                "price_list": price.price_list,
-                "pricing": pricing_document(price.terms.model),
-                "minimum": _plain_or_none(price.terms.minimum),
-                "maximum": _plain_or_none(price.terms.maximum),
-                "billing_threshold": _plain_or_none(price.terms.billing_threshold),
-            }
-            for price in charge.prices
-        ],
-    }
-
-
-def _plain_or_none(number: Decimal | None) -> str | None:
-    return None if number is None else plain(number)

@@ -1,0 +1,1 @@
+"""Plans and catalogs as callers write them. Pure."""
