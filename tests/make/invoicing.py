@@ -66,6 +66,7 @@ def make_lines(
     *,
     at: datetime = AT,
     descriptions: Sequence[str] = (),
+    first: int = 0,
     **values: Any,
 ) -> list[InvoiceLine]:
     """Return new recurring lines of the draft, each of a subscription of its own."""
@@ -84,13 +85,13 @@ def make_lines(
             service_end=at,
             segment_start=start,
             sequence=0,
-            description=descriptions[position] if descriptions else f"Line {position + 1}",
+            description=descriptions[position - first] if descriptions else f"Line {position + 1}",
             quantity=1,
             amount=Decimal(amount),
             derivation=DERIVATION,
             **{"currency": draft.currency, **values},
         )
-        for position, amount in enumerate(amounts)
+        for position, amount in enumerate(amounts, first)
     )
 
 

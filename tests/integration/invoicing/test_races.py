@@ -1,0 +1,176 @@
+"""Documents under many hands: real connections, real commits."""
+
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from django.db import connection, transaction
+from moneyed import Money
+
+from apps.core.errors import BillingError
+from apps.invoicing.domain import InvoiceStatus
+from apps.invoicing.models import Invoice, NumberSequence
+from apps.invoicing.operations.closing import cancel_invoice, write_off_invoice
+from apps.invoicing.operations.issuing import issue_due, issue_invoice
+from apps.invoicing.operations.payments_received import record_payment
+from apps.invoicing.queries import balance_of
+from apps.ledger.models import JournalEntry
+from tests.make.customers import make_customer
+from tests.make.invoicing import fresh, make_draft, make_issued
+from tests.make.tenants import ACTOR, AT, make_tenant
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class _RolledBack(Exception):
+    pass
+
+
+def together(*calls: Callable[[], object]) -> list[object]:
+    """Begin all calls at once, each on its own connection; return results and refusals."""
+    start = Barrier(len(calls))
+
+    def run(call: Callable[[], object]) -> object:
+        try:
+            start.wait(timeout=20)
+            return call()
+        except (BillingError, _RolledBack) as refused:
+            return refused
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def refusals(results: Sequence[object]) -> list[str]:
+    return [one.reason for one in results if isinstance(one, BillingError)]
+
+
+def test_twenty_times_issue_is_one_number() -> None:
+    draft = make_draft(make_customer())
+
+    def issue() -> object:
+        return issue_invoice(draft.id, tenant_id=draft.tenant_id, actor=ACTOR, at=AT).number
+
+    assert together(*[issue] * 20) == [1] * 20
+    assert NumberSequence.objects.get().last_number == 1
+    assert JournalEntry.objects.filter(kind="invoice_issued").count() == 1
+
+
+def test_numbers_have_no_gaps_however_many_roll_back() -> None:
+    tenant = make_tenant()
+    drafts = [make_draft(make_customer(tenant)) for _ in range(40)]
+    dice = random.Random(7)  # noqa: S311 -- any choice will do
+    lucky = [dice.random() < 0.5 for _ in drafts]
+
+    def issue(draft: Invoice, keep: bool) -> object:
+        with transaction.atomic():
+            issue_invoice(draft.id, tenant_id=tenant.id, actor=ACTOR, at=AT)
+            if not keep:
+                raise _RolledBack
+        return None
+
+    for first in range(0, len(drafts), 10):
+        together(
+            *(
+                lambda draft=draft, keep=keep: issue(draft, keep)
+                for draft, keep in zip(
+                    drafts[first : first + 10], lucky[first : first + 10], strict=True
+                )
+            )
+        )
+    numbers = Invoice.objects.exclude(number=None).order_by("number")
+    assert list(numbers.values_list("number", flat=True)) == list(range(1, sum(lucky) + 1))
+    assert NumberSequence.objects.get().last_number == sum(lucky)
+
+
+def test_one_memo_pays_two_invoices_only_once() -> None:
+    customer = make_customer()
+    make_issued(customer, ["-10.00"])
+    drafts = [make_draft(customer, ["10.00"])]
+    results = together(
+        *[
+            lambda: (
+                issue_invoice(drafts[0].id, tenant_id=customer.tenant_id, actor=ACTOR, at=AT).status
+            )
+        ]
+        * 5
+    )
+    assert results == [InvoiceStatus.PAID] * 5
+    assert make_issued(customer, ["10.00"]).balance_applied.amount == 0
+    assert balance_of(customer.id, tenant_id=customer.tenant_id) == {}
+
+
+@pytest.mark.parametrize("turn", range(5))
+def test_issue_and_cancel_at_once(turn: int) -> None:
+    draft = make_draft(make_customer())
+
+    def issue() -> object:
+        return issue_invoice(draft.id, tenant_id=draft.tenant_id, actor=ACTOR, at=AT)
+
+    def cancel() -> object:
+        return cancel_invoice(draft.id, tenant_id=draft.tenant_id, actor=ACTOR, at=AT)
+
+    refused = refusals(together(issue, cancel))
+    document = fresh(draft)
+    assert document.number == 1
+    assert (document.status, refused) in [
+        (InvoiceStatus.ISSUED, ["illegal_transition"]),
+        (InvoiceStatus.CANCELED, []),
+    ]
+
+
+@pytest.mark.parametrize("turn", range(5))
+def test_pay_cancel_and_write_off_at_once(turn: int) -> None:
+    invoice = make_issued(make_customer(), ["10.00"])
+    tenant_id = invoice.tenant_id
+
+    def pay() -> object:
+        return record_payment(
+            invoice.id, Money("10.00", "USD"), tenant_id=tenant_id, actor=ACTOR, at=AT
+        )
+
+    def cancel() -> object:
+        return cancel_invoice(invoice.id, tenant_id=tenant_id, actor=ACTOR, at=AT)
+
+    def write_off() -> object:
+        return write_off_invoice(invoice.id, reason="x", tenant_id=tenant_id, actor=ACTOR, at=AT)
+
+    refused = sorted(refusals(together(pay, cancel, write_off, pay)))
+    status = fresh(invoice).status
+    assert (status, refused) in [
+        (
+            InvoiceStatus.CANCELED,
+            ["invoice_not_collectable", "invoice_not_collectable", "invoice_not_collectable"],
+        ),
+        # paid first, or written off and then paid after all
+        (
+            InvoiceStatus.PAID,
+            ["illegal_transition", "invoice_not_collectable", "invoice_not_collectable"],
+        ),
+        (InvoiceStatus.PAID, ["illegal_transition", "invoice_not_collectable"]),
+    ]
+    issued_, canceled, reinstated, written = (
+        JournalEntry.objects.filter(kind=kind).count()
+        for kind in (
+            "invoice_issued",
+            "invoice_canceled",
+            "invoice_reinstated",
+            "invoice_written_off",
+        )
+    )
+    assert issued_ == 1
+    assert canceled == (status == InvoiceStatus.CANCELED)
+    assert reinstated == written
+
+
+def test_sweeps_side_by_side_issue_every_draft_once() -> None:
+    tenant = make_tenant()
+    drafts = [make_draft(make_customer(tenant), issue_after=AT) for _ in range(30)]
+    results = together(*[lambda: issue_due(AT, actor=ACTOR)] * 4)
+    assert sum(int(str(one)) for one in results) == 30
+    numbers = sorted(str(fresh(one).number) for one in drafts)
+    assert numbers == sorted(str(number) for number in range(1, 31))
