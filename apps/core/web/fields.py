@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import available_timezones
 
+from drf_spectacular.drainage import set_override
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from moneyed import Money
@@ -201,9 +202,9 @@ class ObjectField(serializers.Field[Any, Any, str, Any]):
     def __init__(self, name: str) -> None:
         super().__init__(source="*", read_only=True)
         self.name = name
-        extend_schema_field({"type": "string", "enum": [name]})(self)
+        set_override(self, "field", {"type": "string", "enum": [name]})
 
-    def to_representation(self, value: Any) -> str:  # noqa: ARG002 -- a constant
+    def to_representation(self, value: Any) -> str:
         return self.name
 
 

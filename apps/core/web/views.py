@@ -85,6 +85,26 @@ def instant(value: str) -> datetime:
         raise Invalid("Send an instant as RFC 3339 with a zone: 2026-05-01T00:00:00Z.") from error
 
 
+def check_body(request: Request, max_body: int = MAX_BODY) -> None:
+    """Raise for a body that is too large or compressed, before any of it is read."""
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if length.isdigit() and int(length) > max_body:
+        raise BodyTooLarge(f"The body may have at most {max_body} bytes.")
+    if request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+        raise UnsupportedMediaType("compressed")
+
+
+def read_body(
+    request: Request, serializer: type[StrictSerializer], **context: Any
+) -> dict[str, Any]:
+    """Return the validated body; raise with every error at once."""
+    reader = serializer(data=request.data, context=context)
+    if not request._request.body.strip() and any(one.required for one in reader.fields.values()):
+        refuse("body_empty", "The request body is empty; send a JSON object.")
+    reader.is_valid(raise_exception=True)
+    return cast("dict[str, Any]", reader.validated_data)
+
+
 class Door(viewsets.GenericViewSet[Any]):
     """A resource of the API.
 
@@ -123,6 +143,11 @@ class Door(viewsets.GenericViewSet[Any]):
         """The caller, as the audit trail names him."""
         return self.principal.actor
 
+    @property
+    def at(self) -> datetime:
+        """The instant of the request, on the tenant's clock."""
+        return self.principal.at
+
     @cached_property
     def effect_id(self) -> UUID:
         """The id of what this request creates; a repeat with the same key gets the same."""
@@ -139,7 +164,7 @@ class Door(viewsets.GenericViewSet[Any]):
         if request.method == "OPTIONS":
             return
         self._check_query(request)
-        self._check_body(request)
+        check_body(request, self.max_body)
         self._claim_key(request)
 
     def _check_query(self, request: Request) -> None:
@@ -157,13 +182,6 @@ class Door(viewsets.GenericViewSet[Any]):
                 errors.append(FieldError(name, "nul_character", "NUL is not allowed."))
         if errors:
             raise ParameterInvalid(errors=errors)
-
-    def _check_body(self, request: Request) -> None:
-        length = request.META.get("CONTENT_LENGTH") or "0"
-        if length.isdigit() and int(length) > self.max_body:
-            raise BodyTooLarge(f"The body may have at most {self.max_body} bytes.")
-        if request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
-            raise UnsupportedMediaType("compressed")
 
     def _claim_key(self, request: Request) -> None:
         if request.method in _SAFE:
@@ -245,13 +263,7 @@ class Door(viewsets.GenericViewSet[Any]):
 
     def read(self, serializer: type[StrictSerializer], **context: Any) -> dict[str, Any]:
         """Return the validated body; raise with every error at once."""
-        reader = serializer(data=self.request.data, context={"view": self, **context})
-        if not self.request._request.body.strip() and any(
-            one.required for one in reader.fields.values()
-        ):
-            refuse("body_empty", "The request body is empty; send a JSON object.")
-        reader.is_valid(raise_exception=True)
-        return cast("dict[str, Any]", reader.validated_data)
+        return read_body(self.request, serializer, view=self, **context)
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Apply the filters in the query; raise ``ParameterInvalid`` for values that are none."""
