@@ -1,5 +1,17 @@
 """Paths."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, URLResolver, path
+from rest_framework.routers import SimpleRouter
 
-urlpatterns: list[URLPattern] = []
+from apps.catalog.api.views import Catalog, Plans, PlanVersions, PriceLists, Products
+
+router = SimpleRouter(trailing_slash=False)
+router.register("products", Products, basename="product")
+router.register("price-lists", PriceLists, basename="price-list")
+router.register("plans", Plans, basename="plan")
+router.register("plan-versions", PlanVersions, basename="plan-version")
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    *router.urls,
+    path("catalog", Catalog.as_view({"get": "export", "post": "upload"}), name="catalog"),
+]
