@@ -4,11 +4,11 @@ import re
 from decimal import Decimal
 from typing import Final
 
-LARGEST_DIGITS: Final = 20
-FINEST_DECIMALS: Final = 12
+_DIGITS: Final = 20
+_DECIMALS: Final = 12
 
-_FORM: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,12})?")
-_TOO_FINE: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{13,}")
+_FORM: Final = re.compile(rf"-?[0-9]{{1,{_DIGITS}}}(\.[0-9]{{1,{_DECIMALS}}})?")
+_TOO_FINE: Final = re.compile(rf"-?[0-9]{{1,{_DIGITS}}}\.[0-9]{{{_DECIMALS + 1},}}")
 
 
 def parse_decimal(given: object) -> Decimal | None:
@@ -44,9 +44,10 @@ def _text(given: object) -> str | None:
             return None
         case str():
             return given
-        case int() if abs(given) < 10**LARGEST_DIGITS:
+        # never spell out a number of a million digits only to find it too long
+        case int() if abs(given) < 10**_DIGITS:
             return str(given)
-        case Decimal() if given.is_finite():
-            return f"{given:f}" if given.adjusted() < LARGEST_DIGITS else None
+        case Decimal() if given.is_finite() and given.adjusted() < _DIGITS:
+            return f"{given:f}"
         case _:
             return None

@@ -97,6 +97,12 @@ def test_latest_is_by_time_and_then_by_arrival() -> None:
     assert from_totals(rule(Aggregation.LATEST), halves, DAY) == 3
 
 
+def test_the_first_arrivals_of_all_are_in_order_too() -> None:
+    older, newer = Totals.of([usage(6, "1", seq=0)]), Totals.of([usage(6, "2", seq=1)])
+    assert older.merge(newer).last_value == D(2)
+    assert newer.merge(older).last_value == D(2)
+
+
 def test_unique_count_looks_at_items_alone() -> None:
     events = [usage(1, "1", item=""), usage(2, "1", item=""), usage(3, "1", item="x")]
     assert aggregate(rule(Aggregation.UNIQUE_COUNT), events, DAY) == 2
@@ -196,6 +202,10 @@ def test_a_recurring_rule_carries_the_level_in() -> None:
         assert aggregate(recurring, EVENTS, DAY, carried) == D(quantity)
         once = rule(aggregation)
         assert aggregate(once, EVENTS, DAY, carried) == aggregate(once, EVENTS, DAY)
+
+
+def test_a_rule_is_not_recurring_unless_it_says_so() -> None:
+    assert AggregationRule(Aggregation.SUM) == rule(Aggregation.SUM, recurring=False)
 
 
 def test_without_events_a_recurring_level_stays() -> None:

@@ -53,6 +53,7 @@ def test_numbers(given: object, number: str) -> None:
         "1" * 21,
         10**20,
         -(10**20),
+        10**5000,
         True,
         False,
         None,

@@ -48,6 +48,7 @@ def one(op: str, value: Scalar | tuple[Scalar, ...]) -> list[Filter]:
         ("in", (), "us", False),
         ("gt", D(5), 6, True),
         ("gt", D(5), 5, False),
+        ("gt", D(5), 10**25, True),
         ("gt", D(5), 4, False),
         ("gt", D(5), "5.000000000001", True),
         ("gte", D(5), 5, True),
