@@ -100,6 +100,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Security ---------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "tenants.Operator"
+AUTHENTICATION_BACKENDS = ["apps.tenants.api.authentication.CountedLogin"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {
@@ -154,7 +155,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.core.web.parsing.AlwaysJSON",
     "DEFAULT_PAGINATION_CLASS": "apps.core.web.paging.CursorPagination",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "apps.core.web.openapi.Schema",
     "EXCEPTION_HANDLER": "apps.core.web.errors.handle",
     "UNAUTHENTICATED_USER": None,
     "COERCE_DECIMAL_TO_STRING": True,
@@ -173,6 +174,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": [],
     "SERVE_AUTHENTICATION": [],
     "SORT_OPERATIONS": True,
+    "POSTPROCESSING_HOOKS": [],  # enums stay where they are used, so they need no names
 }
 JWT_LIFETIME_SECONDS = 3600
 

@@ -87,6 +87,22 @@ def link(previous: bytes, number: int, event: AuditEvent) -> bytes:
     return hashlib.sha256(previous + text.encode()).digest()
 
 
+def chain_ends(tenant_id: UUID | None = None) -> list[tuple[UUID, int, bytes]]:
+    """Return tenant, number of events and last hash of every chain, or of one tenant's.
+
+    A tenant with events and no chain is among them with 0 and zeros.
+    """
+    heads = {head.tenant_id: head for head in AuditHead.objects.all()}
+    without = AuditSeal.objects.exclude(tenant_id__in=heads).values_list("tenant_id", flat=True)
+    tenants = sorted({*heads, *without.distinct()})
+    ends = []
+    for one in tenants:
+        head = heads.get(one)
+        if tenant_id in (None, one):
+            ends.append((one, head.number, bytes(head.hash)) if head else (one, 0, GENESIS))
+    return ends
+
+
 def verify_chain(tenant_id: UUID) -> Iterator[str]:
     """Yield what is wrong with the tenant's chain: a sentence per broken link, none if it holds."""
     head = AuditHead.objects.filter(tenant_id=tenant_id).first()

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import ForeignObjectRel, Q, QuerySet
 
 from apps.customers.models import Customer
 
@@ -42,6 +42,7 @@ def has_amounts(customer: Customer) -> bool:
     """
     return any(
         relation.related_model._default_manager.filter((relation.field.name, customer.pk)).exists()
-        for relation in Customer._meta.related_objects
-        if any(field.name == "currency" for field in relation.related_model._meta.fields)
+        for relation in Customer._meta.get_fields(include_hidden=True)
+        if isinstance(relation, ForeignObjectRel)
+        and any(field.name == "currency" for field in relation.related_model._meta.fields)
     )

@@ -52,9 +52,11 @@ RESOURCES: Final = (
     "jobs",
 )
 
+# what somebody holds who may do everything, such as whoever sits at the server
+EVERYTHING: Final = frozenset({"*:read", "*:write"})
 _ALL_READ: Final = frozenset({"*:read"})
 ROLE_SCOPES: Final[Mapping[Role, frozenset[str]]] = {
-    Role.OWNER: frozenset({"*:read", "*:write"}),
+    Role.OWNER: EVERYTHING,
     Role.ADMIN: _ALL_READ
     | {f"{resource}:write" for resource in RESOURCES if resource != "tenants"},
     Role.FINANCE: _ALL_READ | {"invoices:write", "payments:write", "customers:write"},
@@ -125,6 +127,12 @@ class LoginLocked(Unauthenticated):
     reason = "login_locked"
 
 
+class InstallationOnly(Forbidden):
+    """Only an operator of the installation creates tenants; no tenant's key or member does."""
+
+    reason = "installation_only"
+
+
 class NotAMember(Forbidden):
     """The operator has no role at the tenant, or there is no such tenant; which, is not told."""
 
@@ -158,6 +166,8 @@ class KeyNotActive(Conflict):
 
 
 class JobNotDead(Conflict):
+    """Only a job that ran out of attempts can be revived."""
+
     reason = "job_not_dead"
 
 
@@ -190,6 +200,14 @@ def covers(held: Iterable[str], wanted: Iterable[str]) -> bool:
         not have.isdisjoint(_sources(resource, access))
         for resource, _, access in (scope.partition(":") for scope in wanted)
     )
+
+
+def refuse_beyond(held: Iterable[str], wanted: Iterable[str]) -> None:
+    """Raise ``ScopeBeyondOwn`` unless ``held`` covers ``wanted``."""
+    have = frozenset(held)
+    missing = sorted(scope for scope in wanted if not covers(have, [scope]))
+    if missing:
+        raise ScopeBeyondOwn(f"You cannot give what you do not have: {', '.join(missing)}.")
 
 
 def _sources(resource: str, access: str) -> frozenset[str]:

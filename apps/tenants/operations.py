@@ -9,14 +9,21 @@ from django.db import transaction
 from django.db.models import Q
 
 from apps.core.errors import NotFound
-from apps.core.events import record
+from apps.core.events import Happening, record, record_all
 from apps.core.ids import new_id
+from apps.core.jobs import revive
+from apps.core.models import Job
+from apps.core.money import exponent
+from apps.rating.periods import zone_info
 from apps.tenants.domain import (
+    EVERYTHING,
+    ROLE_SCOPES,
     SCOPES,
     ClockAttached,
     ClockBackwards,
     ClockOnLive,
     ExpiryPast,
+    JobNotDead,
     KeyNotActive,
     LastOwner,
     MemberExists,
@@ -24,9 +31,12 @@ from apps.tenants.domain import (
     Role,
     ScopeUnknown,
     SlugTaken,
+    refuse_beyond,
 )
+from apps.tenants.logo import clean_logo
 from apps.tenants.models import ApiKey, Membership, Operator, Tenant, TestClock
 from apps.tenants.secrets import hash_of, hint_of, new_secret
+from apps.tenants.tax_numbers import check_tax_numbers
 
 _USE_GRAIN: Final = timedelta(minutes=1)
 
@@ -52,6 +62,7 @@ def create_tenant(
     known = Tenant.objects.filter(pk=id).first()
     if known is not None:
         return known
+    _check_settings({"currency": currency, "zone": zone})
     twin_id = new_id()
     both = [
         Tenant(
@@ -81,9 +92,11 @@ def change_tenant(tenant_id: UUID, *, actor: str, at: datetime, **changes: Any) 
     """Change how the tenant does business; only the columns named in ``changes``.
 
     What is issued already keeps what it shows. Changing nothing records nothing. ``slug``,
-    ``mode`` and the clock are not changed here.
+    ``mode`` and the clock are not changed here. ``tax_ids`` are (kind, number) pairs. Raises
+    ``Invalid`` for an unknown currency or zone, a wrong tax number, and what is no logo.
     """
     tenant = _locked(tenant_id)
+    _check_settings(changes)
     changed = sorted(name for name, value in changes.items() if getattr(tenant, name) != value)
     if not changed:
         return tenant
@@ -102,20 +115,22 @@ def create_api_key(
     name: str,
     scopes: Collection[str],
     expires_at: datetime | None = None,
+    held: Collection[str] = EVERYTHING,
     actor: str,
     at: datetime,
 ) -> tuple[ApiKey, str]:
     """Create a key of the tenant; return it and its secret, which cannot be shown again.
 
     A repeat with the same ``id`` returns the key and "" for the secret. ``expires_at`` is
-    exclusive and, like ``at``, real time even for a tenant on a test clock. Raises
-    ``ScopeUnknown`` and ``ExpiryPast``.
+    exclusive and, like ``at``, real time even for a tenant on a test clock. ``held`` are the
+    scopes of whoever asks. Raises ``ScopeUnknown``, ``ScopeBeyondOwn`` and ``ExpiryPast``.
     """
     tenant = _locked(tenant_id)
     known = ApiKey.objects.filter(pk=id, tenant=tenant).first()
     if known is not None:
         return known, ""
     _check_key(scopes, expires_at, at)
+    refuse_beyond(held, scopes)
     secret = new_secret(Mode(tenant.mode))
     key = ApiKey.objects.create(
         id=id,
@@ -137,18 +152,21 @@ def rotate_api_key(
     *,
     id: UUID,  # noqa: A002 -- every create operation calls it so
     overlap: timedelta,
+    held: Collection[str] = EVERYTHING,
     actor: str,
     at: datetime,
 ) -> tuple[ApiKey, str]:
     """Replace a key by a new one with its name, scopes and lifetime; return it and its secret.
 
     The old one works until ``at + overlap``, or its own end if that is sooner. A repeat with the
-    same ``id`` returns the new key and "" for the secret. Raises ``KeyNotActive`` for a key that
-    has been replaced or works no more.
+    same ``id`` returns the new key and "" for the secret. ``held`` are the scopes of whoever asks.
+    Raises ``ScopeBeyondOwn``, and ``KeyNotActive`` for a key that has been replaced or works no
+    more.
     """
     old = _locked_key(key_id)
     if old.replaced_by_id == id and old.replaced_by is not None:
         return old.replaced_by, ""
+    refuse_beyond(held, old.scopes)
     lapsed = old.expires_at is not None and old.expires_at <= at
     if old.revoked_at is not None or old.replaced_by_id is not None or lapsed:
         raise KeyNotActive("This key works no more or has been replaced; create a new one.")
@@ -213,19 +231,21 @@ def add_member(
     email: str,
     role: Role,
     name: str = "",
+    held: Collection[str] = EVERYTHING,
     actor: str,
     at: datetime,
 ) -> Membership:
     """Give the operator with this e-mail address a role at the company, in both modes.
 
     Somebody unknown becomes an operator without a password, who cannot log in until an operator
-    of the installation sets one. A repeat with the same ``id`` returns the membership. Raises
-    ``MemberExists``.
+    of the installation sets one. A repeat with the same ``id`` returns the membership. ``held``
+    are the scopes of whoever asks. Raises ``ScopeBeyondOwn`` and ``MemberExists``.
     """
     live = _locked_live(tenant_id)
     known = Membership.objects.select_related("operator").filter(pk=id, tenant=live).first()
     if known is not None:
         return known
+    refuse_beyond(held, ROLE_SCOPES[role])
     operator = Operator.objects.filter(email=email.lower()).first()
     if operator is None:
         operator = Operator.objects.create_user(email, name=name)
@@ -237,11 +257,23 @@ def add_member(
 
 
 @transaction.atomic
-def change_role(member_id: UUID, *, role: Role, actor: str, at: datetime) -> Membership:
-    """Give a member another role, from the next request on. Raises ``LastOwner``."""
+def change_role(
+    member_id: UUID,
+    *,
+    role: Role,
+    held: Collection[str] = EVERYTHING,
+    actor: str,
+    at: datetime,
+) -> Membership:
+    """Give a member another role, from the next request on.
+
+    ``held`` are the scopes of whoever asks; they must cover both roles. Raises ``ScopeBeyondOwn``
+    and ``LastOwner``.
+    """
     member = _locked_member(member_id)
     if member.role == role:
         return member
+    refuse_beyond(held, ROLE_SCOPES[Role(member.role)] | ROLE_SCOPES[role])
     _keep_an_owner(member)
     was, member.role = member.role, role
     member.save(update_fields=["role"])
@@ -250,9 +282,15 @@ def change_role(member_id: UUID, *, role: Role, actor: str, at: datetime) -> Mem
 
 
 @transaction.atomic
-def remove_member(member_id: UUID, *, actor: str, at: datetime) -> None:
-    """Take a member's role away, from the next request on. Raises ``LastOwner``."""
+def remove_member(
+    member_id: UUID, *, held: Collection[str] = EVERYTHING, actor: str, at: datetime
+) -> None:
+    """Take a member's role away, from the next request on.
+
+    ``held`` are the scopes of whoever asks. Raises ``ScopeBeyondOwn`` and ``LastOwner``.
+    """
     member = _locked_member(member_id)
+    refuse_beyond(held, ROLE_SCOPES[Role(member.role)])
     _keep_an_owner(member)
     record(
         "member.removed",
@@ -330,6 +368,26 @@ def move_clock(clock_id: UUID, *, to: datetime, actor: str, at: datetime) -> Tes
     return clock
 
 
+@transaction.atomic
+def revive_job(job_id: UUID, *, actor: str, at: datetime) -> Job:
+    """Give a dead job, and those that died with it, their attempts back; they are due at once.
+
+    A job that waits or runs is returned as it is. Raises ``JobNotDead`` for one that is done.
+    """
+    job = Job.objects.filter(pk=job_id).first()
+    if job is None:
+        raise NotFound("There is no such job.")
+    if revive(job_id) and job.tenant_id is not None:
+        happening = Happening(
+            "job.revived", job.tenant_id, Job.ID_PREFIX, job.id, {"name": job.name}
+        )
+        record_all([happening], actor=actor, at=at)
+    job.refresh_from_db()
+    if job.state == Job.State.DONE:
+        raise JobNotDead("This job is done.")
+    return job
+
+
 def _locked(tenant_id: UUID) -> Tenant:
     tenant = Tenant.objects.select_for_update(no_key=True).filter(pk=tenant_id).first()
     if tenant is None:
@@ -377,6 +435,19 @@ def _keep_an_owner(member: Membership) -> None:
 def _refuse_live(tenant: Tenant) -> None:
     if tenant.mode != Mode.TEST:
         raise ClockOnLive("A live tenant lives in real time; use its test mode.")
+
+
+def _check_settings(changes: dict[str, Any]) -> None:
+    """Refuse values that no tenant can have, and put the others into the form that is kept."""
+    if "currency" in changes:
+        exponent(changes["currency"])
+    if "zone" in changes:
+        zone_info(changes["zone"])
+    if "logo" in changes:
+        changes["logo"] = clean_logo(changes["logo"])
+    if "tax_ids" in changes:
+        numbers = check_tax_numbers(changes["tax_ids"])
+        changes["tax_ids"] = [{"kind": one.kind, "value": one.value} for one in numbers]
 
 
 def _check_key(scopes: Collection[str], expires_at: datetime | None, at: datetime) -> None:

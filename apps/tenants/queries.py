@@ -39,6 +39,24 @@ def tenant_of(tenant_id: UUID) -> Tenant:
     return tenant
 
 
+def tenant_named(name: str, mode: Mode | None = None) -> Tenant:
+    """Return the tenant with this id or slug; ``NotFound`` if there is none.
+
+    Without ``mode`` a slug means the live tenant, and an id the one that has it.
+    """
+    tenant = Tenant.objects.select_related("test_clock").filter(_named(name, mode)).first()
+    if tenant is None:
+        raise NotFound(f"There is no tenant {name[:64]!r}.")
+    return tenant
+
+
+def _named(name: str, mode: Mode | None) -> Q:
+    if not is_id(Tenant.ID_PREFIX, name):
+        return Q(slug=name, mode=mode or Mode.LIVE)
+    pk = decode(Tenant.ID_PREFIX, name)
+    return Q(pk=pk) if mode is None else Q(pk=pk, mode=mode) | Q(twin=pk, mode=mode)
+
+
 def tenant_now(tenant: Tenant, *, wall: datetime) -> datetime:
     """Return what time it is for the tenant: on its clock if it has one, else ``wall``."""
     return tenant.test_clock.now if tenant.test_clock else wall
@@ -101,16 +119,11 @@ def principal_at(
     Without ``mode`` a slug means the live tenant, and an id the one that has it. Raises
     ``NotAMember`` if he has no role there; operators of the installation have every right.
     """
-    if is_id(Tenant.ID_PREFIX, tenant_name):
-        pk = decode(Tenant.ID_PREFIX, tenant_name)
-        named = Q(pk=pk) if mode is None else Q(pk=pk, mode=mode) | Q(twin=pk, mode=mode)
-    else:
-        named = Q(slug=tenant_name, mode=mode or Mode.LIVE)
     role = Membership.objects.filter(
         Q(tenant=OuterRef("pk")) | Q(tenant=OuterRef("twin")), operator=operator
     )
     tenant = (
-        Tenant.objects.filter(named)
+        Tenant.objects.filter(_named(tenant_name, mode))
         .select_related("test_clock")
         .annotate(role=Subquery(role.values("role")[:1]))
         .first()

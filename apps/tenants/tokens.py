@@ -8,7 +8,6 @@ from uuid import UUID
 import jwt
 from django.utils.crypto import salted_hmac
 
-from apps.core.errors import BillingError
 from apps.core.ids import decode, encode
 from apps.tenants.domain import TokenExpired, TokenInvalid, WrongRealm
 
@@ -17,6 +16,7 @@ ISSUER: Final = "countinghouse"
 AUDIENCE: Final = f"{_REALM}api"
 TYPE: Final = "operator+jwt"
 ALGORITHM: Final = "HS256"
+_LOG_IN: Final = "The token is not valid; log in at /api/v1/auth/login."
 _CLAIMS: Final = ("iss", "aud", "sub", "iat", "exp", "stamp")
 
 
@@ -64,29 +64,21 @@ def read(text: str, *, at: datetime) -> Token:
             issuer=ISSUER,
             options={"require": list(_CLAIMS), "verify_exp": False, "verify_iat": False},
         )
-        claims = whole["payload"]
-        if whole["header"].get("typ") != TYPE:
-            raise TokenInvalid("This token is of another type.")
-        tenant = claims.get("tenant")
-        expires = datetime.fromtimestamp(claims["exp"], UTC)
-        token = Token(
-            operator_id=decode("opr", claims["sub"]),
-            stamp=str(claims["stamp"]),
-            tenant_id=None if tenant is None else decode("ten", tenant),
-        )
-    except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError) as error:
+    except jwt.InvalidTokenError as error:
         if _is_of_another_door(text):
-            raise WrongRealm(
-                "This token is of another door; log in at /api/v1/auth/login."
-            ) from error
-        raise TokenInvalid("The token is not valid; log in again.") from error
-    except TokenInvalid:
-        raise
-    except BillingError as error:
-        raise TokenInvalid("The token is not valid; log in again.") from error
-    if expires <= at:
+            raise WrongRealm("This token is of another door; log in here.") from error
+        raise TokenInvalid(_LOG_IN) from error
+    if whole["header"].get("typ") != TYPE:
+        raise TokenInvalid(_LOG_IN)
+    claims = whole["payload"]
+    if datetime.fromtimestamp(claims["exp"], UTC) <= at:
         raise TokenExpired("The token has expired; log in again.")
-    return token
+    tenant = claims.get("tenant")
+    return Token(
+        operator_id=decode("opr", claims["sub"]),
+        stamp=claims["stamp"],
+        tenant_id=None if tenant is None else decode("ten", tenant),
+    )
 
 
 def _is_of_another_door(text: str) -> bool:

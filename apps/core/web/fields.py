@@ -202,7 +202,7 @@ class ObjectField(serializers.Field[Any, Any, str, Any]):
     def __init__(self, name: str) -> None:
         super().__init__(source="*", read_only=True)
         self.name = name
-        set_override(self, "field", {"type": "string", "enum": [name]})
+        set_override(self, "field", {"type": "string", "const": name})
 
     def to_representation(self, value: Any) -> str:
         return self.name
@@ -279,6 +279,8 @@ class IdField(serializers.Field[UUID, Any, str, Any]):
     def __init__(self, prefix: str, **options: Any) -> None:
         super().__init__(**options)
         self.prefix = prefix
+        form = f"^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"
+        set_override(self, "field", {"type": "string", "pattern": form})
 
     def to_internal_value(self, data: Any) -> UUID:
         try:

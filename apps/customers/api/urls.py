@@ -1,5 +1,10 @@
 """Paths."""
 
-from django.urls import URLPattern
+from rest_framework.routers import SimpleRouter
 
-urlpatterns: list[URLPattern] = []
+from apps.customers.api.views import Customers
+
+router = SimpleRouter(trailing_slash=False)
+router.register("customers", Customers, basename="customer")
+
+urlpatterns = router.urls

@@ -2,21 +2,25 @@
 
 import base64
 import binascii
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote_plus
 
 from django.conf import settings
+from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from apps.core.clock import now
-from apps.core.errors import FieldError
+from apps.core.errors import FieldError, Unauthenticated
 from apps.core.ids import encode
 from apps.core.web.parsing import HeaderInvalid
 from apps.core.web.principal import Principal
 from apps.tenants import operations, queries, secrets
 from apps.tenants.domain import ApiKeyInUrl, ApiKeyInvalid, Mode, WrongRealm
+from apps.tenants.logins import log_in
+from apps.tenants.models import Operator
 
 _JWT_DOTS: Final = 2
 
@@ -61,11 +65,9 @@ class Bearer(BaseAuthentication):
 
 
 class BearerOfInstallation(Bearer):
-    """As ``Bearer``, but an operator may leave out the tenant."""
+    """As ``Bearer``, but an operator acts for no tenant, whichever he names."""
 
     def by_token(self, text: str, request: Request | HttpRequest) -> Principal:
-        if request.META.get("HTTP_X_TENANT"):
-            return super().by_token(text, request)
         wall = now()
         operator, _ = queries.operator_for_token(text, wall=wall)
         return queries.principal_of_installation(operator, wall=wall)
@@ -126,3 +128,62 @@ def _mode(request: Request | HttpRequest) -> Mode | None:
 
 def _invalid(header: str, code: str, detail: str) -> HeaderInvalid:
     return HeaderInvalid(errors=[FieldError(header, code, detail)])
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the OpenAPI schema names the ways to authenticate."""
+
+    target_class = Bearer
+    name = ["bearer", "api_key", "basic"]
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
+        return [{one: []} for one in self.name]
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "An API key (sk_live_…, sk_test_…), or an operator's token with"
+                " the headers X-Tenant and X-Mode.",
+            },
+            {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            {
+                "type": "http",
+                "scheme": "basic",
+                "description": "The API key as user name, no password.",
+            },
+        ]
+
+
+class OperatorScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the OpenAPI schema names an operator without a tenant."""
+
+    target_class = BearerOfInstallation
+    name = "operator"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An operator's token without a tenant, or an API key.",
+        }
+
+
+class CountedLogin(ModelBackend):
+    """Django's login with a password, where tries are counted as at the API's."""
+
+    def authenticate(
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **_: Any,
+    ) -> Operator | None:
+        """Return the operator, or None if e-mail or password is wrong or tries are used up."""
+        if username is None or password is None:
+            return None
+        try:
+            return log_in(username, password, at=now())
+        except Unauthenticated:
+            return None
