@@ -5,8 +5,10 @@ from unfold.paginator import InfinitePaginator
 
 from apps.metering.models import (
     ChangedUsage,
+    EventsDropped,
     EventStream,
     Meter,
+    MeterStamp,
     MeterVersion,
     OrphanEvent,
     RollupPosition,
@@ -20,6 +22,7 @@ from apps.tenants.desk import (
     document,
     instant,
     link,
+    named,
     plain,
     reference,
     status,
@@ -154,3 +157,18 @@ class ChangedUsageDesk(Desk):
     related = ("customer",)
     ordering = ("since",)
     when_empty = "The last billing runs have seen all usage."
+
+
+@admin.register(MeterStamp)
+class MeterStampDesk(Desk):
+    resource = "meters"
+    list_display = (named("stamp"), plain("number"))
+    ordering = ("tenant_id",)
+
+
+@admin.register(EventsDropped)
+class EventsDroppedDesk(Desk):
+    resource = "usage"
+    tenant_path = ""
+    list_display = (named("dropped"), instant("before"))
+    when_empty = "No event has been dropped by retention."

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from apps.core.errors import Conflict, NotFound
+import msgspec
+
+from apps.core.errors import Conflict, NotFound, Unauthenticated
 from apps.rating.aggregation import AggregationRule
 from apps.rating.filters import Filter, Operator, Scalar
 from apps.rating.pricing import Measured, Need, PricingModel
@@ -66,7 +68,7 @@ class MeterTerms:
     """One version of a meter: which events it counts, and how.
 
     ``value_property`` "" stands for the event's own value. ``group_by`` names the properties by
-    which usage is kept apart.
+    which usage is kept apart. ``refuses_negative``: events below zero are not taken.
     """
 
     version_id: UUID
@@ -75,6 +77,7 @@ class MeterTerms:
     value_property: str
     filters: tuple[Filter, ...]
     group_by: tuple[str, ...]
+    refuses_negative: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,63 @@ class EventBehind:
     value: Decimal | None
     properties: Mapping[str, object]
     seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends events, and when they may have happened, relative to the instant of arrival.
+
+    With ``key_id``, events are stored only while that API key is good and the tenant's policy is
+    this one. ``has_clocks``: customers may live on test clocks of their own.
+    """
+
+    tenant_id: UUID
+    max_age: timedelta
+    max_ahead: timedelta
+    has_clocks: bool
+    key_id: UUID | None = None
+
+
+class SenderChanged(Unauthenticated):
+    """The key or the tenant's policy is not what it was; find out anew who sends."""
+
+    reason = "sender_changed"
+
+
+class ReceiptStatus(StrEnum):
+    """What became of an item."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+
+
+class Fault(StrEnum):
+    """How bad an item is, for the status of an answer about it alone."""
+
+    MALFORMED = "malformed"
+    IMPOSSIBLE = "impossible"
+    UNTIMELY = "untimely"
+
+
+class Receipt(msgspec.Struct, omit_defaults=True):
+    """What became of the item at ``index``.
+
+    ``orphan``: it is stored, and waits at the orphan desk for this reason. ``stored`` and ``sent``
+    are the hashes of the two payloads that have one key. The last four say why it was rejected.
+    """
+
+    index: int
+    status: ReceiptStatus
+    idempotency_key: str | None = None
+    orphan: OrphanReason | None = None
+    stored: str | None = None
+    sent: str | None = None
+    field: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)

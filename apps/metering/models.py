@@ -50,6 +50,7 @@ class MeterVersion(TenantOwned):
     group_by = ArrayField(models.CharField(max_length=100), default=list)
     rounding = models.CharField(max_length=10, blank=True, default="")  # up, down, half_up
     rounding_places = models.SmallIntegerField(default=0)
+    refuses_negative = models.BooleanField(default=False)  # events below zero are not taken
     created_at = models.DateTimeField()
 
     class Meta:

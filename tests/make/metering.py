@@ -1,12 +1,16 @@
-"""Meters for tests, made by the operation."""
+"""Meters, subjects and events for tests, made by the operations."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import count
 from typing import Any
 
 from apps.core.ids import new_id
-from apps.metering.models import Meter
-from apps.metering.operations import create_meter
+from apps.customers.models import Customer
+from apps.metering.domain import Receipt
+from apps.metering.models import Meter, UsageSubject
+from apps.metering.operations import create_meter, ingest_batch, register_subject
+from apps.metering.queries import sender_of
 from apps.rating.aggregation import Aggregation
 from apps.tenants.models import Tenant
 from tests.make.tenants import ACTOR, AT, make_tenant
@@ -27,3 +31,27 @@ def make_meter(
         at=at,
         **{"name": name, "event_name": name, "aggregation": Aggregation.SUM, **values},
     )
+
+
+def make_subject(
+    customer: Customer,
+    *,
+    external_id: str | None = None,
+    opens_at: datetime = AT,
+    closes_at: datetime | None = None,
+) -> UsageSubject:
+    """Return the name of a new subscription of the customer, of which metering alone knows."""
+    return register_subject(
+        new_id(),
+        tenant_id=customer.tenant_id,
+        customer_id=customer.id,
+        external_id=external_id,
+        opens_at=opens_at,
+        closes_at=closes_at,
+    )
+
+
+def send(tenant: Tenant, items: Iterable[Mapping[str, Any]], *, at: datetime = AT) -> list[Receipt]:
+    """Ingest events of the tenant that arrive at ``at``; one without a key gets a new one."""
+    keyed = [{"idempotency_key": f"event-{next(_numbers)}", **item} for item in items]
+    return ingest_batch(sender_of(tenant), keyed, at=at)

@@ -41,6 +41,12 @@ BEGIN
 END $$;
 SELECT make_append_only('metering_usageeventkey');
 
+-- a UUIDv7, for orphans
+CREATE FUNCTION metering_new_id() RETURNS uuid LANGUAGE sql VOLATILE AS $$
+  SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')
+          || '7' || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid
+$$;
+
 CREATE SEQUENCE metering_changedusage_mark;
 SELECT refuse_nan('metering_meterversion');
 SELECT refuse_nan('metering_orphanevent');
@@ -52,6 +58,7 @@ TABLES_BACK = """
 DROP TRIGGER append_only ON metering_meterversion;
 DROP TRIGGER no_truncate ON metering_meterversion;
 DROP SEQUENCE metering_changedusage_mark;
+DROP FUNCTION metering_new_id;
 DROP TABLE metering_usageeventkey;
 DROP TABLE metering_usageevent;
 """

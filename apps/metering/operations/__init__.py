@@ -1,6 +1,7 @@
 """Writing usage."""
 
 from apps.metering.operations.changes import clear_changed
+from apps.metering.operations.ingestion import ingest_batch
 from apps.metering.operations.meters import archive_meter, create_meter, revise_meter
 from apps.metering.operations.subjects import close_subject, register_subject
 
@@ -9,6 +10,7 @@ __all__ = [
     "clear_changed",
     "close_subject",
     "create_meter",
+    "ingest_batch",
     "register_subject",
     "revise_meter",
 ]

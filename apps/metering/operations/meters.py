@@ -46,6 +46,7 @@ class Definition:
     group_by: Sequence[str]
     rounding: RoundingMode | None
     rounding_places: int
+    refuses_negative: bool
 
 
 @transaction.atomic
@@ -64,6 +65,7 @@ def create_meter(
     group_by: Sequence[str] = (),
     rounding: RoundingMode | None = None,
     rounding_places: int = 0,
+    refuses_negative: bool = False,
     unit: str = "",
     description: str = "",
     metadata: Mapping[str, str] | None = None,
@@ -88,6 +90,7 @@ def create_meter(
         group_by,
         rounding,
         rounding_places,
+        refuses_negative,
     )
     document = _check(definition)
     if Meter.objects.filter(tenant_id=tenant_id, key=key).exists():
@@ -122,6 +125,7 @@ def revise_meter(
     group_by: Sequence[str] = (),
     rounding: RoundingMode | None = None,
     rounding_places: int = 0,
+    refuses_negative: bool = False,
     actor: str,
     at: datetime,
 ) -> MeterVersion:
@@ -146,6 +150,7 @@ def revise_meter(
         group_by,
         rounding,
         rounding_places,
+        refuses_negative,
     )
     document = _check(definition)
     number = latest_version(meter.pk).number + 1
@@ -182,6 +187,7 @@ def _store(
     version.group_by = list(definition.group_by)
     version.rounding = definition.rounding or ""
     version.rounding_places = definition.rounding_places
+    version.refuses_negative = definition.refuses_negative
     version.save(force_insert=True)
     with connection.cursor() as cursor:
         cursor.execute(

@@ -44,6 +44,7 @@ def terms_of(version: MeterVersion) -> MeterTerms:
         value_property=version.value_property,
         filters=read_filters(version.filters),
         group_by=tuple(version.group_by),
+        refuses_negative=version.refuses_negative,
     )
 
 

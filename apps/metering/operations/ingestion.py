@@ -1,0 +1,278 @@
+"""Storing events: one statement per batch, which either commits all of it or nothing."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+from django.db import OperationalError, connection
+
+from apps.metering.domain import (
+    OrphanReason,
+    Receipt,
+    ReceiptStatus,
+    Sender,
+    SenderChanged,
+    SubjectKind,
+)
+from apps.metering.intake import (
+    LONGEST_KEY,
+    EventReader,
+    EventRefused,
+    Expectations,
+    NewEvent,
+    Window,
+    subject_ids,
+    window_at,
+)
+from apps.metering.queries.expectations import expectations, refreshed_expectations
+
+# Keys are stored in the order of their ids, so that overlapping batches never wait in a ring.
+_STORE: Final = """
+WITH gate AS MATERIALIZED (
+  SELECT coalesce((SELECT number FROM metering_meterstamp WHERE tenant_id = %(tenant)s), 0)
+         = %(stamp)s AS current,
+         %(key)s::uuid IS NULL OR EXISTS (
+           SELECT FROM tenants_apikey k JOIN tenants_tenant t ON t.id = k.tenant_id
+           WHERE k.id = %(key)s AND t.id = %(tenant)s AND k.revoked_at IS NULL
+             AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())
+             AND t.event_max_age = %(max_age)s AND t.event_max_ahead = %(max_ahead)s
+             AND t.test_clock_id IS NULL
+         ) AS admitted
+), item AS MATERIALIZED (
+  SELECT * FROM unnest(
+    %(ids)s::uuid[], %(fingerprints)s::uuid[], %(keys)s::text[], %(names)s::text[],
+    %(unknown)s::boolean[], %(subjects)s::int[], %(times)s::timestamptz[], %(values)s::numeric[],
+    %(properties)s::jsonb[]
+  ) WITH ORDINALITY AS i(id, fingerprint, key, event_name, unknown_meter, subject, occurred_at,
+                         value, properties, place)
+  WHERE (SELECT current AND admitted FROM gate)
+), subject AS MATERIALIZED (
+  SELECT s.place, s.kind, s.name, coalesce(u.customer_id, c.id) AS customer_id,
+         u.subscription_id, u.opens_at, u.closes_at
+  FROM unnest(%(kinds)s::text[], %(subject_names)s::text[], %(customers)s::uuid[],
+              %(subscriptions)s::uuid[])
+       WITH ORDINALITY AS s(kind, name, customer, subscription, place)
+  LEFT JOIN LATERAL (
+    SELECT o.* FROM metering_usagesubject o
+    WHERE o.subscription_id = s.subscription AND o.tenant_id = %(tenant)s
+    UNION ALL
+    SELECT o.* FROM metering_usagesubject o
+    WHERE s.kind <> 'customer' AND o.tenant_id = %(tenant)s AND o.external_id = s.name
+    LIMIT 1
+  ) AS u ON true
+  LEFT JOIN LATERAL (
+    SELECT o.id FROM customers_customer o
+    WHERE o.id = s.customer AND o.tenant_id = %(tenant)s
+    UNION ALL
+    SELECT o.id FROM customers_customer o
+    WHERE s.kind <> 'subscription' AND u.customer_id IS NULL
+      AND o.tenant_id = %(tenant)s AND o.external_id = s.name
+    LIMIT 1
+  ) AS c ON true
+), fresh AS (
+  INSERT INTO metering_usageeventkey (id, fingerprint, occurred_at)
+  SELECT id, fingerprint, occurred_at FROM item ORDER BY id
+  ON CONFLICT DO NOTHING RETURNING id
+), placed AS MATERIALIZED (
+  SELECT item.*, subject.kind, subject.name, subject.customer_id, subject.subscription_id,
+         CASE WHEN item.unknown_meter THEN 'unknown_meter'
+              WHEN subject.customer_id IS NULL THEN 'unknown_subject'
+              WHEN item.occurred_at < subject.opens_at OR item.occurred_at >= subject.closes_at
+                THEN 'outside_subscription' END AS reason
+  FROM fresh JOIN item USING (id) JOIN subject ON subject.place = item.subject
+), stored AS (
+  INSERT INTO metering_usageevent
+    (tenant_id, id, customer_id, subscription_id, event_name, occurred_at, value, properties, key,
+     received_at)
+  SELECT %(tenant)s, id, customer_id, subscription_id, event_name, occurred_at, value, properties,
+         key, %(at)s
+  FROM placed WHERE reason IS NULL ORDER BY place
+), orphaned AS (
+  INSERT INTO metering_orphanevent
+    (id, tenant_id, status, key, event_name, subject_kind, subject, occurred_at, value,
+     properties, reason, received_at)
+  SELECT metering_new_id(), %(tenant)s, 'open', key, event_name, kind, name, occurred_at, value,
+         properties, reason, %(at)s
+  FROM placed WHERE reason IS NOT NULL ORDER BY place
+)
+SELECT gate.current, gate.admitted,
+       ARRAY(SELECT place FROM item WHERE NOT EXISTS (SELECT FROM fresh WHERE fresh.id = item.id)),
+       ARRAY(SELECT place FROM placed WHERE reason IS NOT NULL ORDER BY place),
+       ARRAY(SELECT reason FROM placed WHERE reason IS NOT NULL ORDER BY place)
+FROM gate
+"""
+_KNOWN: Final = """
+SELECT id, fingerprint FROM metering_usageeventkey WHERE id = ANY(%s::uuid[])
+"""
+_CLOCKS: Final = "SELECT min(now), max(now) FROM tenants_testclock WHERE tenant_id = %s"
+
+
+def ingest_batch(sender: Sender, items: Sequence[object], *, at: datetime) -> list[Receipt]:
+    """Store what is new and good among the items, and return a receipt for each, in order.
+
+    ``items`` are parsed JSON, ``at`` is the instant of arrival for the tenant. An event is stored
+    once, whatever is sent later with its key: the same payload is a duplicate, another one a
+    conflict. A bad item does not lose its neighbours. What matches no meter, customer or open
+    subscription is kept as an orphan. Outside a transaction everything is committed on return.
+    Raises ``SenderChanged`` and stores nothing if the sender's key or policy is not as given.
+    """
+    expected = expectations(sender.tenant_id)
+    while True:
+        receipts = _try_to_store(sender, items, expected, at)
+        if receipts is not None:
+            return receipts
+        expected = refreshed_expectations(sender.tenant_id)
+
+
+def _try_to_store(
+    sender: Sender, items: Sequence[object], expected: Expectations, at: datetime
+) -> list[Receipt] | None:
+    """Return the receipts, or None, with nothing stored, if the meters are not as expected."""
+    reader = EventReader(sender.tenant_id, expected, _window(sender, at), at=at)
+    receipts: list[Receipt] = []
+    events: list[NewEvent] = []
+    places: list[int] = []  # of each event's item
+    first: dict[str, int] = {}  # id -> the first event of the batch with it
+    repeats: list[tuple[int, NewEvent]] = []
+    for index, item in enumerate(items):
+        try:
+            event = reader.read(item)
+        except EventRefused as refused:
+            receipts.append(_rejected(index, item, refused))
+            continue
+        receipts.append(Receipt(index, ReceiptStatus.ACCEPTED, event.key))
+        if event.id in first:
+            repeats.append((index, event))
+        else:
+            first[event.id] = len(events)
+            events.append(event)
+            places.append(index)
+    if not events:
+        return receipts
+    current, admitted, known, orphans, reasons = _run(_parameters(sender, events, expected, at))
+    if not admitted:
+        raise SenderChanged("The API key is not good any more.")
+    if not current:
+        return None
+    for place, reason in zip(orphans, reasons, strict=True):
+        receipts[places[place - 1]].orphan = OrphanReason(reason)
+    stored = _fingerprints([events[place - 1].id for place in known])
+    for place in known:
+        event = events[place - 1]
+        _compare(receipts[places[place - 1]], event, stored[event.id])
+    for index, event in repeats:
+        kept = stored.get(event.id, events[first[event.id]].fingerprint)
+        _compare(receipts[index], event, kept)
+    return receipts
+
+
+def _window(sender: Sender, at: datetime) -> Window:
+    window = window_at(at, max_age=sender.max_age, max_ahead=sender.max_ahead)
+    if not sender.has_clocks:
+        return window
+    with connection.cursor() as cursor:
+        cursor.execute(_CLOCKS, [sender.tenant_id])
+        earliest, latest = cursor.fetchone()
+    return Window(
+        min(window.earliest, (earliest or at) - sender.max_age),
+        max(window.latest, (latest or at) + sender.max_ahead),
+    )
+
+
+def _parameters(
+    sender: Sender, events: Sequence[NewEvent], expected: Expectations, at: datetime
+) -> dict[str, Any]:
+    subjects: dict[tuple[SubjectKind, str], int] = {}
+    numbers = [
+        str(subjects.setdefault((event.subject_kind, event.subject), len(subjects) + 1))
+        for event in events
+    ]
+    ids = [subject_ids(kind, name) for kind, name in subjects]
+    return {
+        "tenant": sender.tenant_id,
+        "key": sender.key_id,
+        "max_age": sender.max_age,
+        "max_ahead": sender.max_ahead,
+        "stamp": expected.stamp,
+        "at": at,
+        "ids": _array([event.id for event in events]),
+        "fingerprints": _array([event.fingerprint for event in events]),
+        "keys": _array([_quoted(event.key) for event in events]),
+        "names": _array([_quoted(event.event_name) for event in events]),
+        "unknown": _array(["t" if event.unknown_meter else "f" for event in events]),
+        "subjects": _array(numbers),
+        "times": _array([event.occurred_at for event in events]),
+        "values": _array([event.value or "NULL" for event in events]),
+        "properties": _array([_quoted(event.properties) for event in events]),
+        "kinds": _array([kind for kind, _ in subjects]),
+        "subject_names": _array([_quoted(name) for _, name in subjects]),
+        "customers": _array([customer or "NULL" for customer, _ in ids]),
+        "subscriptions": _array([subscription or "NULL" for _, subscription in ids]),
+    }
+
+
+def _array(elements: Sequence[str]) -> str:
+    """Return an array as PostgreSQL reads it: much faster than a list that psycopg adapts."""
+    return "{" + ",".join(elements) + "}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_Answer = tuple[bool, bool, list[int], list[int], list[str]]
+
+
+def _run(parameters: Mapping[str, Any]) -> _Answer:
+    """Run the statement; once more if the connection turns out to be broken.
+
+    That may store nothing twice: what the first try stored, the second finds.
+    """
+    try:
+        return _run_once(parameters)
+    except OperationalError:
+        if connection.in_atomic_block:
+            raise
+        connection.close()
+        return _run_once(parameters)
+
+
+def _run_once(parameters: Mapping[str, Any]) -> _Answer:
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        # stays prepared on the connection; Django's own cursors would plan it every time
+        row: _Answer | None = cursor.execute(_STORE, parameters, prepare=True).fetchone()
+    if row is None:
+        raise RuntimeError("the statement always returns one row")
+    return row
+
+
+def _fingerprints(ids: Sequence[str]) -> dict[str, str]:
+    """Return what is stored for keys that were there already; a new statement sees them all."""
+    if not ids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_KNOWN, [list(ids)])
+        return {found.hex: fingerprint.hex for found, fingerprint in cursor.fetchall()}
+
+
+def _compare(receipt: Receipt, event: NewEvent, stored: str) -> None:
+    if event.fingerprint == stored:
+        receipt.status = ReceiptStatus.DUPLICATE
+    else:
+        receipt.status = ReceiptStatus.CONFLICT
+        receipt.stored, receipt.sent = stored, event.fingerprint
+
+
+def _rejected(index: int, item: object, refused: EventRefused) -> Receipt:
+    key = item.get("idempotency_key") if isinstance(item, dict) else None
+    return Receipt(
+        index,
+        ReceiptStatus.REJECTED,
+        key if isinstance(key, str) and len(key) <= LONGEST_KEY else None,
+        field=refused.field or None,
+        reason=refused.code,
+        detail=refused.detail,
+        fault=refused.fault,
+    )
