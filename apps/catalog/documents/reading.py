@@ -195,8 +195,7 @@ class Reader:
     def _charges(
         self, fields: Fields, currency: str | None, cadence: Cadence | None, *, required: bool
     ) -> tuple[ChargeDraft, ...]:
-        if not required and not fields.gives("charges"):
-            fields.take("charges", required=False)
+        if not required and fields.take("charges", required=False) in (None, []):
             return ()
         charges = []
         places: dict[str, int] = {}

@@ -116,7 +116,7 @@ def _rows(root: Fields, name: str) -> list[Fields]:
     if not root.gives(name):
         root.take(name, required=False)
         return []
-    return root.rows(name) if root.take(name) else []
+    return [] if root.take(name) == [] else root.rows(name)
 
 
 def _read_plan(reader: Reader, row: Fields) -> PlanDraft:
