@@ -1,0 +1,140 @@
+"""Input tokens in blocks of a million at 2.00 USD, billed for May by an invoice run.
+
+    python examples/kill_bill_aviate.py http://127.0.0.1:8000 sk_test_…
+
+A block that is begun is paid in full: 100,000 tokens are one block, 2.00 USD; 2,000,001 tokens
+are three, 6.00 USD. The payment method is not the default one until it is made so.
+"""
+
+import sys
+
+from client import JSON, Client, Refused
+
+
+def tell(text: str) -> None:
+    """Say what happened."""
+    sys.stdout.write(f"{text}\n")
+
+
+def run(api: Client) -> dict[str, JSON]:
+    """Tell the whole story against an empty tenant; return what its steps answered."""
+    catalog = api.post(
+        "/catalog",
+        {
+            "products": [{"key": "usage-demo", "kind": "base"}],
+            "meters": [
+                {
+                    "key": "input-m-tokens",
+                    "name": "Input Tokens (per Million)",
+                    "event_name": "input.tokens",
+                    "aggregation": "sum",
+                    "unit": "tokens",
+                }
+            ],
+            "plans": [
+                {
+                    "key": "usage-monthly",
+                    "name": "Usage Monthly Scenario",
+                    "product": "usage-demo",
+                    "phases": [
+                        {
+                            "kind": "evergreen",
+                            "charges": [
+                                {
+                                    "key": "usage-monthly-1",
+                                    "name": "Input tokens",
+                                    "meter": "input-m-tokens",
+                                    "period": {"unit": "month", "count": 1},
+                                    "prices": [
+                                        {
+                                            "currency": "USD",
+                                            "pricing": {
+                                                "model": "tiered_blocks",
+                                                "policy": "all_tiers",
+                                                "tiers": [
+                                                    {
+                                                        "block_size": "1000000",
+                                                        "max_blocks": None,
+                                                        "block_price": "2.00",
+                                                    }
+                                                ],
+                                            },
+                                        }
+                                    ],
+                                }
+                            ],
+                        }
+                    ],
+                }
+            ],
+        },
+    )
+    account = api.post(
+        "/customers", {"name": "John Doe", "email": "john@example.com", "currency": "USD"}
+    )
+    method = api.post(
+        f"/customers/{account['id']}/payment-methods",
+        {"provider": "sandbox", "provider_ref": "sandbox_ok", "default": False},
+    )
+    subscription = api.post(
+        "/subscriptions",
+        {
+            "customer": account["id"],
+            "plan": "usage-monthly",
+            "started_at": "2026-05-01T00:00:00Z",
+        },
+    )
+
+    def use(key: str, tokens: int) -> JSON:
+        return api.post(
+            "/events/batch",
+            {
+                "events": [
+                    {
+                        "meter": "input-m-tokens",
+                        "subscription": subscription["id"],
+                        "timestamp": "2026-05-01T05:30:00.000Z",
+                        "value": tokens,
+                        "idempotency_key": key,
+                    }
+                ]
+            },
+        )
+
+    use("points-1", 100_000)
+    june = {"customer": account["id"], "target_date": "2026-06-01"}
+    preview = api.post("/invoices/preview", june)["data"]
+    tell(f"100,000 tokens: {preview[0]['total']} {preview[0]['currency']}")
+
+    use("points-2", 1_900_001)
+    usage = api.get(
+        f"/subscriptions/{subscription['id']}/usage?meter=input-m-tokens"
+        "&start=2026-05-01T00:00:00Z&end=2026-06-01T00:00:00Z"
+    )
+    tell(f"usage of May: {usage['data'][0]['quantity']}")
+
+    made = api.post("/invoices", june)["data"]
+    invoice = api.get(f"/invoices/{made[0]['id']}")
+    tell(f"2,000,001 tokens: {invoice['total']} {invoice['currency']}")
+    unpaid = None
+    try:
+        api.post(f"/invoices/{invoice['id']}/pay")
+    except Refused as refused:
+        unpaid = refused.problem
+        tell(f"paying without a default method: {refused.status} {unpaid['reason']}")
+    api.post(f"/payment-methods/{method['id']}/set-default")
+    api.post(f"/invoices/{invoice['id']}/pay")
+    paid = api.get(f"/invoices/{invoice['id']}")
+    tell(f"with the method made default: {paid['status']}")
+    return {
+        "catalog": catalog,
+        "preview": preview,
+        "usage": usage,
+        "invoice": invoice,
+        "unpaid": unpaid,
+        "paid": paid,
+    }
+
+
+if __name__ == "__main__":
+    run(Client(sys.argv[1], sys.argv[2]))

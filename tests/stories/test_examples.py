@@ -1,0 +1,61 @@
+"""The stories of other billing systems' own quickstarts, with the right figures."""
+
+import abaxus
+import kill_bill_aviate
+import maxio
+from client import Client
+
+
+def test_abaxus(api: Client) -> None:
+    told = abaxus.run(api)
+    assert [receipt["status"] for receipt in told["receipts"]] == ["accepted", "duplicate"]
+    assert [
+        (answer["accepted"], answer["duplicates"], answer["conflicts"], answer["rejected"])
+        for answer in told["batches"]
+    ] == [(1000, 0, 0, 0), (200, 0, 0, 0), (0, 1000, 0, 0)]
+    assert told["subscription"]["plan_version"] == 1
+    invoice = told["invoice"]
+    assert (invoice["total"], invoice["currency"], invoice["status"]) == ("149.00", "USD", "paid")
+    assert [
+        (line["description"], line["quantity"], line["amount"]) for line in invoice["lines"]
+    ] == [("API calls", "1200000", "100.00"), ("Growth base fee", "1", "49.00")]
+    assert (invoice["period_start"], invoice["period_end"]) == (
+        "2026-04-01T00:00:00Z",
+        "2026-05-01T00:00:00Z",
+    )
+    assert [explanation["verified"] for explanation in told["explanations"]] == [True, True]
+    assert told["charged"]["status"] == "paid"
+    types = [entry["type"] for entry in told["log"]]
+    assert types[0] == "invoice.drafted"
+    assert {"invoice.issued", "invoice.paid"} <= set(types)
+    assert told["second"]["number"] == 2
+    assert told["following"]["total"] == "149.00"
+
+
+def test_maxio(api: Client) -> None:
+    told = maxio.run(api)
+    assert [usage["quantity"] for usage in told["usages"]] == ["1000", "500"]
+    assert told["usages"][0]["memo"] == "My memo"
+    assert told["usages"][1]["price_point"] == "149416"
+    assert told["single"]["status"] == "accepted"
+    assert [(answer["accepted"], answer["duplicates"]) for answer in told["bulk"]] == [
+        (1000, 0),
+        (0, 1000),
+    ]
+    # 1000 × 0.01; 500 × 0.008; 350 × 0.05 + 250 × 0.04 + 250 × 0.03 + 250 × 0.02
+    assert sorted((line["description"], line["amount"]) for line in told["invoice"]["lines"]) == [
+        ("Clicks", "40.00"),
+        ("Messages", "10.00"),
+        ("Messages (149416)", "4.00"),
+    ]
+    assert told["invoice"]["total"] == "54.00"
+    assert all(explanation["verified"] for explanation in told["explanations"])
+
+
+def test_kill_bill_aviate(api: Client) -> None:
+    told = kill_bill_aviate.run(api)
+    assert told["preview"][0]["total"] == "2.00"
+    assert told["usage"]["data"][0]["quantity"] == "2000001"
+    assert told["invoice"]["total"] == "6.00"
+    assert told["unpaid"]["status"] == 409
+    assert told["paid"]["status"] == "paid"
