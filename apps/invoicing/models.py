@@ -166,7 +166,8 @@ class Invoice(Stateful, TenantOwned):
         """What nobody has paid of it yet; of a credit memo, nothing."""
         if self.kind == DocumentKind.CREDIT_MEMO:
             return Money(0, self.currency)
-        return self.total - self.balance_applied - self.amount_paid
+        left: Money = self.total - self.balance_applied - self.amount_paid
+        return left
 
     @property
     def amount_due(self) -> Money:

@@ -78,7 +78,7 @@ def cancel_invoice(invoice_id: UUID, *, tenant_id: UUID, actor: str, at: datetim
 
 @transaction.atomic
 def write_off_invoice(
-    invoice_id: UUID, *, reason: str, tenant_id: UUID, actor: str, at: datetime
+    invoice_id: UUID, *, reason: str = "", tenant_id: UUID, actor: str, at: datetime
 ) -> Invoice:
     """Give up what is open of an invoice: it becomes bad debt, and nobody asks for it any more.
 

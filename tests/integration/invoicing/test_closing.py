@@ -112,7 +112,7 @@ def _prepare(invoice: Invoice, before: list[str]) -> None:
                 pay(invoice, "100.00")
             case "cancel":
                 cancel(invoice)
-            case "write_off":
+            case _:
                 write_off(invoice)
 
 

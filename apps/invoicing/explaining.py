@@ -1,0 +1,327 @@
+"""Why a line amounts to what it does, for people; and computing it again from the events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+from django.db.models import Q, QuerySet
+
+from apps.catalog.domain import ChargeTerms, PriceTerms
+from apps.catalog.models import Charge, PriceList
+from apps.catalog.queries import charges_of
+from apps.core.errors import Conflict
+from apps.core.money import ARITHMETIC, round_money
+from apps.invoicing.assembly import Derivation, PriceMissing
+from apps.invoicing.derivation import decode_derivation
+from apps.invoicing.domain import InvoiceStatus, LineKind
+from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.wording import (
+    amount_words,
+    exact_words,
+    number_words,
+    share_words,
+    span_words,
+    step_words,
+    sum_words,
+)
+from apps.metering.domain import EventBehind, UsageRequest
+from apps.metering.models import MeterVersion
+from apps.metering.queries.measuring import events_behind, measure_as_of
+from apps.rating.pricing import Measured, after_included, needs, pricing_document, rate
+from apps.subscriptions.models import Subscription
+
+_ZERO: Final = Decimal(0)
+_PLACES: Final = Decimal("1e-12")
+_BOUNDS: Final = (LineKind.MINIMUM, LineKind.MAXIMUM)
+
+
+class NoUsageBehind(Conflict):
+    """The line bills no usage: there are no events behind it."""
+
+    reason = "no_usage_behind"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A line with everything its amount came from."""
+
+    line: InvoiceLine
+    derivation: Derivation
+    charge: ChargeTerms
+    price: PriceTerms
+    meter: MeterVersion | None
+    earlier: tuple[InvoiceLine, ...]  # the lines of its key that were billed before it
+
+    @property
+    def model(self) -> Mapping[str, object]:
+        """The price, as it was published."""
+        return pricing_document(self.price.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What computing the line again gave; it is verified if that is what the line says."""
+
+    verified: bool
+    quantity: Decimal
+    expected: Decimal
+    already_billed: Decimal
+    amount: Decimal
+    differences: tuple[str, ...]
+
+
+def explain(line: InvoiceLine) -> Explanation:
+    """Return what the line's amount came from; its ``invoice`` is loaded. Reads only."""
+    derivation = decode_derivation(line.derivation)
+    charge, price = _terms(line)
+    meter = None
+    if derivation.meter_version is not None:
+        meter = MeterVersion.objects.select_related("meter").get(pk=derivation.meter_version)
+    return Explanation(line, derivation, charge, price, meter, tuple(_earlier(line)))
+
+
+def verify(line: InvoiceLine) -> Verification:
+    """Compute the line again: measure the events it saw, price, round, subtract.
+
+    Nothing that was stored of the way is used but what it was a part of: the period's share, the
+    spans of usage and the snapshot. Events that were dropped by retention since are missing.
+    """
+    derivation = decode_derivation(line.derivation)
+    charge, price = _terms(line)
+    measured = _measured(line, derivation, price)
+    expected = _expected(line, derivation, charge, price, measured)
+    billed = _billed_before(line)
+    already = derivation.already_billed if derivation.already_billed in billed else billed[0]
+    amount = expected - already
+    differences = []
+    if measured.quantity != line.quantity:
+        differences.append(
+            f"The quantity is {number_words(measured.quantity)}, not {number_words(line.quantity)}."
+        )
+    for name, found, said in (
+        ("The whole amount", expected, derivation.expected),
+        ("What was billed before", already, derivation.already_billed),
+        ("The amount of the line", amount, line.amount),
+    ):
+        if found != said:
+            differences.append(
+                f"{name} is {amount_words(found, line.currency)} {line.currency},"
+                f" not {amount_words(said, line.currency)}."
+            )
+    return Verification(
+        verified=not differences,
+        quantity=measured.quantity,
+        expected=expected,
+        already_billed=already,
+        amount=amount,
+        differences=tuple(differences),
+    )
+
+
+def usage_behind(line: InvoiceLine, *, after: int, limit: int) -> list[EventBehind]:
+    """Return up to ``limit`` events that the line has counted, in the order of their arrival.
+
+    Only those after the event with the ``seq`` given. Raises ``NoUsageBehind`` for a line that
+    bills no usage.
+    """
+    derivation = decode_derivation(line.derivation)
+    _, price = _terms(line)
+    request = _request(line, derivation, price)
+    if request is None:
+        raise NoUsageBehind("This line bills no usage; there are no events behind it.")
+    return events_behind(request, line.invoice.usage_snapshot, after=after, limit=limit)
+
+
+def sentences(explanation: Explanation) -> list[str]:
+    """Return the explanation as sentences, in the order of the computation."""
+    line, derivation = explanation.line, explanation.derivation
+    currency, zone = line.currency, line.invoice.zone
+    period = span_words(line.service_start, line.service_end, zone)
+    said = [f"{line.description}, {period} ({zone})."]
+    if explanation.meter is not None:
+        said.append(_measured_sentence(line, derivation, explanation.meter))
+    if derivation.included:
+        said.append(f"{_with_unit(derivation.included, line.unit)} are included in the price.")
+    if derivation.rated is not None:
+        said += (
+            f"{step.label}: {step_words(step, currency)} {currency}."
+            for step in derivation.rated.steps
+        )
+        if len(derivation.rated.steps) > 1:
+            amounts = [step.amount for step in derivation.rated.steps]
+            total = exact_words(derivation.rated.amount, currency)
+            said.append(f"Together: {sum_words(amounts, currency)} = {total} {currency}.")
+    share = Fraction(*derivation.share)
+    if share != 1 and line.kind != LineKind.USAGE and derivation.rated is not None:
+        exact = exact_words(derivation.exact, currency)
+        said.append(f"For {share_words(share)}: {exact} {currency}.")
+    if line.kind in _BOUNDS:
+        said.append(_bound_sentence(explanation))
+    if derivation.exact != derivation.expected:
+        said.append(
+            f"Rounded once, half up: {number_words(derivation.exact)} is"
+            f" {amount_words(derivation.expected, currency)} {currency}."
+        )
+    if line.corrects_id is not None or derivation.already_billed:
+        said.append(_difference_sentence(explanation))
+    return said
+
+
+def _measured_sentence(line: InvoiceLine, derivation: Derivation, meter: MeterVersion) -> str:
+    counted = derivation.measured.count if derivation.measured else 0
+    events = "1 event" if counted == 1 else f"{counted:,} events"
+    point = f", at the prices of {derivation.price_list}" if derivation.price_list else ""
+    return (
+        f"{_with_unit(line.quantity, line.unit)}: the {meter.aggregation.replace('_', ' ')} of"
+        f" {events} of the meter {meter.meter.key}, version {meter.number}{point}."
+    )
+
+
+def _bound_sentence(explanation: Explanation) -> str:
+    line, price = explanation.line, explanation.price
+    bound = price.minimum if line.kind == LineKind.MINIMUM else price.maximum
+    words = exact_words(bound or _ZERO, line.currency)
+    return f"The {line.kind} of a whole period is {words} {line.currency}."
+
+
+def _difference_sentence(explanation: Explanation) -> str:
+    line, derivation = explanation.line, explanation.derivation
+    before = ", ".join(dict.fromkeys(str(one.invoice) for one in explanation.earlier))
+    return (
+        f"It should come to {amount_words(derivation.expected, line.currency)};"
+        f" {amount_words(derivation.already_billed, line.currency)} were billed before"
+        f"{f' ({before})' if before else ''}; this line is the difference:"
+        f" {amount_words(line.amount, line.currency)} {line.currency}."
+    )
+
+
+def _with_unit(quantity: Decimal, unit: str) -> str:
+    return f"{number_words(quantity)} {unit}".rstrip()
+
+
+# --- computing it again -------------------------------------------------------------------------
+
+
+def _terms(line: InvoiceLine) -> tuple[ChargeTerms, PriceTerms]:
+    """Return the published charge of the line, and the price of it that the line was made with."""
+    phase_id = Charge.objects.values_list("phase_id", flat=True).get(pk=line.charge_id)
+    charge = next(one for one in charges_of([phase_id])[phase_id] if one.id == line.charge_id)
+    listed = Subscription.objects.values_list("price_list_id", flat=True).get(
+        pk=line.subscription_id
+    )
+    price = charge.price(listed, line.currency)
+    if line.group:
+        point = PriceList.objects.filter(tenant_id=line.tenant_id, key=line.group).first()
+        price = charge.prices.get((point.id if point else None, line.currency), price)
+    if price is None:
+        raise PriceMissing(f"The charge {charge.key} has no price in {line.currency} any more.")
+    return charge, price
+
+
+def _request(line: InvoiceLine, derivation: Derivation, price: PriceTerms) -> UsageRequest | None:
+    if derivation.meter_version is None:
+        return None
+    return UsageRequest(
+        number=0,
+        tenant_id=line.tenant_id,
+        customer_id=line.invoice.customer_id,
+        subscription_id=line.subscription_id,
+        meter_version_id=derivation.meter_version,
+        spans=derivation.usage,
+        need=needs(price.model),
+        model=price.model,
+    )
+
+
+def _measured(line: InvoiceLine, derivation: Derivation, price: PriceTerms) -> Measured:
+    request = _request(line, derivation, price)
+    if request is None:
+        return derivation.measured or Measured(_ZERO)
+    usage = measure_as_of([request], line.invoice.usage_snapshot)
+    by_point = {found.price_point: found.measured for found in usage.by_request.get(0, ())}
+    return by_point.get(line.group, Measured(_ZERO))
+
+
+def _expected(
+    line: InvoiceLine,
+    derivation: Derivation,
+    charge: ChargeTerms,
+    price: PriceTerms,
+    measured: Measured,
+) -> Decimal:
+    """Return what the line's key should amount to."""
+    share = Fraction(*derivation.share)
+    if share == 0:
+        return _ZERO  # taken back: its period or its charge no longer is
+    if line.kind in _BOUNDS:
+        used = _usage_of_slice(line)
+        bound = price.minimum if line.kind == LineKind.MINIMUM else price.maximum
+        rest = _times(bound or _ZERO, share) - used
+        exact = max(rest, _ZERO) if line.kind == LineKind.MINIMUM else min(rest, _ZERO)
+        return round_money(exact, line.currency)
+    if charge.included_quantity and not line.group:
+        included = _times(charge.included_quantity, share).quantize(_PLACES, context=ARITHMETIC)
+        measured = after_included(measured, included)
+    exact = rate(price.model, measured).amount
+    if line.kind != LineKind.USAGE:
+        exact = _times(exact, share)
+    return round_money(exact, line.currency)
+
+
+def _times(amount: Decimal, share: Fraction) -> Decimal:
+    product = ARITHMETIC.multiply(amount, Decimal(share.numerator))
+    return ARITHMETIC.divide(product, Decimal(share.denominator))
+
+
+def _earlier(line: InvoiceLine) -> QuerySet[InvoiceLine]:
+    """Return the lines of the same key that came before, of documents not canceled by then."""
+    return (
+        InvoiceLine.objects.filter(
+            subscription_id=line.subscription_id,
+            charge_id=line.charge_id,
+            kind=line.kind,
+            period_start=line.period_start,
+            segment_start=line.segment_start,
+            group=line.group,
+            sequence__lt=line.sequence,
+        )
+        .exclude(_gone_by(line.invoice.created_at))
+        .select_related("invoice")
+        .order_by("sequence")
+    )
+
+
+def _gone_by(at: datetime) -> Q:
+    return Q(invoice__status=InvoiceStatus.CANCELED, invoice__closed_at__lte=at)
+
+
+def _billed_before(line: InvoiceLine) -> list[Decimal]:
+    """Return what earlier lines of the key amount to.
+
+    A draft may have been computed again after it was made; so where a document was canceled in
+    between, there are two answers, without it and with it.
+    """
+    earlier = _earlier(line)
+    without = earlier.exclude(_gone_by(line.invoice.issued_at or line.invoice.created_at))
+    return [sum((one.amount for one in lines), _ZERO) for lines in (without, earlier)]
+
+
+def _usage_of_slice(line: InvoiceLine) -> Decimal:
+    """Return what the usage lines of the line's charge and period amounted to with its document."""
+    document: Invoice = line.invoice
+    lines = InvoiceLine.objects.filter(
+        subscription_id=line.subscription_id,
+        charge_id=line.charge_id,
+        kind=LineKind.USAGE,
+        period_start=line.period_start,
+        segment_start=line.segment_start,
+    ).exclude(_gone_by(document.created_at))
+    if document.issued_at is not None:
+        before = Q(invoice__issued_at__lt=document.issued_at) | Q(
+            invoice__issued_at=document.issued_at, invoice__id__lte=document.id
+        )
+        lines = lines.filter(before)
+    return sum((one.amount for one in lines), _ZERO)
