@@ -23,9 +23,7 @@ class Product(TenantOwned):
 
     class Meta:
         ordering = ("-id",)
-        constraints = (
-            models.UniqueConstraint(fields=("tenant", "key"), name="product_key_once"),
-        )
+        constraints = (models.UniqueConstraint(fields=("tenant", "key"), name="product_key_once"),)
 
     def __str__(self) -> str:
         return self.key
@@ -165,8 +163,13 @@ class Charge(TenantOwned):
                 name="charge_meter_for_usage",
             ),
             models.CheckConstraint(
-                condition=models.Q(kind="fixed", period_unit__isnull=True, period_count__isnull=True)
-                | (~models.Q(kind="fixed") & models.Q(period_unit__isnull=False, period_count__gt=0)),
+                condition=models.Q(
+                    kind="fixed", period_unit__isnull=True, period_count__isnull=True
+                )
+                | (
+                    ~models.Q(kind="fixed")
+                    & models.Q(period_unit__isnull=False, period_count__gt=0)
+                ),
                 name="charge_period_unless_fixed",
             ),
             models.CheckConstraint(
