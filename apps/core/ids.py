@@ -21,15 +21,18 @@ class IdMalformed(Invalid):
 
 
 def new_id() -> UUID:
-    """Return a new UUIDv7: it sorts by the millisecond in which it was made."""
-    millis = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10))
+    """Return a new UUIDv7: it sorts by when it was made, to a quarter of a microsecond.
+
+    The twelve bits behind the millisecond are its fraction (RFC 9562 section 6.2, method 3): what
+    one process makes one after the other stays in that order.
+    """
+    millis, nanos = divmod(time.time_ns(), 1_000_000)
     return UUID(
         int=(millis & 0xFFFF_FFFF_FFFF) << 80
         | 0x7 << 76
-        | (random >> 62 & 0xFFF) << 64
+        | (nanos << 12) // 1_000_000 << 64
         | 0b10 << 62
-        | random & 0x3FFF_FFFF_FFFF_FFFF
+        | int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
     )
 
 
