@@ -9,12 +9,17 @@ import pytest
 from apps.core.money import round_money
 from apps.rating.pricing import (
     DEFAULT_BAND,
+    Graduated,
+    GraduatedPercentage,
     Measured,
     Need,
+    PercentageTier,
     PricingModel,
     Rated,
     Step,
+    Tier,
     TimeOfDay,
+    Volume,
     after_included,
     band_of,
     needs,
@@ -184,6 +189,24 @@ def test_the_steps_of_graduated_tiers() -> None:
     )
 
 
+def test_models_charge_the_first_flat_fee_without_usage_unless_told_not_to() -> None:
+    tiers = (Tier(None, D(1), D(3)),)
+    assert rate(Graduated(tiers), Measured(D(0))).amount == D(3)
+    assert rate(Volume(tiers), Measured(D(0))).amount == D(3)
+    money = GraduatedPercentage((PercentageTier(None, D(1), D(3)),))
+    assert rate(money, Measured(D(0))).amount == D(3)
+
+
+def test_tiers_that_end_are_a_programming_error() -> None:
+    with pytest.raises(ValueError, match="must be open"):
+        rate(Volume((Tier(D(5), D(1)),)), Measured(D(6)))
+
+
+def test_what_is_not_measured_is_none() -> None:
+    assert Measured(D(5)) == Measured(D(5), 0, (), (), D(0), ())
+    assert DEFAULT_BAND == -1
+
+
 def test_the_step_of_a_volume_price() -> None:
     assert rate(priced(VOLUME), Measured(D(10))).steps == (
         Step("Tier 1", D(10), D(2), D(1), D(21), D(0), D(10)),
@@ -285,6 +308,14 @@ def test_the_steps_of_a_percentage() -> None:
     assert rate(without_fee, Measured(D(10))).steps == (
         Step("Rate of 1.5 %", D(10), D("0.015"), D(0), D("0.15")),
     )
+
+
+@pytest.mark.parametrize("terms", [{"minimum": "3.20"}, {"maximum": "3.20"}])
+def test_a_transaction_at_its_limit_is_neither_raised_nor_cut(terms: dict[str, object]) -> None:
+    rated = rate(
+        parse_pricing(CARD | terms, currency="USD"), Measured(D(0), transactions=(D(100),))
+    )
+    assert [step.label for step in rated.steps] == ["Rate of 2.9 %", "Fixed fee per transaction"]
 
 
 MATRIX = {
@@ -463,6 +494,11 @@ def test_included_units_are_taken_in_order() -> None:
         bands=((1, D(3)), (DEFAULT_BAND, D(3))),
     )
     assert after_included(USED, D(9)).groups == (((None,), D(1)),)
+
+
+def test_included_units_are_taken_from_bands_in_the_order_of_the_price() -> None:
+    bands = ((1, D(2)), (0, D(5)))
+    assert after_included(Measured(D(7), bands=bands), D(5)).bands == ((1, D(2)),)
 
 
 @pytest.mark.parametrize("included", ["10", "11", "100"])
