@@ -98,8 +98,9 @@ def read_body(
     request: Request, serializer: type[StrictSerializer], **context: Any
 ) -> dict[str, Any]:
     """Return the validated body; raise with every error at once."""
+    empty = not request._request.body.strip()  # before the parser reads it away
     reader = serializer(data=request.data, context=context)
-    if not request._request.body.strip() and any(one.required for one in reader.fields.values()):
+    if empty and any(one.required for one in reader.fields.values()):
         refuse("body_empty", "The request body is empty; send a JSON object.")
     reader.is_valid(raise_exception=True)
     return cast("dict[str, Any]", reader.validated_data)
