@@ -1,0 +1,142 @@
+"""From events to lines: late usage, corrections and replay against the real database."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+
+from apps.core.web.fields import instant_text
+from apps.customers.models import Customer
+from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.operations.billing import close_due
+from apps.metering.operations import roll_up
+from apps.subscriptions.domain import CancelMode, Settlement
+from apps.subscriptions.models import Subscription
+from apps.subscriptions.operations import cancel_subscription
+from apps.tenants.domain import LateUsagePolicy
+from tests.make.catalog import make_plan
+from tests.make.customers import make_customer
+from tests.make.metering import make_meter, send
+from tests.make.subscriptions import make_subscription
+from tests.make.tenants import ACTOR
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+APRIL = datetime(2026, 4, 1, tzinfo=UTC)
+MAY = datetime(2026, 5, 1, tzinfo=UTC)
+JUNE = datetime(2026, 6, 1, tzinfo=UTC)
+VOLUME = {
+    "model": "volume",
+    "tiers": [
+        {"up_to": "1000", "unit_price": "0.02"},
+        {"up_to": None, "unit_price": "0.01"},
+    ],
+}
+
+
+def subscribed(pricing: dict[str, object] | None = None) -> tuple[Customer, Subscription]:
+    customer = make_customer()
+    make_meter(customer.tenant, key="calls", at=APRIL)
+    price = pricing or {"model": "per_unit", "unit_price": "0.01"}
+    version = make_plan(customer.tenant, [{"meter": "calls", "name": "Calls", "pricing": price}])
+    return customer, make_subscription(customer, version, at=APRIL)
+
+
+def count_all() -> None:
+    """Let the reader count every event: it waits for what else runs on the server."""
+    for _ in range(200):
+        roll_up()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM metering_usageevent e, metering_rollupfrontier f"
+                " WHERE e.ingest_xid >= f.below_xid::text::xid8 LIMIT 1"
+            )
+            if cursor.fetchone() is None:
+                return
+        time.sleep(0.05)
+    raise AssertionError("the reader does not come through")
+
+
+def use(customer: Customer, key: str, occurred_at: datetime, value: str, at: datetime) -> None:
+    event = {
+        "idempotency_key": key,
+        "meter": "calls",
+        "customer": customer.public_id,
+        "timestamp": instant_text(occurred_at),
+        "value": value,
+    }
+    (receipt,) = send(customer.tenant, [event], at=at)
+    assert receipt.status == "accepted"
+
+
+def lines(customer: Customer) -> list[tuple[str, str, Decimal]]:
+    found = InvoiceLine.objects.filter(invoice__customer=customer).order_by("id")
+    return [(line.invoice.kind, line.description, line.amount) for line in found]
+
+
+def test_an_event_that_nobody_has_counted_yet_is_billed_all_the_same() -> None:
+    customer, _ = subscribed()
+    use(customer, "a", APRIL + timedelta(days=3), "100", APRIL + timedelta(days=3))
+    close_due(MAY, actor=ACTOR)
+    assert lines(customer) == [("invoice", "Calls", Decimal("1.00"))]
+    count_all()
+    close_due(MAY, actor=ACTOR)
+    assert lines(customer) == [("invoice", "Calls", Decimal("1.00"))]
+
+
+def test_late_usage_comes_with_the_next_invoice_and_names_the_first_line() -> None:
+    customer, _ = subscribed()
+    use(customer, "a", APRIL + timedelta(days=3), "100", APRIL + timedelta(days=3))
+    close_due(MAY, actor=ACTOR)
+    use(customer, "late", APRIL + timedelta(days=4), "50", MAY + timedelta(days=2))
+    use(customer, "b", MAY + timedelta(days=4), "10", MAY + timedelta(days=4))
+    count_all()
+    assert close_due(MAY + timedelta(days=5), actor=ACTOR).documents == 0
+    close_due(JUNE, actor=ACTOR)
+    assert lines(customer) == [
+        ("invoice", "Calls", Decimal("1.00")),
+        ("invoice", "Correction: Calls", Decimal("0.50")),
+        ("invoice", "Calls", Decimal("0.10")),
+    ]
+    first, correction, _ = InvoiceLine.objects.filter(invoice__customer=customer).order_by("id")
+    assert correction.corrects == first
+    assert (correction.period_start, correction.period_end) == (APRIL, MAY)
+
+
+def test_late_usage_after_the_end_is_billed_without_waiting() -> None:
+    customer, subscription = subscribed()
+    cancel_subscription(
+        subscription.id,
+        mode=CancelMode.DATE,
+        ends_at=APRIL + timedelta(days=10),
+        settlement=Settlement.PRORATE,
+        actor=ACTOR,
+        at=APRIL + timedelta(days=10),
+    )
+    close_due(MAY, actor=ACTOR)
+    assert lines(customer) == []
+    use(customer, "late", APRIL + timedelta(days=4), "50", MAY + timedelta(days=2))
+    count_all()
+    close_due(MAY + timedelta(days=3), actor=ACTOR)
+    assert lines(customer) == [("invoice", "Calls", Decimal("0.50"))]
+    close_due(MAY + timedelta(days=4), actor=ACTOR)
+    assert len(lines(customer)) == 1
+
+
+def test_where_more_usage_costs_less_the_difference_is_a_credit_memo() -> None:
+    customer, _ = subscribed(VOLUME)
+    customer.tenant.late_usage = LateUsagePolicy.CREDIT_MEMO
+    customer.tenant.save()
+    use(customer, "a", APRIL + timedelta(days=3), "1000", APRIL + timedelta(days=3))
+    close_due(MAY, actor=ACTOR)
+    use(customer, "late", APRIL + timedelta(days=4), "1", MAY + timedelta(days=2))
+    count_all()
+    close_due(MAY + timedelta(days=3), actor=ACTOR)
+    assert lines(customer) == [
+        ("invoice", "Calls", Decimal("20.00")),
+        ("credit_memo", "Correction: Calls", Decimal("-9.99")),
+    ]
+    numbers = [one.display_number for one in Invoice.objects.order_by("id")]
+    assert numbers == ["INV-000001", "CM-000001"]
