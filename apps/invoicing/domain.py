@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
@@ -49,6 +50,7 @@ INVOICE_TRANSITIONS: Final[Mapping[InvoiceStatus, frozenset[InvoiceStatus]]] = {
     InvoiceStatus.PAID: frozenset(),
     InvoiceStatus.CANCELED: frozenset(),
 }
+LONGEST_PREVIEW: Final = timedelta(days=3 * 366)
 COLLECTABLE: Final = frozenset(
     {InvoiceStatus.ISSUED, InvoiceStatus.PARTIALLY_PAID, InvoiceStatus.OVERDUE}
 )
@@ -92,6 +94,12 @@ class NotCollectable(Conflict):
     reason = "invoice_not_collectable"
 
 
+class PreviewTooFar(Invalid):
+    """Nobody knows the plans of so late, and a preview computes every period until then."""
+
+    reason = "preview_too_far"
+
+
 class PaymentNotPositive(Invalid):
     reason = "payment_not_positive"
 
@@ -102,6 +110,15 @@ class PaymentCurrency(Invalid):
 
 class PaymentExceedsDue(Conflict):
     reason = "payment_exceeds_due"
+
+
+def refuse_far_preview(cutoff: datetime, at: datetime) -> None:
+    """Raise ``PreviewTooFar`` for a cutoff more than three years ahead."""
+    if cutoff > at + LONGEST_PREVIEW:
+        last = (at + LONGEST_PREVIEW).date().isoformat()
+        raise PreviewTooFar(
+            f"A preview looks at most three years ahead, to {last}.", field="cutoff"
+        )
 
 
 def amount_text(amount: Money) -> str:

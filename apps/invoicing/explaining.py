@@ -30,11 +30,12 @@ from apps.invoicing.wording import (
 from apps.metering.domain import EventBehind, UsageRequest
 from apps.metering.models import MeterVersion
 from apps.metering.queries.measuring import events_behind, measure_as_of
-from apps.rating.pricing import Measured, after_included, needs, pricing_document, rate
+from apps.rating.pricing import Measured, Step, after_included, needs, pricing_document, rate
 from apps.subscriptions.models import Subscription
 
 _ZERO: Final = Decimal(0)
 _PLACES: Final = Decimal("1e-12")
+_MOST_STEPS: Final = 50  # in words; ``steps`` has all of them
 _BOUNDS: Final = (LineKind.MINIMUM, LineKind.MAXIMUM)
 
 
@@ -60,6 +61,32 @@ class Explanation:
         """The price, as it was published."""
         return pricing_document(self.price.model)
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The walk through the price; none for a line that only takes back."""
+        return self.derivation.rated.steps if self.derivation.rated else ()
+
+    @property
+    def share(self) -> Fraction:
+        """Which part of the period is billed."""
+        return Fraction(*self.derivation.share)
+
+    @property
+    def usage(self) -> "Explanation | None":
+        """Itself, if usage was measured for it."""
+        return self if self.meter is not None else None
+
+    @property
+    def groups(self) -> list[dict[str, object]]:
+        """The usage by the dimensions that the price looks at."""
+        groups = self.derivation.measured.groups if self.derivation.measured else ()
+        return [{"key": key, "quantity": quantity} for key, quantity in groups]
+
+    @property
+    def sentences(self) -> list[str]:
+        """The computation in words, in its order."""
+        return _sentences(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -70,6 +97,7 @@ class Verification:
     expected: Decimal
     already_billed: Decimal
     amount: Decimal
+    currency: str
     differences: tuple[str, ...]
 
 
@@ -117,6 +145,7 @@ def verify(line: InvoiceLine) -> Verification:
         expected=expected,
         already_billed=already,
         amount=amount,
+        currency=line.currency,
         differences=tuple(differences),
     )
 
@@ -135,8 +164,7 @@ def usage_behind(line: InvoiceLine, *, after: int, limit: int) -> list[EventBehi
     return events_behind(request, line.invoice.usage_snapshot, after=after, limit=limit)
 
 
-def sentences(explanation: Explanation) -> list[str]:
-    """Return the explanation as sentences, in the order of the computation."""
+def _sentences(explanation: Explanation) -> list[str]:
     line, derivation = explanation.line, explanation.derivation
     currency, zone = line.currency, line.invoice.zone
     period = span_words(line.service_start, line.service_end, zone)
@@ -145,16 +173,8 @@ def sentences(explanation: Explanation) -> list[str]:
         said.append(_measured_sentence(line, derivation, explanation.meter))
     if derivation.included:
         said.append(f"{_with_unit(derivation.included, line.unit)} are included in the price.")
-    if derivation.rated is not None:
-        said += (
-            f"{step.label}: {step_words(step, currency)} {currency}."
-            for step in derivation.rated.steps
-        )
-        if len(derivation.rated.steps) > 1:
-            amounts = [step.amount for step in derivation.rated.steps]
-            total = exact_words(derivation.rated.amount, currency)
-            said.append(f"Together: {sum_words(amounts, currency)} = {total} {currency}.")
-    share = Fraction(*derivation.share)
+    said += _steps_sentences(explanation)
+    share = explanation.share
     if share != 1 and line.kind != LineKind.USAGE and derivation.rated is not None:
         exact = exact_words(derivation.exact, currency)
         said.append(f"For {share_words(share)}: {exact} {currency}.")
@@ -167,6 +187,21 @@ def sentences(explanation: Explanation) -> list[str]:
         )
     if line.corrects_id is not None or derivation.already_billed:
         said.append(_difference_sentence(explanation))
+    return said
+
+
+def _steps_sentences(explanation: Explanation) -> list[str]:
+    steps, currency = explanation.steps, explanation.line.currency
+    shown = steps[:_MOST_STEPS]
+    said = [f"{step.label}: {step_words(step, currency)} {currency}." for step in shown]
+    if len(steps) > len(shown):
+        said.append(f"And {len(steps) - len(shown):,} more.")
+    if len(steps) > 1:
+        total = exact_words(sum((step.amount for step in steps), _ZERO), currency)
+        whole = sum_words([step.amount for step in shown], currency)
+        said.append(
+            f"Together: {whole}{' + …' if len(steps) > len(shown) else ''} = {total} {currency}."
+        )
     return said
 
 

@@ -1,5 +1,19 @@
 """Paths."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, URLResolver, path
+from rest_framework.routers import SimpleRouter
 
-urlpatterns: list[URLPattern] = []
+from apps.invoicing.api.views import InvoiceEvents, InvoiceLines, Invoices
+
+router = SimpleRouter(trailing_slash=False)
+router.register("invoices", Invoices, basename="invoice")
+
+_LINE = "invoices/<str:pk>/lines/<str:line>"
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    *router.urls,
+    path("invoices/<str:pk>/events", InvoiceEvents.as_view({"get": "log"})),
+    path(f"{_LINE}/explain", InvoiceLines.as_view({"get": "explain"})),
+    path(f"{_LINE}/verify", InvoiceLines.as_view({"get": "verify"})),
+    path(f"{_LINE}/usage-events", InvoiceLines.as_view({"get": "usage_events"})),
+]

@@ -11,7 +11,7 @@ logging.getLogger("weasyprint.progress").setLevel(logging.WARNING)
 _PICTURE: Final = "data:image/png;base64,"
 
 
-class _Nothing(URLFetcher):
+class _Nothing(URLFetcher):  # type: ignore[misc]  # WeasyPrint has no types
     """Opens pictures that are written into the page itself; everything else is refused."""
 
     def __init__(self) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ _LOGO: Final = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 _ADDRESS: Final = (("line1",), ("line2",), ("postal_code", "city"), ("state",), ("country",))
 _TAX_ID_NAMES: Final = {"eu_vat": "VAT", "gb_vat": "VAT", "us_ein": "EIN"}
 _MOST_STEPS: Final = 12  # of one line; the explanation has all of them
+MOST_ROWS: Final = 1000  # of a page that is drawn as PDF: beyond, the steps of lines are left out
 _TITLES: Final = {DocumentKind.INVOICE: "Invoice", DocumentKind.CREDIT_MEMO: "Credit memo"}
 
 
@@ -75,19 +76,19 @@ class Total:
 
 def html_of(document: Invoice) -> str:
     """Return the document as a page, with how much of it is paid now."""
-    return _render(document, now=True)
+    return render_to_string("invoicing/document.html", page_of(document, now=True))
 
 
 def issued_html_of(document: Invoice) -> str:
     """Return the document as it was issued: nothing that has happened since changes the page."""
-    return _render(document, now=False)
+    page = page_of(document, now=False)
+    rows: list[Row] = page["rows"]
+    if sum(1 + len(row.parts) + len(row.notes) for row in rows) > MOST_ROWS:
+        page["rows"] = [replace(row, parts=()) for row in rows]
+    return render_to_string("invoicing/document.html", page)
 
 
-def _render(document: Invoice, *, now: bool) -> str:
-    return render_to_string("invoicing/document.html", page_of(document, now=now))
-
-
-def page_of(document: Invoice, *, now: bool) -> Mapping[str, Any]:
+def page_of(document: Invoice, *, now: bool) -> dict[str, Any]:
     """Return what the page shows, in words; with ``now``, also where the document stands.
 
     A draft shows its parties as they are, an issued document as they were.
@@ -200,15 +201,10 @@ def _parts(steps: Iterable[Step], currency: str) -> Iterable[Part]:
 
 
 def _bounds(step: Step) -> str:
-    match step.lower, step.upper:
-        case None, None:
-            return ""
-        case lower, None:
-            return f", above {number_words(lower)}" if lower else ""
-        case None | Decimal(0), upper:
-            return f", up to {number_words(upper)}"
-        case lower, upper:
-            return f", above {number_words(lower)} up to {number_words(upper)}"
+    above = f", above {number_words(step.lower)}" if step.lower else ""
+    if step.upper is None:
+        return above
+    return f"{above or ','} up to {number_words(step.upper)}"
 
 
 def _notes(line: InvoiceLine, derivation: Derivation, steps: int) -> Iterable[str]:

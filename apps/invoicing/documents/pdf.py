@@ -3,10 +3,8 @@
 import hashlib
 
 from apps.core.errors import Conflict, ProviderUnavailable
-from apps.invoicing.documents.page import issued_html_of
+from apps.invoicing.documents.page import MOST_ROWS, issued_html_of
 from apps.invoicing.models import Invoice, InvoiceLine
-
-MOST_LINES = 2000
 
 
 class PdfUnavailable(ProviderUnavailable):
@@ -35,9 +33,9 @@ def pdf_of(document: Invoice) -> bytes:
             " to get it; the HTML of the document needs nothing."
         ) from error
     lines = InvoiceLine.objects.filter(invoice=document).count()
-    if lines > MOST_LINES:
+    if lines > MOST_ROWS:
         raise DocumentTooLong(
-            f"A PDF has at most {MOST_LINES:,} lines, this document has {lines:,}; use its HTML."
+            f"A PDF has at most {MOST_ROWS:,} lines, this document has {lines:,}; use its HTML."
         )
     identifier = hashlib.sha256(document.id.bytes).digest()[:16]
     return engine.write_pdf(issued_html_of(document), identifier=identifier)

@@ -1,0 +1,255 @@
+"""What documents must never show; every sentence yielded is about a row that must not exist."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection
+
+from apps.core.ids import encode
+from apps.invoicing.models import Invoice, InvoiceLine
+from apps.ledger.domain import FactKind
+from apps.ledger.models import JournalEntry
+
+_WRONG_SUM: Final = """
+SELECT i.id, i.subtotal, coalesce(sum(l.amount), 0) FROM invoicing_invoice i
+LEFT JOIN invoicing_invoiceline l ON l.invoice_id = i.id
+WHERE (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
+GROUP BY i.id
+HAVING i.subtotal <> coalesce(sum(l.amount), 0) OR i.total <> i.subtotal - i.discount + i.tax
+    OR count(l.id) = 0
+"""
+_STRAY_LINES: Final = """
+SELECT l.id, l.invoice_id FROM invoicing_invoiceline l
+JOIN invoicing_invoice i ON i.id = l.invoice_id
+JOIN customers_customer c ON c.id = i.customer_id
+WHERE (%(tenant)s::uuid IS NULL OR l.tenant_id = %(tenant)s)
+  AND (l.currency <> i.currency OR l.tenant_id <> i.tenant_id OR c.tenant_id <> i.tenant_id
+       OR l.amount <> round(l.amount, currency_places(l.currency)))
+"""
+_GAPS: Final = """
+SELECT coalesce(i.tenant_id, s.tenant_id), coalesce(i.series, s.series),
+       i.count, i.lowest, i.highest, coalesce(s.last_number, 0)
+FROM (SELECT tenant_id, series, count(*), min(number) AS lowest, max(number) AS highest
+      FROM invoicing_invoice WHERE number IS NOT NULL GROUP BY tenant_id, series) i
+FULL JOIN invoicing_numbersequence s ON s.tenant_id = i.tenant_id AND s.series = i.series
+WHERE (%(tenant)s::uuid IS NULL OR %(tenant)s IN (i.tenant_id, s.tenant_id))
+  AND (i.lowest, i.highest, i.count, i.highest) IS DISTINCT FROM (1, i.count, i.count, s.last_number)
+"""
+_HALF_ISSUED: Final = """
+SELECT i.id, i.status FROM invoicing_invoice i
+WHERE (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
+  AND CASE WHEN i.status = 'draft'
+      THEN i.number IS NOT NULL OR i.issued_at IS NOT NULL OR i.series <> '' OR i.pdf_sha256 <> ''
+      ELSE i.number IS NULL OR i.issued_at IS NULL OR i.series = '' OR i.due_at < i.issued_at
+           OR i.closed_at < i.issued_at OR i.seller = '{}' OR i.buyer = '{}' END
+"""
+_WRONG_STATUS: Final = """
+SELECT i.id, i.status, i.total - i.balance_applied - i.amount_paid, i.currency
+FROM invoicing_invoice i
+WHERE (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
+  AND NOT CASE
+    WHEN i.kind = 'credit_memo' THEN i.status IN ('draft', 'issued') AND i.total < 0
+    WHEN i.status IN ('draft', 'issued', 'canceled') THEN i.amount_paid = 0
+    WHEN i.status = 'paid' THEN i.total = i.balance_applied + i.amount_paid
+    WHEN i.status = 'partially_paid' THEN i.amount_paid > 0
+         AND i.total > i.balance_applied + i.amount_paid
+    ELSE i.total > i.balance_applied + i.amount_paid END
+"""
+_TOO_EARLY: Final = """
+SELECT i.id, i.due_at FROM invoicing_invoice i
+JOIN customers_customer c ON c.id = i.customer_id
+JOIN tenants_tenant t ON t.id = i.tenant_id
+LEFT JOIN tenants_testclock k ON k.id = coalesce(c.test_clock_id, t.test_clock_id)
+WHERE (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
+  AND i.status = 'overdue' AND i.due_at > coalesce(k.now, now())
+"""
+_WRONG_BALANCE: Final = """
+SELECT i.id, i.balance_applied, coalesce(sum(b.amount), 0), i.currency FROM invoicing_invoice i
+LEFT JOIN invoicing_balanceapplication b ON b.invoice_id = i.id
+WHERE (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
+GROUP BY i.id HAVING i.balance_applied <> coalesce(sum(b.amount), 0)
+"""
+_OVERSPENT: Final = """
+SELECT m.id, -m.total, sum(b.amount), m.currency FROM invoicing_balanceapplication b
+JOIN invoicing_invoice m ON m.id = b.credit_memo_id
+JOIN invoicing_invoice i ON i.id = b.invoice_id AND i.status <> 'canceled'
+WHERE (%(tenant)s::uuid IS NULL OR b.tenant_id = %(tenant)s)
+GROUP BY m.id
+HAVING sum(b.amount) > -m.total
+    OR NOT bool_and(m.customer_id = i.customer_id AND m.currency = i.currency
+                    AND b.currency = m.currency AND m.tenant_id = b.tenant_id)
+"""
+_RECEIVABLE: Final = """
+SELECT coalesce(o.customer_id, p.customer_id), coalesce(o.currency, p.currency),
+       coalesce(o.open, 0), coalesce(p.posted, 0)
+FROM (SELECT i.customer_id, i.currency, sum(i.total - i.balance_applied - i.amount_paid) AS open
+      FROM invoicing_invoice i
+      WHERE i.kind = 'invoice' AND i.status IN ('issued', 'partially_paid', 'overdue', 'paid')
+        AND (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
+      GROUP BY i.customer_id, i.currency) o
+FULL JOIN (SELECT a.customer_id, a.currency, sum(p.amount) AS posted
+           FROM ledger_ledgeraccount a JOIN ledger_posting p ON p.account_id = a.id
+           WHERE a.kind = 'receivable' AND (%(tenant)s::uuid IS NULL OR a.tenant_id = %(tenant)s)
+           GROUP BY a.customer_id, a.currency) p
+  ON p.customer_id = o.customer_id AND p.currency = o.currency
+WHERE coalesce(o.open, 0) <> coalesce(p.posted, 0)
+"""
+_WRONG_PDF: Final = """
+SELECT i.id FROM invoicing_invoice i LEFT JOIN invoicing_issuedpdf p ON p.invoice_id = i.id
+WHERE (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
+  AND (i.pdf_sha256 <> '' OR p.invoice_id IS NOT NULL)
+  AND i.pdf_sha256 IS DISTINCT FROM encode(sha256(p.content), 'hex')
+"""
+_BROKEN_KEYS: Final = """
+SELECT (array_agg(l.id ORDER BY l.sequence))[1], count(*), max(l.sequence) + 1
+FROM invoicing_invoiceline l
+WHERE (%(tenant)s::uuid IS NULL OR l.tenant_id = %(tenant)s)
+GROUP BY l.subscription_id, l.charge_id, l.kind, l.period_start, l.segment_start, l."group"
+HAVING count(*) <> max(l.sequence) + 1
+"""
+_STRAY_CORRECTIONS: Final = """
+SELECT l.id, l.corrects_id FROM invoicing_invoiceline l
+JOIN invoicing_invoiceline c ON c.id = l.corrects_id
+WHERE (%(tenant)s::uuid IS NULL OR l.tenant_id = %(tenant)s)
+  AND ((l.subscription_id, l.charge_id, l.kind, l.period_start, l.segment_start, l."group")
+       <> (c.subscription_id, c.charge_id, c.kind, c.period_start, c.segment_start, c."group")
+       OR c.sequence >= l.sequence)
+"""
+_BATCH: Final = 2000
+
+
+def documents_add_up(tenant_id: UUID | None) -> Iterator[str]:
+    """A document has lines, and is their sum less discount plus tax."""
+    for document, subtotal, lines in _rows(_WRONG_SUM, tenant_id):
+        yield f"{_document(document)} says {subtotal}, its lines {lines}"
+
+
+def lines_are_like_their_document(tenant_id: UUID | None) -> Iterator[str]:
+    """A line has the tenant and the currency of its document, and no digits beyond it."""
+    for line, document in _rows(_STRAY_LINES, tenant_id):
+        yield f"{encode(InvoiceLine.ID_PREFIX, line)} does not belong on {_document(document)}"
+
+
+def lines_of_a_key_follow_each_other(tenant_id: UUID | None) -> Iterator[str]:
+    """The lines of a key are numbered from 0 without gaps: none was lost, none billed twice."""
+    for line, found, wanted in _rows(_BROKEN_KEYS, tenant_id):
+        yield f"{encode(InvoiceLine.ID_PREFIX, line)} is one of {found} lines of {wanted}"
+
+
+def corrections_correct_their_own_key(tenant_id: UUID | None) -> Iterator[str]:
+    """A correction names an earlier line of the same key."""
+    for line, corrected in _rows(_STRAY_CORRECTIONS, tenant_id):
+        names = [encode(InvoiceLine.ID_PREFIX, one) for one in (line, corrected)]
+        yield f"{names[0]} says that it corrects {names[1]}, which is not of its kind"
+
+
+def numbers_have_no_gaps(tenant_id: UUID | None) -> Iterator[str]:
+    """The numbers of a series are 1, 2, 3 … up to the last that was given."""
+    for owner, series, count, lowest, highest, last in _rows(_GAPS, tenant_id):
+        yield (
+            f"series {series} of tenant {owner}: {count or 0} documents from {lowest} to {highest},"
+            f" the last number given is {last}"
+        )
+
+
+def documents_are_issued_whole(tenant_id: UUID | None) -> Iterator[str]:
+    """A draft has no number; an issued document has one, its parties and its dates in order."""
+    for document, status in _rows(_HALF_ISSUED, tenant_id):
+        yield f"{_document(document)} is {status}, but not as such documents are"
+
+
+def statuses_agree_with_payments(tenant_id: UUID | None) -> Iterator[str]:
+    """What is open of an invoice fits its status; of a credit memo nothing is ever paid."""
+    for document, status, left, currency in _rows(_WRONG_STATUS, tenant_id):
+        yield f"{_document(document)} is {status} with {left} {currency} open"
+
+
+def overdue_invoices_were_due(tenant_id: UUID | None) -> Iterator[str]:
+    """An overdue invoice had to be paid by now, on its customer's clock."""
+    for document, due_at in _rows(_TOO_EARLY, tenant_id):
+        yield f"{_document(document)} is overdue, but due only at {due_at}"
+
+
+def applied_balance_adds_up(tenant_id: UUID | None) -> Iterator[str]:
+    """What an invoice took from the balance is what credit memos gave to it."""
+    for document, said, given, currency in _rows(_WRONG_BALANCE, tenant_id):
+        yield f"{_document(document)} took {said} {currency} from the balance, was given {given}"
+
+
+def credit_memos_are_not_overspent(tenant_id: UUID | None) -> Iterator[str]:
+    """A credit memo gives its customer's invoices in its currency no more than its total."""
+    for document, total, given, currency in _rows(_OVERSPENT, tenant_id):
+        yield f"{_document(document)} over {total} {currency} gave {given}"
+
+
+def receivable_is_what_is_open(tenant_id: UUID | None) -> Iterator[str]:
+    """In the books a customer owes what is open of his invoices."""
+    for customer, currency, left, posted in _rows(_RECEIVABLE, tenant_id):
+        yield (
+            f"customer {customer} has {left} {currency} of open invoices,"
+            f" but owes {posted} in the books"
+        )
+
+
+def kept_pdfs_are_unchanged(tenant_id: UUID | None) -> Iterator[str]:
+    """The PDF that is kept is the one whose hash the document has."""
+    for (document,) in _rows(_WRONG_PDF, tenant_id):
+        yield f"the PDF of {_document(document)} is missing or not the one of its hash"
+
+
+def documents_are_in_the_books(tenant_id: UUID | None) -> Iterator[str]:
+    """An issued document is posted once with its total, reversed exactly if it is canceled."""
+    documents = Invoice.objects.exclude(status="draft").exclude(total=0)
+    if tenant_id is not None:
+        documents = documents.filter(tenant_id=tenant_id)
+    rows = documents.values_list("id", "tenant_id", "kind", "status").order_by("id")
+    stream = rows.iterator(chunk_size=_BATCH)
+    while batch := list(islice(stream, _BATCH)):
+        keys = {encode(Invoice.ID_PREFIX, row[0]): row for row in batch}
+        entries: dict[tuple[object, str], set[str]] = {}
+        found = JournalEntry.objects.filter(source_key__in=keys)
+        for owner, key, kind in found.values_list("tenant_id", "source_key", "kind"):
+            entries.setdefault((owner, key), set()).add(kind)
+        for key, (_, owner, kind, status) in keys.items():
+            wanted = {_FACTS[kind]}
+            if status == "canceled":
+                wanted.add(FactKind.INVOICE_CANCELED)
+            posted = entries.get((owner, key), set())
+            if posted != wanted:
+                yield f"{key} is {status}, the books have {sorted(posted) or 'nothing'} of it"
+
+
+_FACTS: Final = {
+    "invoice": FactKind.INVOICE_ISSUED,
+    "credit_memo": FactKind.CREDIT_MEMO_ISSUED,
+}
+
+
+def _document(identifier: UUID) -> str:
+    return encode(Invoice.ID_PREFIX, identifier)
+
+
+def _rows(query: str, tenant_id: UUID | None) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, {"tenant": tenant_id})
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+RULES: Final[tuple[Callable[[UUID | None], Iterator[str]], ...]] = (
+    documents_add_up,
+    lines_are_like_their_document,
+    lines_of_a_key_follow_each_other,
+    corrections_correct_their_own_key,
+    numbers_have_no_gaps,
+    documents_are_issued_whole,
+    statuses_agree_with_payments,
+    overdue_invoices_were_due,
+    applied_balance_adds_up,
+    credit_memos_are_not_overspent,
+    receivable_is_what_is_open,
+    kept_pdfs_are_unchanged,
+    documents_are_in_the_books,
+)
