@@ -5,4 +5,7 @@ A rule takes a tenant's id, or None for all, and yields a sentence per row that 
 
 from typing import Final
 
-BOOKS: Final = ("apps.backoffice.invariants",)
+BOOKS: Final = (
+    "apps.invoicing.invariants",
+    "apps.backoffice.invariants",
+)
