@@ -5,10 +5,11 @@ from django_celery_beat import models as beat
 from unfold.paginator import InfinitePaginator
 
 from apps.backoffice.models import BooksCheck
-from apps.core import jobs
+from apps.core.clock import now
 from apps.core.models import (
     AuditEvent,
     AuditHead,
+    AuditPending,
     AuditSeal,
     Heartbeat,
     IdempotencyRecord,
@@ -24,7 +25,9 @@ from apps.tenants.desk import (
     link,
     named,
     plain,
+    reference,
 )
+from apps.tenants.operations import revive_job
 
 for _model in (
     beat.PeriodicTask,
@@ -64,6 +67,14 @@ class AuditSealDesk(Desk):
     sortable_by = ()
 
 
+@admin.register(AuditPending)
+class AuditPendingDesk(Desk):
+    resource = "audit"
+    list_display = (reference("event_id", "core.auditevent"),)
+    ordering = ("event_id",)
+    when_empty = "Every event is linked into its chain."
+
+
 @admin.register(AuditHead)
 class AuditHeadDesk(Desk):
     resource = "audit"
@@ -95,7 +106,7 @@ class JobDesk(Desk):
             label="Revive",
             icon="restart_alt",
             resource="jobs",
-            run=lambda job, _actor: jobs.revive(job.id),
+            run=lambda job, actor: revive_job(job.id, actor=actor, at=now()),
             fits=lambda job: job.state == Job.State.DEAD,
         ),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
 
 WIDTH: Final = 720
@@ -57,10 +57,12 @@ class Chart:
 
 def bar_chart(bars: Sequence[Bar]) -> Chart:
     """Lay out the bars, with at most a handful of round values beside them."""
-    values = [bar.value for bar in bars]
-    step = _round_step(max([*values, Decimal(0)]) - min([*values, Decimal(0)]))
-    top = -(-max([*values, Decimal(0)]) // step) * step or step
-    bottom = min([*values, Decimal(0)]) // step * step
+    values = [Decimal(0), *(bar.value for bar in bars)]
+    step = _round_step(max(values) - min(values))
+    top = (max(values) / step).to_integral_value(ROUND_CEILING) * step
+    bottom = (min(values) / step).to_integral_value(ROUND_FLOOR) * step
+    if top == bottom:
+        top = step
     scale = Decimal(HEIGHT - _TOP - _BOTTOM) / (top - bottom)
     slot = Decimal(WIDTH - _LEFT - _RIGHT) / max(len(bars), 1)
     axis = _TOP + top * scale

@@ -7,17 +7,27 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from apps.core.clock import now
 from apps.customers.models import Customer
+from apps.customers.queries import customer_now
+from apps.invoicing.domain import COLLECTABLE, DocumentKind, InvoiceStatus
 from apps.invoicing.models import (
     BalanceApplication,
     Invoice,
     InvoiceLine,
+    IssuedLogo,
+    IssuedPdf,
     NumberSequence,
     ParkedCustomer,
 )
+from apps.invoicing.operations.closing import cancel_invoice, write_off_invoice
+from apps.invoicing.operations.issuing import issue_invoice
+from apps.invoicing.operations.rendering import keep_pdf
 from apps.tenants.desk import (
     Desk,
     DeskInline,
+    Download,
+    Verb,
     amount,
     choice,
     document,
@@ -34,13 +44,34 @@ from apps.tenants.desk import (
 _NUMBER: Final = re.compile(r"([A-Za-z0-9]{1,20})-0*([0-9]{1,18})")
 
 
+def _issue(invoice: Invoice, actor: str) -> None:
+    at = customer_now(invoice.customer, wall=now())
+    issue_invoice(invoice.id, tenant_id=invoice.tenant_id, actor=actor, at=at)
+
+
+def _cancel(invoice: Invoice, actor: str) -> None:
+    at = customer_now(invoice.customer, wall=now())
+    cancel_invoice(invoice.id, tenant_id=invoice.tenant_id, actor=actor, at=at)
+
+
+def _write_off(invoice: Invoice, actor: str) -> None:
+    at = customer_now(invoice.customer, wall=now())
+    write_off_invoice(invoice.id, tenant_id=invoice.tenant_id, actor=actor, at=at)
+
+
+def _pdf(invoice: Invoice) -> tuple[str, str, bytes]:
+    at = customer_now(invoice.customer, wall=now())
+    content = keep_pdf(invoice.id, tenant_id=invoice.tenant_id, at=at)
+    return f"{invoice.display_number or 'draft'}.pdf", "application/pdf", content
+
+
 class InvoiceLineInline(DeskInline):
     model = InvoiceLine
     resource = "invoices"
     columns = (
         plain("description"),
-        instant("period_start", "from", zone="invoice.zone"),
-        instant("period_end", "to, exclusive", zone="invoice.zone"),
+        instant("service_start", "from", zone="invoice.zone"),
+        instant("service_end", "to, exclusive", zone="invoice.zone"),
         plain("quantity"),
         plain("unit"),
         amount("amount"),
@@ -90,6 +121,44 @@ class InvoiceDesk(Desk):
         plain("pdf_sha256", "SHA-256 of the PDF"),
     )
     inlines = (InvoiceLineInline,)
+    downloads = (Download(name="pdf", label="PDF", icon="picture_as_pdf", read=_pdf),)
+    verbs = (
+        Verb(
+            name="issue",
+            label="Issue",
+            icon="send",
+            resource="invoices",
+            run=_issue,
+            fits=lambda invoice: invoice.status == InvoiceStatus.DRAFT,
+            warning="An issued document gets its number and never changes again. If the company"
+            " collects automatically, money is asked for at once.",
+        ),
+        Verb(
+            name="cancel",
+            label="Cancel",
+            icon="block",
+            resource="invoices",
+            run=_cancel,
+            fits=lambda invoice: (
+                invoice.kind == DocumentKind.INVOICE
+                and invoice.status in (InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE)
+            ),
+            warning="A canceled invoice keeps its number and asks for nothing any more. What is"
+            " still owed for its periods is billed again by the next run.",
+        ),
+        Verb(
+            name="write_off",
+            label="Write off",
+            icon="money_off",
+            resource="invoices",
+            run=_write_off,
+            fits=lambda invoice: (
+                invoice.kind == DocumentKind.INVOICE and invoice.status in COLLECTABLE
+            ),
+            warning="What is unpaid becomes bad debt in the books. Money that arrives later is"
+            " still accepted.",
+        ),
+    )
     when_empty = (
         "Invoices are drafted when a billing period ends, or at once by POST /api/v1/invoices."
     )
@@ -111,8 +180,8 @@ class InvoiceLineDesk(Desk):
         plain("description"),
         link("invoice"),
         choice("kind"),
-        instant("period_start", "from"),
-        instant("period_end", "to, exclusive"),
+        instant("service_start", "from"),
+        instant("service_end", "to, exclusive"),
         plain("quantity"),
         amount("amount"),
     )
@@ -126,9 +195,11 @@ class InvoiceLineDesk(Desk):
         plain("description"),
         reference("subscription_id", "subscriptions.subscription"),
         reference("charge_id", "catalog.charge"),
-        instant("period_start", "from", zone="invoice.zone"),
-        instant("period_end", "to, exclusive", zone="invoice.zone"),
-        plain("group"),
+        instant("service_start", "from", zone="invoice.zone"),
+        instant("service_end", "to, exclusive", zone="invoice.zone"),
+        instant("period_start", "period from", zone="invoice.zone"),
+        instant("period_end", "period to, exclusive", zone="invoice.zone"),
+        plain("group", "price point"),
         link("corrects"),
         plain("quantity"),
         plain("unit"),
@@ -174,6 +245,25 @@ class ParkedCustomerDesk(Desk):
     related = ("customer",)
     ordering = ("-parked_at",)
     when_empty = "The last billing runs worked for everybody."
+
+
+@admin.register(IssuedPdf)
+class IssuedPdfDesk(Desk):
+    resource = "invoices"
+    list_display = (link("invoice"), instant("made_at", "made"))
+    related = ("invoice",)
+    unread = ("content",)
+    ordering = ("-invoice_id",)
+    when_empty = "A PDF is made when somebody first asks for it, and kept."
+
+
+@admin.register(IssuedLogo)
+class IssuedLogoDesk(Desk):
+    resource = "invoices"
+    list_display = (ident(), plain("sha256", "SHA-256"))
+    unread = ("image",)
+    ordering = ("-id",)
+    when_empty = "Documents show the logo that the company had when they were issued."
 
 
 class InvoiceInline(DeskInline):

@@ -2,11 +2,16 @@
 
 from django.contrib import admin
 
+from apps.core.clock import now
 from apps.customers.models import Customer
+from apps.customers.queries import customer_now
+from apps.subscriptions.domain import CancelMode, SubscriptionStatus
 from apps.subscriptions.models import ScheduledChange, Subscription, SubscriptionSegment
+from apps.subscriptions.operations import cancel_subscription
 from apps.tenants.desk import (
     Desk,
     DeskInline,
+    Verb,
     choice,
     ident,
     instant,
@@ -15,6 +20,11 @@ from apps.tenants.desk import (
     plain,
     status,
 )
+
+
+def _cancel(subscription: Subscription, actor: str, mode: CancelMode) -> None:
+    at = customer_now(subscription.customer, wall=now())
+    cancel_subscription(subscription.id, mode=mode, actor=actor, at=at)
 
 
 class SegmentInline(DeskInline):
@@ -54,7 +64,12 @@ class SubscriptionDesk(Desk):
     )
     list_filter = ("status", "currency")
     search_fields = ("external_id", "customer__name", "customer__external_id")
-    related = ("customer", "plan_version__plan", "price_list")
+    related = (
+        "customer__test_clock",
+        "customer__tenant__test_clock",
+        "plan_version__plan",
+        "price_list",
+    )
     detail = (
         ident(),
         status(),
@@ -77,6 +92,27 @@ class SubscriptionDesk(Desk):
         plain("metadata"),
     )
     inlines = (SegmentInline, ScheduledChangeInline)
+    verbs = (
+        Verb(
+            name="cancel",
+            label="Cancel at the period's end",
+            icon="event_busy",
+            resource="subscriptions",
+            run=lambda row, actor: _cancel(row, actor, CancelMode.PERIOD_END),
+            fits=lambda row: row.status != SubscriptionStatus.ENDED,
+            warning="It runs to the end of what is paid for. Until then this can be withdrawn.",
+        ),
+        Verb(
+            name="cancel_now",
+            label="Cancel now",
+            icon="cancel",
+            resource="subscriptions",
+            run=lambda row, actor: _cancel(row, actor, CancelMode.NOW),
+            fits=lambda row: row.status != SubscriptionStatus.ENDED,
+            warning="It ends at once. What was billed ahead for the rest of its period is"
+            " credited by the next run.",
+        ),
+    )
     when_empty = "Somebody has to subscribe: POST /api/v1/subscriptions."
 
 

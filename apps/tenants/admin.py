@@ -3,16 +3,27 @@
 from django.contrib import admin
 from django.contrib.auth.models import Group
 
+from apps.core.clock import now
 from apps.tenants.desk import (
     Desk,
     DeskInline,
+    Verb,
     choice,
     ident,
     instant,
     link,
+    named,
     plain,
 )
-from apps.tenants.models import ApiKey, Membership, Operator, Tenant, TestClock
+from apps.tenants.models import (
+    ApiKey,
+    LoginTries,
+    Membership,
+    Operator,
+    Tenant,
+    TestClock,
+)
+from apps.tenants.operations import revoke_api_key
 
 admin.site.unregister(Group)  # rights come from roles at tenants
 
@@ -39,7 +50,7 @@ class TenantDesk(Desk):
     list_filter = ("mode",)
     search_fields = ("name", "slug")
     related = ("test_clock",)
-    hidden = ("logo",)
+    unread = ("logo",)
     inlines = (MemberInline,)
 
 
@@ -57,6 +68,17 @@ class ApiKeyDesk(Desk):
     )
     search_fields = ("name", "hint")
     ordering = ("-id",)
+    verbs = (
+        Verb(
+            name="revoke",
+            label="Revoke",
+            icon="key_off",
+            resource="api_keys",
+            run=lambda key, actor: revoke_api_key(key.id, actor=actor, at=now()),
+            fits=lambda key: key.revoked_at is None,
+            warning="Programs that use the key are refused from this moment on.",
+        ),
+    )
     when_empty = "Programs need a key: make one with manage.py create_api_key or POST /api-keys."
 
 
@@ -109,3 +131,13 @@ class TestClockDesk(Desk):
     search_fields = ("name",)
     ordering = ("-id",)
     when_empty = "A test clock lets a test tenant live through years in seconds: POST /test-clocks."
+
+
+@admin.register(LoginTries)
+class LoginTriesDesk(Desk):
+    resource = "members"
+    tenant_path = ""
+    list_display = (named("somebody"), plain("tries"), instant("since"))
+    list_display_links = None  # nobody needs to see one alone
+    ordering = ("-since",)
+    when_empty = "Nobody failed to log in lately."

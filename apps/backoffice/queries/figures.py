@@ -108,8 +108,7 @@ def invoiced_by_month(
     nothing = (NOTHING, 0)
     return {
         currency: tuple(
-            Month(start, end, *months.get(start, nothing))
-            for start, end in pairwise(starts)
+            Month(start, end, *months.get(start, nothing)) for start, end in pairwise(starts)
         )
         for currency, months in found.items()
     }
@@ -179,7 +178,7 @@ def first_steps(tenant_id: UUID) -> Mapping[str, bool]:
         "payment_method": PaymentMethod.objects.all(),
         "invoice": Invoice.objects.exclude(status=InvoiceStatus.DRAFT),
     }
-    found = dict[str, Any](
+    return dict[str, Any](
         Tenant.objects.filter(pk=tenant_id)
         .values(
             **{
@@ -189,7 +188,6 @@ def first_steps(tenant_id: UUID) -> Mapping[str, bool]:
         )
         .get()
     )
-    return found
 
 
 def last_books_check(tenant_id: UUID) -> BooksCheck | None:

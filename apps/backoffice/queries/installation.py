@@ -9,11 +9,10 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from apps.core import jobs
-from apps.core.models import AuditEvent, Heartbeat
+from apps.core.models import AuditPending, Heartbeat
 
 HEARTBEAT_LATE: Final = timedelta(minutes=3)
 _SEALING_LATE: Final = timedelta(minutes=10)
-_EVENTS_LOOKED_AT: Final = 100
 _BROKER_SECONDS: Final = 2
 
 
@@ -42,13 +41,8 @@ def last_heartbeat() -> datetime | None:
 
 
 def sealing_is_late(at: datetime) -> bool:
-    """Say whether audit events of more than ten minutes before ``at`` lie unsealed.
-
-    Looks at the youngest of those events: sealing goes in order, so they are sealed last.
-    """
-    old = AuditEvent.objects.filter(id__lt=_first_id_at(at - _SEALING_LATE)).order_by("-id")
-    ids = list(old.values_list("id", flat=True)[:_EVENTS_LOOKED_AT])
-    return AuditEvent.objects.filter(id__in=ids, seal=None).exists()
+    """Say whether audit events of more than ten minutes before ``at`` lie unsealed."""
+    return AuditPending.objects.filter(event_id__lt=_first_id_at(at - _SEALING_LATE)).exists()
 
 
 def jobs_are_stalled(at: datetime) -> bool:

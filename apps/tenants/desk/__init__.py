@@ -22,12 +22,13 @@ from apps.tenants.desk.columns import (
 )
 from apps.tenants.desk.pages import Desk, DeskInline, TenantFilter, offer
 from apps.tenants.desk.rights import Rights, actor_of, rights_of
-from apps.tenants.desk.verbs import Verb
+from apps.tenants.desk.verbs import Download, Verb
 
 __all__ = [
     "Column",
     "Desk",
     "DeskInline",
+    "Download",
     "Rights",
     "TenantFilter",
     "Verb",

@@ -16,12 +16,12 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin, TabularInline
 
-from apps.core.errors import Invalid
+from apps.core.errors import BillingError, Invalid
 from apps.core.ids import decode, is_id
 from apps.core.models import AuditEvent, Identified
 from apps.tenants.desk.columns import Column, column_of, ident, instant_text
 from apps.tenants.desk.rights import Rights, rights_of
-from apps.tenants.desk.verbs import MOST_AT_ONCE, Verb
+from apps.tenants.desk.verbs import MOST_AT_ONCE, Download, Verb
 
 _EVENTS_SHOWN: Final = 50
 _LONGEST_SEARCH: Final = 200
@@ -129,7 +129,10 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
     hidden: ClassVar[Sequence[str]] = ()
     # rows that lists and pages read along, so that a list costs one query
     related: ClassVar[Sequence[str]] = ()
+    # columns too large to be read where they are not shown
+    unread: ClassVar[Sequence[str]] = ()
     verbs: ClassVar[Sequence[Verb]] = ()
+    downloads: ClassVar[Sequence[Download]] = ()
     # fields that links from elsewhere may filter by, besides those of list_filter
     link_filters: ClassVar[Sequence[str]] = ()
     # says below an empty list how rows of this kind come to be
@@ -149,7 +152,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Return the rows of the operator's tenants where his role lets him read them."""
         rows: QuerySet[Any] = super().get_queryset(request)
-        rows = rows.select_related(*self.related)
+        rows = rows.select_related(*self.related).defer(*self.unread)
         rights = rights_of(request)
         if not self.tenant_path:
             return rows if rights.everywhere else rows.none()
@@ -169,7 +172,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow only the declared filters: no walking through relations by hand."""
-        declared = [*self.link_filters]
+        declared = [TenantFilter.parameter_name, *self.link_filters]
         declared += [
             one if isinstance(one, str) else one[0]
             for one in self.list_filter
@@ -201,7 +204,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
         return fields
 
     def _all_columns(self) -> Sequence[Column]:
-        hidden = {"id", "tenant", "tenant_id", *self.hidden}
+        hidden = {"id", "tenant", "tenant_id", *self.hidden, *self.unread}
         columns = [ident()] if issubclass(self.model, Identified) else []
         return columns + [
             column_of(field)
@@ -224,7 +227,27 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
             self.admin_site.admin_view(self.verb_view),
             name=f"{self.opts.app_label}_{self.opts.model_name}_verb",
         )
-        return [verb, *super().get_urls()]
+        download = path(
+            "<path:object_id>/download/<slug:name>/",
+            self.admin_site.admin_view(self.download_view),
+            name=f"{self.opts.app_label}_{self.opts.model_name}_download",
+        )
+        return [verb, download, *super().get_urls()]
+
+    def download_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
+        """Answer a file that belongs to the row."""
+        row = self.get_object(request, unquote(object_id))
+        download = next((one for one in self.downloads if one.name == name), None)
+        if row is None or download is None or not self.has_view_permission(request, row):
+            raise Http404("There is no such file.")
+        try:
+            filename, media_type, content = download.read(row)
+        except BillingError as error:
+            messages.error(request, error.detail or error.reason)
+            page = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+            return HttpResponseRedirect(reverse(page, args=[row.pk]))
+        headers = {"Content-Disposition": f'inline; filename="{filename}"'}
+        return HttpResponse(content, content_type=media_type, headers=headers)
 
     def verb_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         """Ask, then do it to one row."""
@@ -291,6 +314,8 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
         """Show the row, what may be done to it, and what happened to it."""
         if obj is not None:
             context["verbs"] = [one for one in self.all_verbs() if one.is_for(request, obj)]
+            context["downloads"] = self.downloads
+            context["download_url"] = f"admin:{self.opts.app_label}_{self.opts.model_name}_download"
             context["verb_url"] = f"admin:{self.opts.app_label}_{self.opts.model_name}_verb"
             context["activity"] = self._activity(obj)
         page: HttpResponse = super().render_change_form(
@@ -302,9 +327,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         extra = {"title": self.opts.verbose_name_plural.capitalize(), **(extra_context or {})}
-        page: HttpResponse = super().changelist_view(
-            request, {**extra, "when_empty": self.when_empty}
-        )
+        page: HttpResponse = super().changelist_view(request, extra)
         return page
 
     def _activity(self, row: Any) -> list[dict[str, Any]]:

@@ -18,6 +18,19 @@ def _always(_row: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """A file that belongs to a row, for whoever may read the row.
+
+    ``read(row)`` returns its name, its media type and its content.
+    """
+
+    name: str
+    label: str
+    read: Callable[[Any], tuple[str, str, bytes]]
+    icon: str = "download"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verb:
     """One action: who may (``resource``), on which rows (``fits``), and what it calls.
 

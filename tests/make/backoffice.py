@@ -1,0 +1,214 @@
+"""A world for the desk: rows of every model, of one tenant."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+from django.utils.crypto import get_random_string
+
+from apps.backoffice.models import BooksCheck
+from apps.core.audit import GENESIS
+from apps.core.ids import new_id
+from apps.core.models import (
+    AuditEvent,
+    AuditHead,
+    AuditPending,
+    AuditSeal,
+    Heartbeat,
+    IdempotencyRecord,
+    Job,
+)
+from apps.customers.models import Customer, TaxId
+from apps.invoicing.models import (
+    BalanceApplication,
+    Invoice,
+    IssuedLogo,
+    IssuedPdf,
+    NumberSequence,
+    ParkedCustomer,
+)
+from apps.ledger.models import JournalEntry
+from apps.metering.domain import OrphanReason, OrphanStatus
+from apps.metering.models import (
+    ChangedUsage,
+    EventsDropped,
+    EventStream,
+    MeterStamp,
+    MeterVersion,
+    OrphanEvent,
+    RollupPosition,
+    UsageRollup,
+    UsageSubject,
+)
+from apps.payments.domain import PaymentStatus
+from apps.payments.models import Allocation, Collection, Payment, PaymentMethod
+from apps.subscriptions.domain import ChangeVerb
+from apps.subscriptions.models import ScheduledChange
+from apps.tenants.models import LoginTries, Tenant
+from tests.make.books import unguarded
+from tests.make.catalog import make_plan, make_price_list
+from tests.make.customers import make_customer
+from tests.make.invoicing import make_draft, make_issued
+from tests.make.metering import make_meter
+from tests.make.subscriptions import make_subscription
+from tests.make.tenants import AT, make_key, make_member
+
+
+def make_world(tenant: Tenant) -> None:
+    """Give the tenant a row of every kind, by operations where they exist in every state."""
+    mark = get_random_string(8).lower()
+    make_key(tenant)
+    make_member(tenant)
+    customer = make_customer(tenant, external_id=mark)
+    TaxId.objects.create(tenant=tenant, customer=customer, kind="eu_vat", value=f"DE{mark}")
+    make_price_list(tenant, mark)
+    meter = make_meter(tenant)
+    version = meter.versions.get()
+    usage = {
+        "key": "usage",
+        "name": "Calls",
+        "meter": meter.key,
+        "pricing": {"model": "per_unit", "unit_price": "0.01"},
+    }
+    base = {"key": "base", "name": "Base", "pricing": {"model": "flat", "amount": "49.00"}}
+    plan = make_plan(tenant, [base, usage])
+    subscription = make_subscription(customer, plan)
+    ScheduledChange.objects.create(
+        tenant=tenant,
+        subscription=subscription,
+        verb=ChangeVerb.CANCEL,
+        effective_at=AT + timedelta(days=30),
+        created_at=AT,
+    )
+    _usage(tenant, customer, version, mark)
+    make_issued(customer, ["-5.00"])
+    invoice = make_issued(customer)  # uses up what the credit memo gave
+    make_draft(customer)
+    _documents(tenant, invoice, mark)
+    _payments(tenant, customer, invoice, mark)
+    _machinery(tenant, mark)
+
+
+def _usage(tenant: Tenant, customer: Customer, version: MeterVersion, mark: str) -> None:
+    EventStream.objects.create(
+        tenant=tenant, handle=mark, event_name=mark, subject_path="user", created_at=AT
+    )
+    OrphanEvent.objects.create(
+        tenant=tenant,
+        status=OrphanStatus.OPEN,
+        key=mark,
+        event_name="api_calls",
+        subject="nobody",
+        occurred_at=AT,
+        received_at=AT,
+        value=Decimal("1.5"),
+        reason=OrphanReason.UNKNOWN_SUBJECT,
+    )
+    UsageRollup.objects.create(
+        meter_version=version,
+        tenant_id=tenant.id,
+        customer_id=customer.id,
+        grain=UsageRollup.Grain.HOUR,
+        starts_at=AT,
+        group='[""]',
+        group_hash=new_id(),
+        count=1,
+        total=1,
+        moment=1,
+        last_at=AT,
+        last_seq=1,
+    )
+    RollupPosition.objects.get_or_create(
+        meter_version=version, defaults={"tenant_id": tenant.id, "born_xid": 1}
+    )
+    ChangedUsage.objects.create(customer=customer, tenant_id=tenant.id, since=AT, mark=1)
+    MeterStamp.objects.get_or_create(tenant_id=tenant.id)
+    EventsDropped.objects.get_or_create(id=1, defaults={"before": AT})
+    if not UsageSubject.objects.filter(tenant_id=tenant.id).exists():
+        raise AssertionError("starting a subscription registers its name for events")
+
+
+def _documents(tenant: Tenant, invoice: Invoice, mark: str) -> None:
+    assert BalanceApplication.objects.filter(tenant=tenant).exists()
+    IssuedLogo.objects.create(tenant=tenant, sha256=mark, image="data:image/png;base64,")
+    with unguarded("invoicing_issuedpdf"):  # no PDF is rendered for this
+        IssuedPdf.objects.create(invoice=invoice, tenant_id=tenant.id, content=b"", made_at=AT)
+    ParkedCustomer.objects.create(
+        customer=invoice.customer,
+        tenant_id=tenant.id,
+        reason="PriceMissing: no price in USD",
+        cutoff_at=AT,
+        parked_at=AT,
+    )
+    assert NumberSequence.objects.filter(tenant=tenant).exists()
+    assert JournalEntry.objects.filter(tenant=tenant).exists()
+
+
+def _payments(tenant: Tenant, customer: Customer, invoice: Invoice, mark: str) -> None:
+    method = PaymentMethod.objects.create(
+        tenant=tenant,
+        customer=customer,
+        provider="sandbox",
+        provider_ref=mark,
+        label="Visa 4242",
+        is_default=True,
+        created_at=AT,
+    )
+    payment = Payment.objects.create(
+        tenant=tenant,
+        status=PaymentStatus.SUCCEEDED,
+        customer=customer,
+        invoice=invoice,
+        method=method,
+        provider="sandbox",
+        currency="USD",
+        amount=50,
+        idempotency_key=mark,
+        created_at=AT,
+        settled_at=AT,
+    )
+    Allocation.objects.create(
+        tenant=tenant,
+        payment=payment,
+        invoice=invoice,
+        amount=50,
+        currency="USD",
+        allocated_at=AT,
+    )
+    Collection.objects.create(
+        tenant=tenant, invoice=invoice, attempts=1, next_attempt_at=AT + timedelta(days=3)
+    )
+
+
+def _machinery(tenant: Tenant, mark: str) -> None:
+    job = Job.objects.create(
+        tenant_id=tenant.id,
+        name="payments.collect_invoice",
+        state=Job.State.DEAD,
+        due_at=AT,
+        ended_at=AT,
+        attempts=8,
+        reason="ProviderUnavailable: no answer",
+    )
+    Job.objects.create(tenant_id=tenant.id, name="after", due_at=AT, after=job)
+    IdempotencyRecord.objects.create(
+        tenant_id=tenant.id,
+        principal="api_key:key_1",
+        key=mark,
+        fingerprint=b"0" * 32,
+        leased_until=AT,
+    )
+    BooksCheck.objects.create(
+        tenant=tenant, checked_at=AT, breaches=1, details=["ledger.balance: 1 row"]
+    )
+    event = AuditEvent.objects.filter(tenant_id=tenant.id, seal=None).first()
+    assert event is not None
+    AuditSeal.objects.create(
+        tenant_id=tenant.id,
+        number=AuditSeal.objects.filter(tenant_id=tenant.id).count() + 1,
+        event=event,
+        hash=GENESIS,
+    )
+    AuditHead.objects.get_or_create(tenant_id=tenant.id, defaults={"hash": GENESIS})
+    assert AuditPending.objects.filter(tenant_id=tenant.id).exists()
+    Heartbeat.objects.get_or_create(name="worker", defaults={"beaten_at": AT})
+    LoginTries.objects.get_or_create(email_hash=b"0" * 32, defaults={"tries": 1, "since": AT})
