@@ -2,8 +2,11 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime
+from functools import cache
 from itertools import count
 from typing import Final
+
+from django.contrib.auth.hashers import make_password
 
 from apps.core.clock import now
 from apps.core.ids import new_id
@@ -78,12 +81,18 @@ def make_clock(tenant: Tenant, *, at: datetime = AT, attach: bool = False) -> Te
 
 def make_operator(*, email: str | None = None, is_superuser: bool = False) -> Operator:
     """Return a new operator whose password is ``PASSWORD``."""
-    return Operator.objects.create_user(
-        email or f"operator-{next(_numbers)}@example.com",
-        PASSWORD,
+    return Operator.objects.create(
+        email=email or f"operator-{next(_numbers)}@example.com",
+        password=_hashed_password(),
         is_superuser=is_superuser,
         is_staff=True,
     )
+
+
+@cache
+def _hashed_password() -> str:
+    """Hash it once; that is slow on purpose."""
+    return make_password(PASSWORD)
 
 
 def make_member(tenant: Tenant, *, role: Role = Role.OWNER) -> Membership:

@@ -196,9 +196,12 @@ def _flatten(detail: Any, field: str) -> Iterable[FieldError]:
         case dict():
             for key, member in detail.items():
                 if key == "non_field_errors":
-                    yield from _flatten(member, field)
+                    path = field
+                elif isinstance(key, int):
+                    path = f"{field}[{key}]"
                 else:
-                    yield from _flatten(member, f"{field}.{key}" if field else str(key))
+                    path = f"{field}.{key}" if field else str(key)
+                yield from _flatten(member, path)
         case list():
             for index, member in enumerate(detail):
                 if isinstance(member, dict):
