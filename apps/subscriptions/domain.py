@@ -1,16 +1,17 @@
 """The life of a subscription, and its timeline: which terms hold when. Pure."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from heapq import merge
 from typing import Final
 from uuid import UUID
 
 from apps.catalog.domain import ChargeKind, ChargeTerms, PhaseKind
 from apps.core.errors import Conflict, Invalid
-from apps.rating.periods import Alignment, Cadence, Schedule, Unit, schedule_for
+from apps.rating.periods import Alignment, Cadence, Schedule, Span, Unit, schedule_for
 
 
 class SubscriptionStatus(StrEnum):
@@ -66,6 +67,9 @@ class CancelMode(StrEnum):
 
 FURTHEST: Final = timedelta(days=3653)
 """How far from now a subscription may start or end, either way: ten years."""
+
+LAST_INSTANT: Final = datetime(9000, 1, 1, tzinfo=UTC)
+"""Where every calendar ends; a timeline that would pass it is refused."""
 
 LARGEST_QUANTITY: Final = Decimal(10) ** 9
 LONGEST_TRIAL_DAYS: Final = 730
@@ -198,6 +202,8 @@ def lay_out(
         )
         if ends is None:
             break
+        if ends > LAST_INSTANT:
+            raise SubscriptionInvalid("its phases last longer than any calendar", field="plan")
         starts = ends
     return tuple(segments)
 
@@ -263,25 +269,95 @@ def _length(cadence: Cadence) -> tuple[Decimal, str]:
     return (cadence.days() + cadence.months() * Decimal("30.436875"), cadence.unit)
 
 
-def period_end(
-    terms: SubscriptionTerms,
-    charges: Mapping[UUID, Sequence[ChargeTerms]],
-    at: datetime,
-) -> datetime:
-    """Return the end of the current billing period: when a cancellation at its end takes effect.
+def current_period(
+    terms: SubscriptionTerms, charges: Mapping[UUID, Sequence[ChargeTerms]], at: datetime
+) -> Span | None:
+    """Return the billing period in which an instant lies, by the leading cadence of its phase.
 
-    It is the first boundary after ``at`` of the leading cadence of the phase that holds then, but
-    not after the end of a trial or of the timeline. Where nothing recurs it is the end of the
-    phase, and ``at`` itself if that has none, or if the subscription does not hold at ``at``.
+    It is cut at the start and the end of the timeline, and where a trial gives way to what is paid.
+    None where the subscription does not hold at that instant, or nothing recurs in the phase.
     """
     segment = segment_at(terms.segments, at)
     if segment is None:
-        return at
+        return None
     cadence = leading_cadence(charges.get(segment.phase_id, ()))
     if cadence is None:
-        return segment.ends_at or at
+        return None
     schedule = schedule_of(terms, segment, cadence)
-    boundary = schedule.boundary(schedule.index_at(at) + 1)
+    period = schedule.period(schedule.index_at(at))
     # one grid goes on through all segments that have the same anchor
-    last = [one for one in terms.segments if one.anchor_at == segment.anchor_at][-1]
-    return boundary if last.ends_at is None else min(boundary, last.ends_at)
+    same_grid = [one for one in terms.segments if one.anchor_at == segment.anchor_at]
+    starts, ends = same_grid[0].starts_at, same_grid[-1].ends_at
+    return Span(max(period.start, starts), period.end if ends is None else min(period.end, ends))
+
+
+def period_end(
+    terms: SubscriptionTerms, charges: Mapping[UUID, Sequence[ChargeTerms]], at: datetime
+) -> datetime:
+    """Return when a cancellation at the end of the current billing period takes effect.
+
+    Where nothing recurs it is the end of the phase, and ``at`` itself if that has none, or if the
+    subscription does not hold at ``at``.
+    """
+    period = current_period(terms, charges, at)
+    if period is not None:
+        return period.end
+    segment = segment_at(terms.segments, at)
+    return at if segment is None or segment.ends_at is None else segment.ends_at
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CalendarPeriod:
+    """A period of a subscription's calendar, and which charges have it; ``whole`` unless cut."""
+
+    span_start: datetime
+    span_end: datetime
+    phase_id: UUID
+    cadence: Cadence = field(compare=False)
+    charges: tuple[str, ...] = field(compare=False)
+    whole: bool = field(compare=False)
+
+
+def calendar(
+    terms: SubscriptionTerms, charges: Mapping[UUID, Sequence[ChargeTerms]], *, after: datetime
+) -> Iterator[CalendarPeriod]:
+    """Yield all billing periods that end after an instant, in order, without end for an open one.
+
+    Periods of different cadences are told side by side. A period is cut where its phase begins or
+    ends, not where merely the quantity changes.
+    """
+    sources = []
+    for run in _runs(terms.segments):
+        listed = charges.get(run.phase_id, ())
+        for cadence in sorted({c.cadence for c in listed if c.cadence is not None}, key=_length):
+            keys = tuple(one.key for one in listed if one.cadence == cadence)
+            sources.append(_periods(terms, run, cadence, keys, after))
+    return merge(*sources)
+
+
+def _runs(segments: Sequence[SegmentTerms]) -> Iterator[SegmentTerms]:
+    """Yield the segments, neighbours of one phase and grid as one."""
+    run: SegmentTerms | None = None
+    for segment in segments:
+        if run is None:
+            run = segment
+        elif (run.phase_id, run.anchor_at) == (segment.phase_id, segment.anchor_at):
+            run = replace(run, ends_at=segment.ends_at)
+        else:
+            yield run
+            run = segment
+    if run is not None:
+        yield run
+
+
+def _periods(
+    terms: SubscriptionTerms,
+    run: SegmentTerms,
+    cadence: Cadence,
+    keys: tuple[str, ...],
+    after: datetime,
+) -> Iterator[CalendarPeriod]:
+    ends = run.ends_at or LAST_INSTANT
+    for _, period in schedule_of(terms, run, cadence).periods(max(run.starts_at, after), ends):
+        span = Span(max(period.start, run.starts_at), min(period.end, ends))
+        yield CalendarPeriod(span.start, span.end, run.phase_id, cadence, keys, span == period)

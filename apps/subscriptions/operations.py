@@ -12,11 +12,12 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 
 from apps.catalog.domain import ChargeTerms, PhaseKind, PlanVersionStatus
 from apps.catalog.models import Phase, PlanVersion, PriceList
 from apps.catalog.queries import cadence_of, charges_of
+from apps.core.constraints import broken
 from apps.core.errors import FieldError, Invalid, NotFound
 from apps.core.events import record
 from apps.core.ids import new_id
@@ -99,10 +100,6 @@ def start_subscription(
         return known
     version = _version_on_sale(plan_version_id, customer.tenant_id)
     price_list = _price_list(price_list_id, customer.tenant_id)
-    if external_id is not None and (
-        Subscription.objects.filter(tenant=customer.tenant_id, external_id=external_id).exists()
-    ):
-        raise ExternalIdTaken(f"Another subscription has the external id {external_id!r}.")
     phases = [
         PhaseLength(
             phase.pk, PhaseKind(phase.kind), cadence_of(phase.length_unit, phase.length_count)
@@ -142,7 +139,7 @@ def start_subscription(
     if term is not None:
         subscription.term_ends_at = _terms_of_time(subscription).boundary(1)
 
-    subscription.save(force_insert=True)
+    _insert(subscription)
     _store(subscription, segments)
     register_subject(
         subscription.pk,
@@ -521,6 +518,19 @@ def _is_over(subscription: Subscription, at: datetime) -> bool:
 
 
 # --- storing ------------------------------------------------------------------------------------
+
+
+def _insert(subscription: Subscription) -> None:
+    try:
+        with transaction.atomic():
+            subscription.save(force_insert=True)
+    except IntegrityError as error:
+        if broken(error) != "subscription_external_id_once":
+            raise
+        raise ExternalIdTaken(
+            f"Another subscription has the external id {subscription.external_id!r}.",
+            field="external_id",
+        ) from error
 
 
 def _store(subscription: Subscription, segments: Sequence[SegmentTerms]) -> None:

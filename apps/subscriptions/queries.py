@@ -1,21 +1,26 @@
 """Reading subscriptions and their timelines."""
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from django.db.models import Prefetch, Q, QuerySet
 
-from apps.customers.queries import on_clock
-from apps.rating.periods import Alignment
+from apps.catalog.domain import ChargeTerms
+from apps.catalog.queries import charges_of
+from apps.customers.queries import customer_now, on_clock
+from apps.rating.periods import Alignment, Span
 from apps.subscriptions.domain import (
+    CalendarPeriod,
     ChangeStatus,
     SegmentTerms,
     Settlement,
     SubscriptionStatus,
     SubscriptionTerms,
+    calendar,
+    current_period,
     cut,
 )
 from apps.subscriptions.models import ScheduledChange, Subscription, SubscriptionSegment
@@ -159,9 +164,39 @@ def subscriptions_for(tenant_id: UUID) -> QuerySet[Subscription]:
     pending = ScheduledChange.objects.filter(status=ChangeStatus.PENDING)
     return (
         Subscription.objects.filter(tenant=tenant_id)
-        .select_related("plan_version__plan", "price_list")
+        .select_related(
+            "plan_version__plan",
+            "price_list",
+            "customer__test_clock",
+            "customer__tenant__test_clock",
+        )
         .prefetch_related(
             Prefetch("segments", segments.order_by("starts_at")),
             Prefetch("scheduled_changes", pending, to_attr="pending_changes"),
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What showing subscriptions needs besides their rows."""
+
+    charges: Mapping[UUID, tuple[ChargeTerms, ...]]
+    wall: datetime
+
+    def current_period(self, row: Subscription) -> Span | None:
+        """Return the billing period that holds now, on the customer's clock."""
+        at = customer_now(row.customer, wall=self.wall)
+        return current_period(terms_of(row, row.segments.all()), self.charges, at)
+
+
+def shown(rows: Iterable[Subscription], *, wall: datetime) -> Shown:
+    """Gather what showing rows of ``subscriptions_for`` needs."""
+    phases = {segment.phase_id for row in rows for segment in row.segments.all()}
+    return Shown(charges_of(phases), wall)
+
+
+def billing_calendar(row: Subscription, *, after: datetime) -> Iterator[CalendarPeriod]:
+    """Yield the billing periods of a subscription that end after an instant, in order."""
+    terms = terms_of(row, row.segments.order_by("starts_at"))
+    return calendar(terms, charges_of(one.phase_id for one in terms.segments), after=after)

@@ -23,6 +23,7 @@ BILLING_PERIODS: Final[Mapping[str, Cadence]] = {
 }
 """The words for common periods; every other one is ``{"unit", "count"}``."""
 
+_MOST_MONTHS: Final = 1200
 _KEY: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 _SHOWN: Final = 64
 _MOST_METADATA: Final = 50
@@ -111,10 +112,13 @@ def cadence_at(fields: Fields, name: str) -> Cadence | None:
     if len(fields.errors) > before:
         return None
     try:
-        return Cadence(Unit(unit), count)
+        cadence = Cadence(Unit(unit), count)
     except CadenceInvalid as error:
         inner.note("count", error.reason, error.detail)
         return None
+    if cadence.months() > _MOST_MONTHS:
+        inner.note("count", CadenceInvalid.reason, "a period lasts at most a hundred years")
+    return cadence
 
 
 def timing_at(fields: Fields, kind: ChargeKind) -> Timing:

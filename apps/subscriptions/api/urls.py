@@ -1,5 +1,10 @@
 """Paths."""
 
-from django.urls import URLPattern
+from rest_framework.routers import SimpleRouter
 
-urlpatterns: list[URLPattern] = []
+from apps.subscriptions.api.views import Subscriptions
+
+router = SimpleRouter(trailing_slash=False)
+router.register("subscriptions", Subscriptions, basename="subscription")
+
+urlpatterns = router.urls

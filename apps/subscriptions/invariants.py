@@ -1,0 +1,120 @@
+"""What subscriptions must never show; every line yielded is a row that must not exist."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+from uuid import UUID
+
+from django.db import connection
+
+from apps.core.ids import encode
+
+_MINE: Final = "(%(tenant)s::uuid IS NULL OR s.tenant_id = %(tenant)s)"
+_BROKEN_TILES: Final = f"""
+WITH laid AS (
+    SELECT g.subscription_id, g.starts_at, g.ends_at,
+           lag(g.ends_at) OVER following AS before,
+           row_number() OVER following AS place,
+           count(*) OVER (PARTITION BY g.subscription_id) AS number
+    FROM subscriptions_subscriptionsegment g
+    WINDOW following AS (PARTITION BY g.subscription_id ORDER BY g.starts_at)
+)
+SELECT s.id FROM subscriptions_subscription s LEFT JOIN laid l ON l.subscription_id = s.id
+WHERE {_MINE}
+GROUP BY s.id
+HAVING (count(l.place) = 0 AND s.ends_at IS DISTINCT FROM s.started_at)
+    OR bool_or(CASE WHEN l.place = 1 THEN l.starts_at <> s.started_at
+                    ELSE l.starts_at IS DISTINCT FROM l.before END AND l.place IS NOT NULL)
+    OR bool_or(l.place = l.number AND l.ends_at IS DISTINCT FROM s.ends_at)
+ORDER BY s.id
+"""  # noqa: S608 -- constants
+_MISPLACED: Final = f"""
+SELECT s.id, s.status FROM subscriptions_subscription s
+LEFT JOIN subscriptions_scheduledchange c ON c.subscription_id = s.id AND c.status = 'pending'
+WHERE {_MINE}
+  AND ((s.status = 'ended' AND (s.ends_at IS NULL OR c.id IS NOT NULL))
+    OR (s.status = 'scheduled' AND s.billed_until >= s.started_at)
+    OR (s.status <> 'ended' AND s.ends_at = s.started_at))
+ORDER BY s.id
+"""  # noqa: S608 -- constants
+_FORGOTTEN: Final = f"""
+SELECT s.id FROM subscriptions_subscription s
+WHERE {_MINE} AND s.next_bill_at IS NULL
+  AND (s.changed_from IS NOT NULL OR EXISTS (
+      SELECT 1 FROM subscriptions_subscriptionsegment g
+      JOIN catalog_charge c ON c.phase_id = g.phase_id
+      WHERE g.subscription_id = s.id
+        AND (s.billed_until IS NULL
+          OR (c.kind = 'fixed' AND g.starts_at > s.billed_until)
+          OR (c.kind <> 'fixed' AND (g.ends_at IS NULL OR g.ends_at > s.billed_until)
+              AND (c.timing = 'arrears' OR g.ends_at IS NULL OR g.starts_at > s.billed_until)))))
+ORDER BY s.id
+"""  # noqa: S608 -- constants
+_UNKNOWN_TO_METERING: Final = f"""
+SELECT s.id FROM subscriptions_subscription s
+LEFT JOIN metering_usagesubject u ON u.subscription_id = s.id
+WHERE {_MINE}
+  AND (u.tenant_id, u.customer_id, u.external_id, u.opens_at, u.closes_at) IS DISTINCT FROM
+      (s.tenant_id, s.customer_id, s.external_id, s.started_at, s.ends_at)
+ORDER BY s.id
+"""  # noqa: S608 -- constants
+_STRAY: Final = f"""
+SELECT s.id FROM subscriptions_subscription s
+JOIN customers_customer k ON k.id = s.customer_id
+JOIN catalog_planversion v ON v.id = s.plan_version_id
+LEFT JOIN catalog_pricelist l ON l.id = s.price_list_id
+LEFT JOIN subscriptions_subscriptionsegment g ON g.subscription_id = s.id
+LEFT JOIN catalog_planversion w ON w.id = g.plan_version_id
+WHERE {_MINE}
+  AND (s.tenant_id <> k.tenant_id OR s.tenant_id <> v.tenant_id OR s.tenant_id <> l.tenant_id
+    OR s.tenant_id <> g.tenant_id OR s.tenant_id <> w.tenant_id)
+GROUP BY s.id ORDER BY s.id
+"""  # noqa: S608 -- constants
+
+
+def segments_tile_time(tenant_id: UUID | None) -> Iterator[str]:
+    """Segments follow each other from a subscription's start to its end, without gap or overlap."""
+    for (subscription_id,) in _rows(_BROKEN_TILES, tenant_id):
+        yield f"the segments of {_named(subscription_id)} do not tile its time"
+
+
+def status_agrees_with_timeline(tenant_id: UUID | None) -> Iterator[str]:
+    """What ended has an end and awaits nothing; what is scheduled was not billed; else it holds."""
+    for subscription_id, status in _rows(_MISPLACED, tenant_id):
+        yield f"{_named(subscription_id)} is {status}, but its timeline says otherwise"
+
+
+def what_is_unbilled_is_due(tenant_id: UUID | None) -> Iterator[str]:
+    """A subscription with something left to bill, or changed since, has its next instant set."""
+    for (subscription_id,) in _rows(_FORGOTTEN, tenant_id):
+        yield f"{_named(subscription_id)} has something to bill, and no time at which it is due"
+
+
+def metering_knows_the_same_times(tenant_id: UUID | None) -> Iterator[str]:
+    """Events may name a subscription exactly while it holds."""
+    for (subscription_id,) in _rows(_UNKNOWN_TO_METERING, tenant_id):
+        yield f"metering takes events of {_named(subscription_id)} at other times than it holds"
+
+
+def parts_belong_to_one_tenant(tenant_id: UUID | None) -> Iterator[str]:
+    """A subscription's customer, plan, price list and segments are of its tenant."""
+    for (subscription_id,) in _rows(_STRAY, tenant_id):
+        yield f"{_named(subscription_id)} refers to another tenant's row"
+
+
+def _named(subscription_id: UUID) -> str:
+    return f"subscription {encode('sub', subscription_id)}"
+
+
+def _rows(query: str, tenant_id: UUID | None) -> list[tuple[UUID, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, {"tenant": tenant_id})
+        return cursor.fetchall()
+
+
+RULES: Final[tuple[Callable[[UUID | None], Iterator[str]], ...]] = (
+    segments_tile_time,
+    status_agrees_with_timeline,
+    what_is_unbilled_is_due,
+    metering_knows_the_same_times,
+    parts_belong_to_one_tenant,
+)
