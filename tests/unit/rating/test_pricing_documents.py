@@ -44,7 +44,7 @@ TIERS = [
 TIER_VALUES = (Tier(D(100), D("0.50"), D("1.00")), Tier(None, D("0.25"), D(0)))
 STAIRS = [{"up_to": "10", "price": "5.00"}, {"up_to": None, "price": "9.00"}]
 STAIR_VALUES = (Stair(D(10), D("5.00")), Stair(None, D("9.00")))
-BANDS = [{"from": "08:00", "to": "24:00", "unit_price": "0.30"}]
+BANDS = [{"from": "08:45", "to": "24:00", "unit_price": "0.30"}]
 
 DOCUMENTS: list[tuple[dict[str, object], PricingModel]] = [
     ({"model": "flat", "amount": "49.00"}, Flat(D("49.00"))),
@@ -126,7 +126,7 @@ DOCUMENTS: list[tuple[dict[str, object], PricingModel]] = [
             "bands": BANDS,
             "default_unit_price": "0.10",
         },
-        TimeOfDay("Europe/Berlin", (Band(480, 1440, D("0.30")),), D("0.10")),
+        TimeOfDay("Europe/Berlin", (Band(525, 1440, D("0.30")),), D("0.10")),
     ),
 ]
 
@@ -486,13 +486,24 @@ def bands(*times: tuple[object, object]) -> dict[str, object]:
         (CLOCK, bands(("00:00", "24:00")) | {"default_unit_price": None}, []),
         (
             CLOCK,
-            bands(("x", "24:00")) | {"default_unit_price": None},
+            bands(("x", "18:00")) | {"default_unit_price": None},
             [("bands[0].from", "time_format")],
         ),
         (
             CLOCK,
             bands(("08:00", "08:00")) | {"default_unit_price": None},
             [("bands[0].to", "band_empty")],
+        ),
+        (
+            CLOCK,
+            {"bands": [{"from": "08:00", "to": "18:00", "unit_price": "1", "zone": "UTC"}]},
+            [("bands[0].zone", "unknown_field")],
+        ),
+        (CLOCK, bands(("08:30", "18:45"), ("18:45", "18:46")), []),
+        (
+            CLOCK,
+            bands(("08:30", "18:45"), ("18:44", "19:00")),
+            [("bands[1].from", "band_overlap")],
         ),
         ({"model": "dynamic"}, {"price": "1"}, [("price", "unknown_field")]),
         ({"model": "flat", "amount": "1"}, {"currency": "USD"}, [("currency", "unknown_field")]),

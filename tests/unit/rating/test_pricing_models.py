@@ -9,6 +9,7 @@ import pytest
 from apps.core.money import round_money
 from apps.rating.pricing import (
     DEFAULT_BAND,
+    Band,
     Graduated,
     GraduatedPercentage,
     Measured,
@@ -414,6 +415,15 @@ def test_time_of_day() -> None:
     )
     empty = Measured(D(0), bands=((0, D(0)), (1, D(-1)), (DEFAULT_BAND, D(0))))
     assert rate(priced(DAY_AND_NIGHT), empty) == Rated(D(0), ())
+
+
+def test_bands_begin_and_end_at_any_minute() -> None:
+    model = TimeOfDay("UTC", (Band(8 * 60 + 30, 9 * 60 + 45, D("0.30")),), D("0.10"))
+    minutes = ["08:29", "08:30", "09:44", "09:45"]
+    found = [band_of(model, datetime.fromisoformat(f"2026-01-15 {m}+00:00")) for m in minutes]
+    assert found == [DEFAULT_BAND, 0, 0, DEFAULT_BAND]
+    halves = Measured(D(1), bands=((0, D("0.5")), (DEFAULT_BAND, D("0.5"))))
+    assert rate(model, halves).amount == D("0.20")
 
 
 @pytest.mark.parametrize(
