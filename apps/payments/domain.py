@@ -1,8 +1,13 @@
-"""The life of a payment and of the effort to collect an invoice."""
+"""The life of a payment, the timetables of asking for money, and what is refused. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
+
+from apps.core.errors import Conflict, Invalid, PaymentDeclined
 
 
 class PaymentStatus(StrEnum):
@@ -41,3 +46,161 @@ PAYMENT_TRANSITIONS: Final[Mapping[PaymentStatus, frozenset[PaymentStatus]]] = {
 IN_FLIGHT: Final = frozenset(
     {PaymentStatus.CREATED, PaymentStatus.SENT, PaymentStatus.UNKNOWN, PaymentStatus.PENDING}
 )
+
+# How long after the last question (or after sending) an open outcome is asked for; the last for
+# ever, because as long as it is open nobody else may charge.
+QUESTIONS: Final = (
+    timedelta(minutes=5),
+    timedelta(hours=1),
+    timedelta(days=1),
+)
+# A provider that knows nothing of a charge so long after it was sent will never know it.
+LOST_AFTER: Final = timedelta(hours=1)
+
+
+class FailureCode(StrEnum):
+    """Why a payment failed; every provider's codes are mapped to these."""
+
+    CARD_DECLINED = "card_declined"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    METHOD_EXPIRED = "payment_method_expired"
+    AUTHENTICATION_REQUIRED = "authentication_required"  # the customer must act himself
+    CANCELED_BY_PROVIDER = "canceled_by_provider"
+    NEVER_ARRIVED = "never_arrived"  # the provider knows nothing of it
+    UNREACHABLE = "provider_unreachable"  # surely not sent
+    # of payments whose outcome is open
+    TIMED_OUT = "timed_out"
+    DUPLICATE_REQUEST = "duplicate_request"
+    OUTCOME_MISMATCH = "outcome_mismatch"
+
+
+class CardDeclined(PaymentDeclined):
+    reason = FailureCode.CARD_DECLINED.value
+
+
+class InsufficientFunds(PaymentDeclined):
+    reason = FailureCode.INSUFFICIENT_FUNDS.value
+
+
+class MethodExpired(PaymentDeclined):
+    reason = FailureCode.METHOD_EXPIRED.value
+
+
+class AuthenticationRequired(PaymentDeclined):
+    reason = FailureCode.AUTHENTICATION_REQUIRED.value
+
+
+class ProviderUnreachable(PaymentDeclined):
+    """Nothing was sent; another attempt, under another key, may succeed."""
+
+    reason = FailureCode.UNREACHABLE.value
+
+
+REFUSALS: Final[Mapping[str, type[PaymentDeclined]]] = MappingProxyType(
+    {
+        error.reason: error
+        for error in (
+            CardDeclined,
+            InsufficientFunds,
+            MethodExpired,
+            AuthenticationRequired,
+            ProviderUnreachable,
+        )
+    }
+)
+"""What a failed payment is told to a caller as; ``PaymentDeclined`` for codes not listed."""
+
+
+class PaymentInProgress(Conflict):
+    """Somebody else's attempt is under way, or its outcome is not known yet."""
+
+    reason = "payment_in_progress"
+
+
+class ProviderUnknown(Invalid):
+    reason = "provider_unknown"
+
+
+class ProviderNotForMode(Invalid):
+    """A provider without real money has no place among live tenants."""
+
+    reason = "provider_not_for_mode"
+
+
+class MethodReferenceInvalid(Invalid):
+    reason = "provider_ref_invalid"
+
+
+class MethodUnusable(Invalid):
+    """It is another customer's, or was detached."""
+
+    reason = "payment_method_unusable"
+
+
+class MethodDetached(Conflict):
+    reason = "payment_method_detached"
+
+
+class NoPaymentMethod(Conflict):
+    reason = "no_payment_method"
+
+
+class MethodNotChargeable(Invalid):
+    """Its money arrives by itself; there is nothing that could be charged."""
+
+    reason = "payment_method_not_chargeable"
+
+
+class AmountExceedsDue(Invalid):
+    reason = "amount_exceeds_due"
+
+
+class ReferenceUsed(Conflict):
+    """The customer's money with this reference has been recorded."""
+
+    reason = "payment_reference_used"
+
+
+class ReceivedInFuture(Invalid):
+    reason = "received_in_future"
+
+
+class ReceivedBeforeIssue(Invalid):
+    reason = "received_before_issue"
+
+
+class OutcomeMismatch(Conflict):
+    """The provider took another amount, in another currency, or calls it by another's name."""
+
+    reason = "outcome_mismatch"
+
+
+def split_receipt(received: Decimal, still_open: Decimal) -> tuple[Decimal, Decimal]:
+    """Return what of the money received pays what is open, and what is left over.
+
+    Both are positive or zero, in the currency at hand, and add up to what was received.
+    """
+    allocated = min(received, max(still_open, Decimal(0)))
+    return allocated, received - allocated
+
+
+def next_question(asked: int, at: datetime) -> datetime:
+    """Return when to ask about an open outcome that was asked for ``asked`` times by ``at``."""
+    return at + QUESTIONS[min(asked, len(QUESTIONS) - 1)]
+
+
+def is_lost(sent_at: datetime, at: datetime) -> bool:
+    """Say whether a charge that the provider does not know at ``at`` will never be known."""
+    return at - sent_at >= LOST_AFTER
+
+
+def next_attempt(
+    first_failed_at: datetime, attempts: int, retry_days: Sequence[int]
+) -> datetime | None:
+    """Return when to collect again after ``attempts`` failed ones, or None if never.
+
+    ``retry_days`` counts from the first failure, in days of 24 hours; an empty list retries never.
+    """
+    if attempts > len(retry_days):
+        return None
+    return first_failed_at + timedelta(days=retry_days[attempts - 1])

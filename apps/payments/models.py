@@ -1,6 +1,9 @@
 """Getting the money."""
 
+from typing import ClassVar
+
 from django.db import models
+from django.db.models.functions import Now
 from djmoney.models.fields import MoneyField
 
 from apps.core.states import Stateful
@@ -8,6 +11,12 @@ from apps.customers.models import Customer
 from apps.invoicing.models import Invoice
 from apps.payments.domain import PaymentStatus
 from apps.tenants.models import TenantOwned
+
+
+def _amount() -> MoneyField:
+    return MoneyField(
+        max_digits=38, decimal_places=12, currency_field_name="currency", default_currency=None
+    )
 
 
 class PaymentMethod(TenantOwned):
@@ -42,12 +51,18 @@ class PaymentMethod(TenantOwned):
 
 
 class Payment(Stateful, TenantOwned):
-    """One attempt to collect one invoice; at most one per invoice is in flight."""
+    """One attempt to collect one invoice, or money for it that came by itself.
+
+    At most one per invoice is in flight. Everything that happens to it happens under the lock of
+    its invoice.
+    """
 
     ID_PREFIX = "pay"
 
     status = models.CharField(
-        max_length=20, choices=[(s, s) for s in PaymentStatus], default=PaymentStatus.CREATED
+        max_length=20,
+        choices=[(s.value, s.value) for s in PaymentStatus],
+        default=PaymentStatus.CREATED,
     )
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="payments")
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="payments")
@@ -55,22 +70,24 @@ class Payment(Stateful, TenantOwned):
         PaymentMethod, null=True, on_delete=models.PROTECT, related_name="payments"
     )
     provider = models.CharField(max_length=20)
+    automatic = models.BooleanField(default=False)  # a step of its invoice's Collection
     currency = models.CharField(max_length=3)
-    amount = MoneyField(
-        max_digits=38, decimal_places=12, currency_field_name="currency", default_currency=None
-    )
+    amount = _amount()
     # sent with every call of this attempt; stored before the first
     idempotency_key = models.CharField(max_length=100)
     provider_ref = models.CharField(max_length=255, null=True)
     reference = models.CharField(max_length=255, null=True)  # of money that came by itself
+    # why it failed, or why its outcome is open
     failure_code = models.CharField(max_length=60, blank=True, default="")
     failure_message = models.CharField(max_length=500, blank=True, default="")
     created_at = models.DateTimeField()
     sent_at = models.DateTimeField(null=True)
     settled_at = models.DateTimeField(null=True)
-    # an unknown or pending outcome is asked for again then
+    # an open outcome is asked for then; null while none is open, or if only a person can settle it
     ask_after = models.DateTimeField(null=True)
     asked = models.PositiveSmallIntegerField(default=0)
+
+    objects: ClassVar[models.Manager["Payment"]] = models.Manager()
 
     class Meta:
         ordering = ("-id",)
@@ -99,8 +116,14 @@ class Payment(Stateful, TenantOwned):
                 | (~models.Q(status="succeeded") & models.Q(settled_at__isnull=True)),
                 name="payment_settled_when_succeeded",
             ),
+            models.CheckConstraint(
+                condition=models.Q(ask_after__isnull=True)
+                | models.Q(status__in=["sent", "unknown", "pending"]),
+                name="payment_asked_about_while_open",
+            ),
         )
         indexes = (
+            models.Index(fields=("tenant", "-id"), name="payments_newest"),
             models.Index(
                 fields=("ask_after",),
                 condition=models.Q(ask_after__isnull=False),
@@ -126,8 +149,8 @@ class Allocation(TenantOwned):
 
     class Meta:
         constraints = (
-            models.UniqueConstraint(fields=("payment", "invoice"), name="allocated_once"),
             models.CheckConstraint(condition=models.Q(amount__gt=0), name="allocation_positive"),
+            models.UniqueConstraint(fields=("payment", "invoice"), name="allocated_once"),
         )
 
     def __str__(self) -> str:
@@ -135,22 +158,22 @@ class Allocation(TenantOwned):
 
 
 class Collection(TenantOwned):
-    """The effort to collect an issued invoice: how often tried, and when next."""
+    """The effort to collect an issued invoice by itself: how often tried, and when next."""
 
     ID_PREFIX = "col"
 
     invoice = models.OneToOneField(Invoice, on_delete=models.PROTECT, related_name="collection")
     first_failed_at = models.DateTimeField(null=True)
     attempts = models.PositiveSmallIntegerField(default=0)
-    next_attempt_at = models.DateTimeField(null=True)  # null: nothing more will be tried
+    # null: an attempt is under way, or nothing more will be tried
+    next_attempt_at = models.DateTimeField(null=True)
     last_failure = models.CharField(max_length=500, blank=True, default="")
-    closed_at = models.DateTimeField(null=True)
+    closed_at = models.DateTimeField(null=True)  # paid, canceled or written off
 
     class Meta:
         constraints = (
             models.CheckConstraint(
-                condition=models.Q(closed_at__isnull=True)
-                | models.Q(next_attempt_at__isnull=True),
+                condition=models.Q(closed_at__isnull=True) | models.Q(next_attempt_at__isnull=True),
                 name="closed_collection_tries_no_more",
             ),
         )
@@ -164,3 +187,28 @@ class Collection(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.invoice_id} after {self.attempts}"
+
+
+class SandboxCharge(models.Model):
+    """What the sandbox provider knows: its own truth, as a real provider's lies elsewhere.
+
+    Written by ``providers.sandbox`` on a connection of its own, so that it survives whatever
+    happens to the caller. Refers to nothing of ours.
+    """
+
+    idempotency_key = models.CharField(primary_key=True, max_length=100)
+    behaviour = models.CharField(max_length=60)
+    invoice = models.CharField(max_length=60)  # as the caller's metadata names it
+    amount = models.DecimalField(max_digits=38, decimal_places=12)
+    currency = models.CharField(max_length=3)
+    outcome = models.CharField(max_length=20)
+    failure = models.CharField(max_length=60, blank=True, default="")
+    calls = models.PositiveIntegerField(default=1)  # how often it was sent
+    asked = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = (models.Index(fields=("invoice",), name="sandbox_charges_by_invoice"),)
+
+    def __str__(self) -> str:
+        return f"{self.idempotency_key} {self.outcome}"

@@ -1,0 +1,137 @@
+"""What the endpoints of payments read and write."""
+
+from decimal import Decimal
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from apps.core.web.fields import (
+    AmountField,
+    CurrencyField,
+    DecimalField,
+    FlagField,
+    IdField,
+    InstantField,
+    LineField,
+    StrictSerializer,
+)
+from apps.invoicing.domain import InvoiceStatus
+from apps.payments.domain import PaymentStatus
+from apps.payments.models import Payment, PaymentMethod
+from apps.payments.providers import PROVIDERS
+
+
+class PaymentMethodBody(StrictSerializer):
+    """A way to pay, as its provider calls it; never a card number."""
+
+    provider = serializers.CharField(
+        max_length=20, help_text=f"One of: {', '.join(sorted(PROVIDERS))}."
+    )
+    provider_ref = LineField(
+        max_length=255, required=False, help_text="The method's name at the provider."
+    )
+    external_key = LineField(max_length=255, required=False, help_text="Another name for it.")
+    label = LineField(  # type: ignore[assignment]  # a member of the body, not this one's label
+        max_length=100, required=False, allow_blank=True, default=""
+    )
+    default = FlagField(
+        default=False, help_text="Charge it when no method is named, and when invoices are issued."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Require one name of the method."""
+        names = [attrs[name] for name in ("provider_ref", "external_key") if name in attrs]
+        if len(names) != 1:
+            detail = "Give one of provider_ref and external_key."
+            raise serializers.ValidationError({"provider_ref": detail}, code="required")
+        attrs["provider_ref"] = names[0]
+        return attrs
+
+
+class PaymentMethodView(serializers.Serializer[PaymentMethod]):
+    """A way to pay."""
+
+    object = serializers.SerializerMethodField()
+    id = IdField("pam")
+    customer = IdField("cus", source="customer_id")
+    provider = serializers.CharField()
+    provider_ref = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # as above
+    default = serializers.BooleanField(source="is_default")
+    created_at = InstantField()
+    detached_at = InstantField(allow_null=True)
+
+    @extend_schema_field({"type": "string", "enum": ["payment_method"]})
+    def get_object(self, _method: PaymentMethod) -> str:
+        return "payment_method"
+
+
+class PayBody(StrictSerializer):
+    """How an invoice is paid; an empty object charges all that is due to the default method."""
+
+    payment_method = IdField("pam", required=False, help_text="The default one if left out.")
+    amount = DecimalField(required=False, help_text="All that is due if left out.")
+    currency = CurrencyField(required=False, help_text="The invoice's.")
+    reference = LineField(
+        max_length=255, required=False, help_text="Of money that came by itself; once per customer."
+    )
+    received_at = InstantField(required=False, help_text="When money came by itself.")
+
+
+class ChargeBody(StrictSerializer):
+    """Nothing needs to be said: the default method is charged with all that is due."""
+
+
+class PaymentView(serializers.Serializer[Payment]):
+    """One attempt to collect one invoice, or money that came by itself."""
+
+    object = serializers.SerializerMethodField()
+    id = IdField("pay")
+    invoice = IdField("inv", source="invoice_id")
+    customer = IdField("cus", source="customer_id")
+    payment_method = IdField("pam", source="method_id", allow_null=True)
+    provider = serializers.CharField()
+    provider_ref = serializers.CharField(allow_null=True, help_text="The provider's name of it.")
+    status = serializers.ChoiceField([s.value for s in PaymentStatus])
+    automatic = serializers.BooleanField(help_text="Whether nobody asked for it.")
+    amount = AmountField()
+    unapplied = serializers.SerializerMethodField(
+        help_text="What of it is on the customer's account, not yet used for an invoice."
+    )
+    currency = serializers.CharField()
+    reference = serializers.CharField(allow_null=True)
+    failure_code = serializers.CharField(help_text="Why it failed, or why nobody can tell yet.")
+    failure_message = serializers.CharField()
+    created_at = InstantField()
+    settled_at = InstantField(allow_null=True)
+
+    @extend_schema_field({"type": "string", "enum": ["payment"]})
+    def get_object(self, _payment: Payment) -> str:
+        return "payment"
+
+    @extend_schema_field({"type": "string", "example": "0.00"})
+    def get_unapplied(self, payment: Any) -> str:
+        settled = payment.status == PaymentStatus.SUCCEEDED
+        left = payment.amount - payment.allocated if settled else payment.amount * Decimal(0)
+        return AmountField().to_representation(left)
+
+
+class ChargeView(serializers.Serializer[Payment]):
+    """What became of a charge."""
+
+    object = serializers.SerializerMethodField()
+    invoice_id = IdField("inv")
+    status = serializers.ChoiceField(
+        [s.value for s in InvoiceStatus], source="invoice.status", help_text="The invoice's."
+    )
+    payment_id = IdField("pay", source="id")
+    payment_status = serializers.ChoiceField([s.value for s in PaymentStatus], source="status")
+    provider_ref = serializers.CharField(allow_null=True)
+    amount = AmountField()
+    currency = serializers.CharField()
+    charged_at = InstantField(source="settled_at", allow_null=True)
+
+    @extend_schema_field({"type": "string", "enum": ["charge"]})
+    def get_object(self, _payment: Payment) -> str:
+        return "charge"

@@ -1,0 +1,174 @@
+"""What payments must never show; every line yielded is a row that must not exist."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+from uuid import UUID
+
+from django.db import connection
+
+_PAID_NOT_ALLOCATED: Final = """
+SELECT i.id, i.amount_paid, coalesce(a.total, 0)
+FROM invoicing_invoice i
+LEFT JOIN (SELECT invoice_id, sum(amount) AS total FROM payments_allocation GROUP BY invoice_id) a
+  ON a.invoice_id = i.id
+WHERE (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
+  AND i.amount_paid <> coalesce(a.total, 0)
+"""
+_OVERALLOCATED: Final = """
+SELECT p.id, p.status, p.amount, sum(a.amount)
+FROM payments_allocation a JOIN payments_payment p ON p.id = a.payment_id
+WHERE %(tenant)s::uuid IS NULL OR p.tenant_id = %(tenant)s
+GROUP BY p.id HAVING p.status <> 'succeeded' OR sum(a.amount) > p.amount
+"""
+_CASH: Final = """
+WITH booked AS (
+  SELECT a.tenant_id, a.provider, a.currency, sum(x.amount) AS total
+  FROM ledger_ledgeraccount a JOIN ledger_posting x ON x.account_id = a.id
+  WHERE a.kind = 'cash_clearing' GROUP BY a.id),
+received AS (
+  SELECT tenant_id, provider, currency, sum(amount) AS total
+  FROM payments_payment WHERE status = 'succeeded' GROUP BY tenant_id, provider, currency)
+SELECT provider, currency, coalesce(b.total, 0), coalesce(r.total, 0)
+FROM booked b FULL JOIN received r USING (tenant_id, provider, currency)
+WHERE (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
+  AND coalesce(b.total, 0) <> coalesce(r.total, 0)
+"""
+_BALANCE: Final = """
+WITH booked AS (
+  SELECT a.tenant_id, a.customer_id, a.currency, -sum(x.amount) AS total
+  FROM ledger_ledgeraccount a JOIN ledger_posting x ON x.account_id = a.id
+  WHERE a.kind = 'customer_balance' GROUP BY a.id),
+owed AS (
+  SELECT tenant_id, customer_id, currency, sum(amount) AS total FROM (
+    SELECT tenant_id, customer_id, currency, -total AS amount
+    FROM invoicing_invoice WHERE kind = 'credit_memo' AND status <> 'draft'
+    UNION ALL
+    SELECT i.tenant_id, i.customer_id, i.currency, -b.amount
+    FROM invoicing_balanceapplication b JOIN invoicing_invoice i ON i.id = b.invoice_id
+    WHERE i.status NOT IN ('draft', 'canceled')
+    UNION ALL
+    SELECT tenant_id, customer_id, currency, amount
+    FROM payments_payment WHERE status = 'succeeded'
+    UNION ALL
+    SELECT p.tenant_id, p.customer_id, p.currency, -a.amount
+    FROM payments_allocation a JOIN payments_payment p ON p.id = a.payment_id) moves
+  GROUP BY tenant_id, customer_id, currency)
+SELECT customer_id, currency, coalesce(b.total, 0), coalesce(o.total, 0)
+FROM booked b FULL JOIN owed o USING (tenant_id, customer_id, currency)
+WHERE (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
+  AND coalesce(b.total, 0) <> coalesce(o.total, 0)
+"""
+_RECEIVABLE: Final = """
+WITH booked AS (
+  SELECT a.tenant_id, a.customer_id, a.currency, sum(x.amount) AS total
+  FROM ledger_ledgeraccount a JOIN ledger_posting x ON x.account_id = a.id
+  WHERE a.kind = 'receivable' GROUP BY a.id),
+asked AS (
+  SELECT tenant_id, customer_id, currency,
+         sum(total - balance_applied - amount_paid) AS total
+  FROM invoicing_invoice
+  WHERE kind = 'invoice' AND status IN ('issued', 'partially_paid', 'overdue', 'paid')
+  GROUP BY tenant_id, customer_id, currency)
+SELECT customer_id, currency, coalesce(b.total, 0), coalesce(a.total, 0)
+FROM booked b FULL JOIN asked a USING (tenant_id, customer_id, currency)
+WHERE (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
+  AND coalesce(b.total, 0) <> coalesce(a.total, 0)
+"""
+_UNBOOKED: Final = """
+WITH booked AS (
+  SELECT e.tenant_id, e.source_key AS key, sum(x.amount) AS total
+  FROM ledger_journalentry e JOIN ledger_posting x ON x.entry_id = e.id AND x.amount > 0
+  WHERE e.kind = 'payment_settled' GROUP BY e.id),
+received AS (
+  SELECT tenant_id, idempotency_key AS key, amount AS total
+  FROM payments_payment WHERE status = 'succeeded')
+SELECT key, coalesce(b.total, 0), coalesce(r.total, 0)
+FROM booked b FULL JOIN received r USING (tenant_id, key)
+WHERE (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
+  AND coalesce(b.total, 0) <> coalesce(r.total, 0)
+"""
+_CROWDED: Final = """
+SELECT invoice_id, count(*) FROM payments_payment
+WHERE status IN ('created', 'sent', 'unknown', 'pending')
+  AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
+GROUP BY invoice_id HAVING count(*) > 1
+"""
+_FORGOTTEN: Final = """
+SELECT id, status FROM payments_payment
+WHERE status IN ('sent', 'unknown', 'pending') AND ask_after IS NULL
+  AND failure_code <> 'outcome_mismatch'
+  AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
+"""
+
+
+def invoices_are_paid_by_allocations(tenant_id: UUID | None) -> Iterator[str]:
+    """What an invoice counts as paid is what payments allocate to it."""
+    for invoice_id, paid, allocated in _rows(_PAID_NOT_ALLOCATED, tenant_id):
+        yield f"invoice {invoice_id} counts {paid} as paid, but {allocated} is allocated to it"
+
+
+def allocations_come_from_received_money(tenant_id: UUID | None) -> Iterator[str]:
+    """Only payments that succeeded are allocated, and never more than came in."""
+    for payment_id, status, amount, allocated in _rows(_OVERALLOCATED, tenant_id):
+        yield f"payment {payment_id} ({status}) of {amount} has {allocated} allocated"
+
+
+def succeeded_payments_are_in_the_books(tenant_id: UUID | None) -> Iterator[str]:
+    """Every payment that succeeded is posted with its amount, and nothing else is."""
+    for key, booked, received in _rows(_UNBOOKED, tenant_id):
+        yield f"{key} brought {received}, but the books say {booked}"
+
+
+def cash_clearing_is_what_came_in(tenant_id: UUID | None) -> Iterator[str]:
+    """The cash clearing account of a provider is the sum of the payments that succeeded by it."""
+    for provider, currency, booked, received in _rows(_CASH, tenant_id):
+        yield f"cash by {provider} is {booked} {currency} in the books, but {received} came in"
+
+
+def receivables_are_the_open_invoices(tenant_id: UUID | None) -> Iterator[str]:
+    """A customer's receivable account is what his issued, uncanceled invoices have open."""
+    for customer_id, currency, booked, asked in _rows(_RECEIVABLE, tenant_id):
+        yield (
+            f"customer {customer_id} owes {booked} {currency} in the books,"
+            f" but {asked} by his invoices"
+        )
+
+
+def customer_balances_are_what_is_left(tenant_id: UUID | None) -> Iterator[str]:
+    """A customer's balance account is what his credit memos and overpayments have left."""
+    for customer_id, currency, booked, left in _rows(_BALANCE, tenant_id):
+        yield (
+            f"customer {customer_id} has {booked} {currency} to his credit in the books,"
+            f" but {left} by his credit memos and payments"
+        )
+
+
+def one_payment_is_in_flight(tenant_id: UUID | None) -> Iterator[str]:
+    """At most one payment of an invoice has an open outcome."""
+    for invoice_id, number in _rows(_CROWDED, tenant_id):
+        yield f"invoice {invoice_id} has {number} payments in flight"
+
+
+def open_outcomes_are_asked_for(tenant_id: UUID | None) -> Iterator[str]:
+    """A payment with an open outcome will be asked about, or waits for a person."""
+    for payment_id, status in _rows(_FORGOTTEN, tenant_id):
+        yield f"payment {payment_id} is {status}, and nobody will ask about it"
+
+
+def _rows(query: str, tenant_id: UUID | None) -> list[tuple[object, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, {"tenant": tenant_id})
+        rows: list[tuple[object, ...]] = cursor.fetchall()
+    return rows
+
+
+RULES: Final[tuple[Callable[[UUID | None], Iterator[str]], ...]] = (
+    invoices_are_paid_by_allocations,
+    allocations_come_from_received_money,
+    succeeded_payments_are_in_the_books,
+    cash_clearing_is_what_came_in,
+    receivables_are_the_open_invoices,
+    customer_balances_are_what_is_left,
+    one_payment_is_in_flight,
+    open_outcomes_are_asked_for,
+)

@@ -1,0 +1,95 @@
+"""What every payment provider can do, and what it promises: the contract of all adapters.
+
+An adapter translates between its provider and these values, and nothing else: it holds no rule of
+billing, writes no row of ours, and is called outside any transaction. Whatever a provider tells us,
+as the answer to a charge, as the answer to a question, or by itself in a webhook, becomes an
+``Outcome``, which ``operations.outcomes.apply_outcome`` takes in the same way, any number of times,
+in any order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from moneyed import Money
+
+from apps.payments.domain import FailureCode
+from apps.tenants.domain import Mode
+
+
+class OutcomeStatus(StrEnum):
+    """What became of a charge."""
+
+    SUCCEEDED = "succeeded"  # the money was taken
+    FAILED = "failed"  # it was not, and never will be by this charge
+    PENDING = "pending"  # the provider has the charge and will know later
+    UNKNOWN = "unknown"  # nobody can tell: timed out, cut off, not understood
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeRequest:
+    """One charge of a saved payment method, without the customer being there."""
+
+    amount: Money  # major units; the adapter converts by the provider's own table of exponents
+    idempotency_key: str  # the same for every call about this charge, used for no other
+    method_ref: str  # the payment method, as the provider calls it
+    customer_ref: str  # the customer, as the provider calls him; "" if he has no name there
+    description: str  # one line that the customer may see
+    # ids of tenant, customer, invoice and payment, to be stored with the charge so that it can be
+    # found by them
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a provider says of a charge.
+
+    ``amount`` is what was really taken, given with SUCCEEDED: it may differ from what was asked.
+    ``provider_ref`` is the provider's own name of the charge, where it is known.
+    """
+
+    status: OutcomeStatus
+    amount: Money | None = None
+    provider_ref: str | None = None
+    failure_code: FailureCode | None = None
+    failure_message: str = ""
+
+
+class Provider(Protocol):
+    """A payment provider."""
+
+    @property
+    def name(self) -> str:
+        """How rows and requests call it, for ever."""
+
+    @property
+    def modes(self) -> frozenset[Mode]:
+        """The modes of tenants that may use it: one without real money is for tests only."""
+
+    @property
+    def collects(self) -> bool:
+        """Whether it can take money by itself. If not, money is only recorded as it arrives."""
+
+    def check_method(self, method_ref: str) -> None:
+        """Raise ``MethodReferenceInvalid`` for what can be no payment method of this provider.
+
+        Looks at the form alone, and asks nobody.
+        """
+
+    def charge(self, request: ChargeRequest) -> Outcome:
+        """Take the money once, however often it is called with the same idempotency key.
+
+        Blocks at most 30 seconds. Expected trouble is an outcome, never an exception: a refusal is
+        FAILED, a timeout or an answer that is not understood is UNKNOWN, and only what surely never
+        reached the provider is FAILED with ``UNREACHABLE``. A second call with the same key answers
+        what the first did, or UNKNOWN while that is still going on. An exception is a defect
+        of the adapter; whoever calls treats the outcome as unknown.
+        """
+
+    def find(self, idempotency_key: str) -> Outcome | None:
+        """Ask what became of the charge with this key; None if the provider knows of none.
+
+        Changes nothing. UNKNOWN if the provider cannot be reached or understood. Where a provider
+        cannot look up keys, the adapter searches by what ``metadata`` has stored.
+        """

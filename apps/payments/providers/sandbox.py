@@ -1,0 +1,208 @@
+"""A provider without real money, for tenants in test mode: it behaves as its methods are called.
+
+==============================  =================================================================
+``sandbox_ok``                  succeeds at once
+``sandbox_declined``            is declined (``card_declined``)
+``sandbox_declined_once``       is declined once for every invoice, then succeeds
+``sandbox_insufficient_funds``  is declined (``insufficient_funds``)
+``sandbox_expired``             is declined (``payment_method_expired``)
+``sandbox_authentication``      is declined (``authentication_required``)
+``sandbox_unreachable``         cannot be reached: nothing was sent (``provider_unreachable``)
+``sandbox_timeout``             times out, and the money was taken
+``sandbox_timeout_lost``        times out, and nothing was taken: it never knew the charge
+``sandbox_duplicate``           takes the money, and answers that it has this charge already
+``sandbox_delayed``             is pending, and succeeds when asked for the second time
+``sandbox_delayed_failure``     is pending, and is declined when asked for the second time
+``sandbox_wrong_amount``        takes one smallest unit less than it was asked for
+==============================  =================================================================
+
+It keeps its own truth, in a table of its own and on a connection of its own: what it has taken stays
+taken whatever becomes of the caller's transaction or process.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from django.db import connections
+from django.db.backends.utils import CursorWrapper
+from moneyed import Money
+
+from apps.core.money import exponent
+from apps.payments.domain import FailureCode, MethodReferenceInvalid
+from apps.payments.providers.interface import ChargeRequest, Outcome, OutcomeStatus
+from apps.tenants.domain import Mode
+
+_MESSAGES: Final[Mapping[FailureCode, str]] = {
+    FailureCode.CARD_DECLINED: "The card was declined.",
+    FailureCode.INSUFFICIENT_FUNDS: "There is not enough money.",
+    FailureCode.METHOD_EXPIRED: "The card has expired.",
+    FailureCode.AUTHENTICATION_REQUIRED: "The customer must confirm this payment himself.",
+    FailureCode.UNREACHABLE: "The provider cannot be reached.",
+    FailureCode.TIMED_OUT: "The provider did not answer in time.",
+    FailureCode.DUPLICATE_REQUEST: "The provider has this charge already.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Behaviour:
+    """What the sandbox takes down as its truth, and what it answers to the call."""
+
+    truth: OutcomeStatus | None  # None: it never learns of the charge
+    failure: FailureCode | None = None
+    # what the caller hears instead of the truth
+    says: FailureCode | None = None
+    # the truth once it was asked for the second time
+    in_the_end: OutcomeStatus | None = None
+    takes_less: bool = False
+    declines_first: bool = False
+
+
+_SUCCEEDED, _FAILED, _PENDING = (
+    OutcomeStatus.SUCCEEDED,
+    OutcomeStatus.FAILED,
+    OutcomeStatus.PENDING,
+)
+_BEHAVIOURS: Final[Mapping[str, _Behaviour]] = {
+    "sandbox_ok": _Behaviour(_SUCCEEDED),
+    "sandbox_declined": _Behaviour(_FAILED, FailureCode.CARD_DECLINED),
+    "sandbox_declined_once": _Behaviour(_SUCCEEDED, declines_first=True),
+    "sandbox_insufficient_funds": _Behaviour(_FAILED, FailureCode.INSUFFICIENT_FUNDS),
+    "sandbox_expired": _Behaviour(_FAILED, FailureCode.METHOD_EXPIRED),
+    "sandbox_authentication": _Behaviour(_FAILED, FailureCode.AUTHENTICATION_REQUIRED),
+    "sandbox_unreachable": _Behaviour(None, FailureCode.UNREACHABLE),
+    "sandbox_timeout": _Behaviour(_SUCCEEDED, says=FailureCode.TIMED_OUT),
+    "sandbox_timeout_lost": _Behaviour(None, says=FailureCode.TIMED_OUT),
+    "sandbox_duplicate": _Behaviour(_SUCCEEDED, says=FailureCode.DUPLICATE_REQUEST),
+    "sandbox_delayed": _Behaviour(_PENDING, in_the_end=_SUCCEEDED),
+    "sandbox_delayed_failure": _Behaviour(_PENDING, FailureCode.CARD_DECLINED, in_the_end=_FAILED),
+    "sandbox_wrong_amount": _Behaviour(_SUCCEEDED, takes_less=True),
+}
+
+_DECLINED_BEFORE: Final = """
+SELECT EXISTS (SELECT FROM payments_sandboxcharge
+               WHERE invoice = %s AND behaviour = %s AND outcome = 'failed')
+"""
+_TAKE: Final = """
+INSERT INTO payments_sandboxcharge AS known
+       (idempotency_key, behaviour, invoice, amount, currency, outcome, failure, calls, asked)
+VALUES (%s, %s, %s, %s, %s, %s, %s, 1, 0)
+ON CONFLICT (idempotency_key) DO UPDATE SET calls = known.calls + 1
+RETURNING behaviour, amount, currency, outcome, failure
+"""
+_ASK: Final = """
+UPDATE payments_sandboxcharge SET asked = asked + 1
+WHERE idempotency_key = %s RETURNING behaviour, amount, currency, outcome, failure, asked
+"""
+_DECIDE: Final = """
+UPDATE payments_sandboxcharge SET outcome = %s WHERE idempotency_key = %s
+"""
+_PATIENCE: Final = 2  # questions until a pending charge is decided
+
+
+class Sandbox:
+    """The provider that comes with the installation."""
+
+    name = "sandbox"
+    modes = frozenset({Mode.TEST})
+    collects = True
+
+    def check_method(self, method_ref: str) -> None:
+        """Accept the methods listed above."""
+        if method_ref not in _BEHAVIOURS:
+            raise MethodReferenceInvalid(
+                f"The sandbox knows {', '.join(_BEHAVIOURS)}.", field="provider_ref"
+            )
+
+    def charge(self, request: ChargeRequest) -> Outcome:
+        """Behave as the method is called; the first call with a key decides for all."""
+        behaviour = _BEHAVIOURS[request.method_ref]
+        if behaviour.truth is None:
+            return _unheard(behaviour)
+        with _own_connection() as cursor:
+            truth, failure = behaviour.truth, behaviour.failure
+            invoice = request.metadata.get("invoice", "")
+            if behaviour.declines_first and not _declined_before(cursor, invoice, request):
+                truth, failure = OutcomeStatus.FAILED, FailureCode.CARD_DECLINED
+            cursor.execute(
+                _TAKE,
+                [
+                    request.idempotency_key,
+                    request.method_ref,
+                    invoice,
+                    _taken(request.amount, behaviour),
+                    request.amount.currency.code,
+                    truth.value,
+                    failure.value if failure else "",
+                ],
+            )
+            name, amount, currency, outcome, why = cursor.fetchone()
+        says = _BEHAVIOURS[name].says
+        if says is not None:
+            return Outcome(
+                OutcomeStatus.UNKNOWN, failure_code=says, failure_message=_MESSAGES[says]
+            )
+        return _outcome(request.idempotency_key, OutcomeStatus(outcome), amount, currency, why)
+
+    def find(self, idempotency_key: str) -> Outcome | None:
+        """Tell the truth; decide what is pending when asked for the second time."""
+        with _own_connection() as cursor:
+            cursor.execute(_ASK, [idempotency_key])
+            row = cursor.fetchone()
+            if row is None:
+                return None
+            name, amount, currency, outcome, why, asked = row
+            status = OutcomeStatus(outcome)
+            end = _BEHAVIOURS[name].in_the_end
+            if status == OutcomeStatus.PENDING and end is not None and asked >= _PATIENCE:
+                status = end
+                cursor.execute(_DECIDE, [status.value, idempotency_key])
+        return _outcome(idempotency_key, status, amount, currency, why)
+
+
+def _declined_before(cursor: CursorWrapper, invoice: str, request: ChargeRequest) -> bool:
+    cursor.execute(_DECLINED_BEFORE, [invoice, request.method_ref])
+    return bool(cursor.fetchone()[0])
+
+
+def _taken(amount: Money, behaviour: _Behaviour) -> Decimal:
+    asked = Decimal(amount.amount)
+    return (
+        asked - Decimal(1).scaleb(-exponent(amount.currency.code))
+        if (behaviour.takes_less)
+        else asked
+    )
+
+
+def _unheard(behaviour: _Behaviour) -> Outcome:
+    """Return the outcome of a charge that the sandbox never learns of."""
+    if behaviour.says is not None:
+        said = behaviour.says
+        return Outcome(OutcomeStatus.UNKNOWN, failure_code=said, failure_message=_MESSAGES[said])
+    code = behaviour.failure or FailureCode.UNREACHABLE
+    return Outcome(OutcomeStatus.FAILED, failure_code=code, failure_message=_MESSAGES[code])
+
+
+def _outcome(
+    key: str, status: OutcomeStatus, amount: Decimal, currency: str, failure: str
+) -> Outcome:
+    ref = f"sbx_{key}"
+    if status == OutcomeStatus.SUCCEEDED:
+        return Outcome(status, amount=Money(amount, currency), provider_ref=ref)
+    if status == OutcomeStatus.FAILED:
+        code = FailureCode(failure)
+        return Outcome(status, provider_ref=ref, failure_code=code, failure_message=_MESSAGES[code])
+    return Outcome(status, provider_ref=ref)
+
+
+@contextmanager
+def _own_connection() -> Iterator[CursorWrapper]:
+    """Open a connection that commits every statement, whatever the caller's transaction does."""
+    own = connections["default"].copy()
+    try:
+        with own.cursor() as cursor:
+            yield cursor
+    finally:
+        own.close()

@@ -1,0 +1,52 @@
+"""Celery's and the job queue's way in."""
+
+from uuid import UUID
+
+from celery import shared_task
+
+from apps.core.clock import now
+from apps.core.jobs import job
+from apps.customers.queries import customer_now
+from apps.invoicing.models import Invoice
+from apps.payments.operations import collecting, resolving
+
+
+@job("payments.collect_invoice")
+def collect_invoice(subject: str) -> None:
+    """Begin to collect an invoice that was issued."""
+    invoice = _invoice(subject)
+    collecting.collect_invoice(
+        invoice.id,
+        tenant_id=invoice.tenant_id,
+        actor="system:payments.collect_invoice",
+        at=customer_now(invoice.customer, wall=now()),
+    )
+
+
+@job("payments.end_collection")
+def end_collection(subject: str) -> None:
+    """Stop collecting an invoice that was canceled or written off."""
+    invoice = _invoice(subject)
+    collecting.end_collection(
+        invoice.id,
+        tenant_id=invoice.tenant_id,
+        at=customer_now(invoice.customer, wall=now()),
+    )
+
+
+@shared_task(name="payments.retry_collections")
+def retry_collections() -> int:
+    """Try again to collect what failed, by the tenants' timetables."""
+    return collecting.retry_collections(now())
+
+
+@shared_task(name="payments.resolve_unknown")
+def resolve_unknown() -> int:
+    """Ask about payments whose outcome is open."""
+    return resolving.resolve_unknown(now())
+
+
+def _invoice(subject: str) -> Invoice:
+    return Invoice.objects.select_related(
+        "customer__test_clock", "customer__tenant__test_clock"
+    ).get(id=UUID(subject))
