@@ -8,4 +8,6 @@ from typing import Final
 
 REACTIONS: Final[dict[str, tuple[str, ...]]] = {
     "invoice.issued": ("payments.collect_invoice",),
+    "invoice.canceled": ("payments.end_collection",),
+    "invoice.written_off": ("payments.end_collection",),
 }
