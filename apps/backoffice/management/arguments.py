@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError
+from rest_framework.exceptions import ValidationError
 
-from apps.core.errors import Invalid
 from apps.core.ids import decode, is_id
 from apps.core.web.fields import InstantField
 from apps.tenants.models import Tenant
@@ -52,6 +52,7 @@ def instant_given(text: str | None, *, default: datetime) -> datetime:
     field: Any = InstantField()
     try:
         instant: datetime = field.to_internal_value(text)
-    except (Invalid, ValueError) as error:
-        raise CommandError(str(error)) from error
+    except ValidationError as error:
+        sentences = error.detail if isinstance(error.detail, list) else [error.detail]
+        raise CommandError(" ".join(map(str, sentences))) from error
     return instant
