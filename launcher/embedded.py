@@ -279,6 +279,8 @@ def _postgres_settings(where: Places, *, volatile: bool) -> dict[str, str]:
             "wal_level": "minimal",
             "max_wal_senders": "0",
             "checkpoint_timeout": "1h",
+            # its transactions would hold back the horizon that usage is counted below
+            "autovacuum": "off",
         }
     return settings | {
         "shared_buffers": "256MB",
