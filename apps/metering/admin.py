@@ -145,7 +145,7 @@ class UsageRollupDesk(Desk):
 @admin.register(RollupPosition)
 class RollupPositionDesk(Desk):
     resource = "usage"
-    list_display = (link("meter_version", "meter"), plain("below_xid", "counted below"))
+    list_display = (link("meter_version", "meter"), plain("caught_up"))
     related = ("meter_version__meter",)
 
 

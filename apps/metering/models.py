@@ -196,35 +196,58 @@ class UsageRollup(models.Model):
         return f"{self.meter_version_id} {self.grain} {self.starts_at}"
 
 
-class RollupPosition(models.Model):
-    """How far the reader has come for a meter version.
+class RollupFrontier(models.Model):
+    """How far the reader has come: one row.
 
-    All events of transactions below ``below_xid`` are in the version's rollups, and no others. It
-    is zero until the version has caught up: then nothing may be read from its rollups.
+    The rollups of every version that has caught up hold all events of transactions below
+    ``below_xid``, and no others.
+    """
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    below_xid = models.BigIntegerField()
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=models.Q(id=1), name="frontier_one_row"),)
+
+    def __str__(self) -> str:
+        return f"below {self.below_xid}"
+
+
+class RollupPosition(models.Model):
+    """Whether a meter version's rollups have caught up with the frontier; if not, how far it is.
+
+    A version whose events were there before it reads them customer by customer, those of
+    transactions below ``target_xid`` first. Until then nothing may be read from its rollups.
     """
 
     meter_version = models.OneToOneField(
         MeterVersion, primary_key=True, on_delete=models.PROTECT, related_name="position"
     )
     tenant_id = models.UUIDField()
-    below_xid = models.BigIntegerField(default=0)
-    # events of later transactions may change what was billed; earlier ones were never billed
+    caught_up = models.BooleanField()
+    # nothing was billed by the version before this transaction
     born_xid = models.BigIntegerField()
-    # while catching up: to where, and after which customer it goes on
-    target_xid = models.BigIntegerField(null=True)
-    after_customer = models.UUIDField(null=True)
+    target_xid = models.BigIntegerField(null=True)  # null: not begun, or caught up
+    after_customer = models.UUIDField(null=True)  # the last one done, while catching up
 
     class Meta:
         constraints = (
             models.CheckConstraint(
                 condition=models.Q(target_xid__isnull=True, after_customer__isnull=True)
-                | models.Q(target_xid__isnull=False, below_xid=0),
+                | models.Q(target_xid__isnull=False, caught_up=False),
                 name="position_catches_up_once",
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=("meter_version",),
+                condition=models.Q(caught_up=False),
+                name="positions_behind",
             ),
         )
 
     def __str__(self) -> str:
-        return f"{self.meter_version_id} below {self.below_xid}"
+        return f"{self.meter_version_id} {'caught up' if self.caught_up else 'behind'}"
 
 
 class ChangedUsage(models.Model):

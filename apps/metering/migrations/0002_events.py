@@ -192,9 +192,47 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED AS $$
   SELECT snapshot IS NULL OR pg_visible_in_snapshot(xid, snapshot)
          OR xid = pg_current_xact_id_if_assigned()
 $$;
+
+-- what events of transactions in [first, below) add to the rollups: of one version, or of all that
+-- have caught up; of some customers, or of all; of one instant on, or of all times
+CREATE FUNCTION metering_buckets(
+  first xid8, below xid8, of_version uuid, of_customers uuid[], since timestamptz
+) RETURNS TABLE (
+  meter_version_id uuid, tenant_id uuid, customer_id uuid, subscription_id uuid, "group" text,
+  grain text, starts_at timestamptz, count bigint, total numeric, moment numeric, low numeric,
+  high numeric, last_at timestamptz, last numeric[]
+) LANGUAGE sql STABLE AS $$
+  WITH hours AS (
+    SELECT e.meter_version_id, e.tenant_id, e.customer_id, e.subscription_id, e."group",
+           date_bin('1 hour', e.occurred_at, '1970-01-01Z') AS hour, count(*) AS count,
+           sum(e.counted) AS total, sum(e.counted * e.epoch) AS moment, min(e.counted) AS low,
+           max(e.counted) AS high, max(e.occurred_at) AS last_at,
+           max(ARRAY[e.epoch, e.seq, e.counted]) AS last
+    FROM metering_countedevent e
+    JOIN metering_rollupposition p ON p.meter_version_id = e.meter_version_id
+    WHERE e.ingest_xid >= first AND e.ingest_xid < below
+      AND (e.meter_version_id = of_version OR (of_version IS NULL AND p.caught_up))
+      AND (of_customers IS NULL OR e.customer_id = ANY (of_customers))
+      AND (since IS NULL OR e.occurred_at >= since)
+      AND e.aggregation NOT IN ('unique_count', 'percentile')
+    GROUP BY 1, 2, 3, 4, 5, 6
+  )
+  SELECT h.meter_version_id, h.tenant_id, h.customer_id, h.subscription_id, h."group", 'h', h.hour,
+         h.count, h.total, h.moment, h.low, h.high, h.last_at, h.last
+  FROM hours h
+  UNION ALL
+  SELECT h.meter_version_id, h.tenant_id, h.customer_id, h.subscription_id, h."group", 'd',
+         date_bin('1 day', h.hour, '1970-01-01Z'), sum(h.count)::bigint, sum(h.total),
+         sum(h.moment), min(h.low), max(h.high), max(h.last_at), max(h.last)
+  FROM hours h
+  GROUP BY 1, 2, 3, 4, 5, 7
+$$;
+
+INSERT INTO metering_rollupfrontier (id, below_xid) VALUES (1, 0);
 """
 
 VIEWS_BACK = """
+DROP FUNCTION metering_buckets;
 DROP FUNCTION metering_visible, metering_in_scope;
 DROP VIEW metering_countedevent;
 """

@@ -28,6 +28,19 @@ MOST_DIMENSIONS: Final = 5
 MOST_FILTERS: Final = 20
 _LONGEST_NAME: Final = 100
 
+# Events of a name that no version had until now are orphans: there is nothing to catch up with.
+# The version is written already, so events of a version that is being written elsewhere are not
+# counted before this transaction ends.
+_POSITION: Final = """
+INSERT INTO metering_rollupposition (meter_version_id, tenant_id, caught_up, born_xid)
+SELECT v.id, v.tenant_id,
+       NOT EXISTS (SELECT FROM metering_meterversion o
+                   WHERE o.tenant_id = v.tenant_id AND o.event_name = v.event_name
+                     AND o.id <> v.id),
+       pg_current_xact_id()::text::bigint
+FROM metering_meterversion v WHERE v.id = %(version)s
+"""
+
 
 class MeterInvalid(Invalid):
     reason = "meter_invalid"
@@ -190,12 +203,7 @@ def _store(
     version.refuses_negative = definition.refuses_negative
     version.save(force_insert=True)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO metering_rollupposition"
-            " (meter_version_id, tenant_id, below_xid, born_xid)"
-            " VALUES (%s, %s, 0, pg_current_xact_id()::text::bigint)",
-            [version.pk, version.tenant_id],
-        )
+        cursor.execute(_POSITION, {"version": version.pk})
     _bump(version.tenant_id)
     return version
 

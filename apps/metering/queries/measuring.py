@@ -27,7 +27,6 @@ from apps.metering.domain import (
     MeterTerms,
     UsageRequest,
 )
-from apps.metering.models import RollupPosition
 from apps.metering.queries.meters import meter_terms
 from apps.rating.aggregation import (
     ROLLED_UP,
@@ -80,11 +79,11 @@ SELECT r.n, e."group", NULL, NULL, count(*), sum(e.counted), sum(e.counted * e.e
 FROM unnest(%s::int[], %s::uuid[], %s::uuid[], %s::uuid[], %s::int[], %s::timestamptz[],
             %s::timestamptz[])
      AS r(n, version, customer, subscription, scope, lo, hi)
-JOIN metering_rollupposition p ON p.meter_version_id = r.version
+CROSS JOIN metering_rollupfrontier f
 JOIN metering_countedevent e
   ON e.meter_version_id = r.version AND e.customer_id = r.customer
  AND e.occurred_at >= r.lo AND e.occurred_at < r.hi
- AND e.ingest_xid >= %s::text::xid8 AND e.ingest_xid >= p.below_xid::text::xid8
+ AND e.ingest_xid >= %s::text::xid8 AND e.ingest_xid >= f.below_xid::text::xid8
 WHERE metering_in_scope(r.scope, r.subscription, e.subscription_id)
 GROUP BY r.n, e."group"
 """
@@ -106,6 +105,12 @@ CROSS JOIN LATERAL (
 WHERE metering_in_scope(r.scope, r.subscription, e.subscription_id)
   AND metering_visible(e.ingest_xid, %s::pg_snapshot)
 GROUP BY r.n, e."group", d.slot, d.item
+"""
+# what has caught up stays so, and the frontier only moves on: the statement may rely on both
+_FRONTIER: Final = """
+SELECT (SELECT below_xid FROM metering_rollupfrontier),
+       ARRAY(SELECT meter_version_id FROM metering_rollupposition
+             WHERE meter_version_id = ANY(%s) AND caught_up)
 """
 _SNAPSHOT: Final = """
 SELECT -1, pg_current_snapshot()::text, NULL, NULL, NULL::bigint, NULL::numeric, NULL::numeric,
@@ -176,17 +181,13 @@ class _Row:
 def measure(requests: Sequence[UsageRequest]) -> MeasuredUsage:
     """Return what each request asks for, exact at one snapshot, which is returned with it.
 
-    Whatever the number of requests: at most three small queries and the one that measures. Raises
+    Whatever the number of requests: at most two small queries and the one that measures. Raises
     ``MeterNotFound`` for a version that does not exist.
     """
     asked = _ask(requests)
-    positions = dict(
-        RollupPosition.objects.filter(
-            meter_version_id__in={one.request.meter_version_id for one in asked}, below_xid__gt=0
-        ).values_list("meter_version_id", "below_xid")
-    )
+    frontier, caught_up = _frontier({one.request.meter_version_id for one in asked})
     for one in asked:
-        if one.request.meter_version_id not in positions:
+        if one.request.meter_version_id not in caught_up:
             one.from_events = True
     pieces = [piece for one in asked for piece in _pieces(one)]
     parts, parameters = [_SNAPSHOT], []
@@ -195,9 +196,8 @@ def measure(requests: Sequence[UsageRequest]) -> MeasuredUsage:
         parts.append(_ROLLED)
         parameters += _columns(rolled)
     if unrolled:
-        used = {positions[one.request.meter_version_id] for one in asked if not one.from_events}
         parts.append(_NOT_ROLLED_YET)
-        parameters += [*_columns(unrolled), str(min(used))]
+        parameters += [*_columns(unrolled), str(frontier)]
     if raw:
         parts.append(_EVENTS)
         parameters += [*_columns(raw), None]
@@ -280,6 +280,13 @@ def _ask(requests: Sequence[UsageRequest]) -> list[_Asked]:
             )
         )
     return asked
+
+
+def _frontier(version_ids: Iterable[UUID]) -> tuple[int, frozenset[UUID]]:
+    with connection.cursor() as cursor:
+        cursor.execute(_FRONTIER, [list(version_ids)])
+        below, caught_up = cursor.fetchone()
+    return below, frozenset(caught_up)
 
 
 def _pieces(asked: _Asked) -> list[_Piece]:
