@@ -106,7 +106,7 @@ class JobDesk(Desk):
             label="Revive",
             icon="restart_alt",
             resource="jobs",
-            run=lambda job, actor: revive_job(job.id, actor=actor, at=now()),
+            run=lambda job, by: revive_job(job.id, actor=by.actor, at=now()),
             fits=lambda job: job.state == Job.State.DEAD,
         ),
     )

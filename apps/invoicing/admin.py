@@ -24,6 +24,7 @@ from apps.invoicing.operations.closing import cancel_invoice, write_off_invoice
 from apps.invoicing.operations.issuing import issue_invoice
 from apps.invoicing.operations.rendering import keep_pdf
 from apps.tenants.desk import (
+    By,
     Desk,
     DeskInline,
     Download,
@@ -44,19 +45,19 @@ from apps.tenants.desk import (
 _NUMBER: Final = re.compile(r"([A-Za-z0-9]{1,20})-0*([0-9]{1,18})")
 
 
-def _issue(invoice: Invoice, actor: str) -> None:
+def _issue(invoice: Invoice, by: By) -> None:
     at = customer_now(invoice.customer, wall=now())
-    issue_invoice(invoice.id, tenant_id=invoice.tenant_id, actor=actor, at=at)
+    issue_invoice(invoice.id, tenant_id=invoice.tenant_id, actor=by.actor, at=at)
 
 
-def _cancel(invoice: Invoice, actor: str) -> None:
+def _cancel(invoice: Invoice, by: By) -> None:
     at = customer_now(invoice.customer, wall=now())
-    cancel_invoice(invoice.id, tenant_id=invoice.tenant_id, actor=actor, at=at)
+    cancel_invoice(invoice.id, tenant_id=invoice.tenant_id, actor=by.actor, at=at)
 
 
-def _write_off(invoice: Invoice, actor: str) -> None:
+def _write_off(invoice: Invoice, by: By) -> None:
     at = customer_now(invoice.customer, wall=now())
-    write_off_invoice(invoice.id, tenant_id=invoice.tenant_id, actor=actor, at=at)
+    write_off_invoice(invoice.id, tenant_id=invoice.tenant_id, actor=by.actor, at=at)
 
 
 def _pdf(invoice: Invoice) -> tuple[str, str, bytes]:

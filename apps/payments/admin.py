@@ -2,12 +2,20 @@
 
 from django.contrib import admin
 
+from apps.core.clock import now
+from apps.core.errors import PaymentDeclined
 from apps.customers.models import Customer
+from apps.customers.queries import customer_now
+from apps.invoicing.domain import COLLECTABLE, DocumentKind
 from apps.invoicing.models import Invoice
+from apps.payments.domain import PaymentStatus
 from apps.payments.models import Allocation, Collection, Payment, PaymentMethod
+from apps.payments.operations.attempts import charge_invoice
 from apps.tenants.desk import (
+    By,
     Desk,
     DeskInline,
+    Verb,
     amount,
     ident,
     instant,
@@ -16,6 +24,29 @@ from apps.tenants.desk import (
     offer,
     plain,
     status,
+)
+
+
+def _collect(invoice: Invoice, by: By) -> None:
+    payment = charge_invoice(
+        invoice.id,
+        id=by.effect_id,
+        tenant_id=invoice.tenant_id,
+        actor=by.actor,
+        at=customer_now(invoice.customer, wall=now()),
+    )
+    if payment.status == PaymentStatus.FAILED:
+        raise PaymentDeclined(payment.failure_message)
+
+
+COLLECT = Verb(
+    name="collect",
+    label="Collect",
+    icon="credit_score",
+    resource="payments",
+    run=_collect,
+    fits=lambda invoice: invoice.kind == DocumentKind.INVOICE and invoice.status in COLLECTABLE,
+    warning="All that is due is charged to the customer's default payment method, now.",
 )
 
 
@@ -125,4 +156,4 @@ class PaymentMethodInline(DeskInline):
 
 
 offer(Customer, inlines=(PaymentMethodInline,))
-offer(Invoice, inlines=(PaymentInline,))
+offer(Invoice, inlines=(PaymentInline,), verbs=(COLLECT,))

@@ -9,6 +9,7 @@ from apps.subscriptions.domain import CancelMode, SubscriptionStatus
 from apps.subscriptions.models import ScheduledChange, Subscription, SubscriptionSegment
 from apps.subscriptions.operations import cancel_subscription
 from apps.tenants.desk import (
+    By,
     Desk,
     DeskInline,
     Verb,
@@ -22,9 +23,9 @@ from apps.tenants.desk import (
 )
 
 
-def _cancel(subscription: Subscription, actor: str, mode: CancelMode) -> None:
+def _cancel(subscription: Subscription, by: By, mode: CancelMode) -> None:
     at = customer_now(subscription.customer, wall=now())
-    cancel_subscription(subscription.id, mode=mode, actor=actor, at=at)
+    cancel_subscription(subscription.id, mode=mode, change_id=by.effect_id, actor=by.actor, at=at)
 
 
 class SegmentInline(DeskInline):
@@ -98,7 +99,7 @@ class SubscriptionDesk(Desk):
             label="Cancel at the period's end",
             icon="event_busy",
             resource="subscriptions",
-            run=lambda row, actor: _cancel(row, actor, CancelMode.PERIOD_END),
+            run=lambda row, by: _cancel(row, by, CancelMode.PERIOD_END),
             fits=lambda row: row.status != SubscriptionStatus.ENDED,
             warning="It runs to the end of what is paid for. Until then this can be withdrawn.",
         ),
@@ -107,7 +108,7 @@ class SubscriptionDesk(Desk):
             label="Cancel now",
             icon="cancel",
             resource="subscriptions",
-            run=lambda row, actor: _cancel(row, actor, CancelMode.NOW),
+            run=lambda row, by: _cancel(row, by, CancelMode.NOW),
             fits=lambda row: row.status != SubscriptionStatus.ENDED,
             warning="It ends at once. What was billed ahead for the rest of its period is"
             " credited by the next run.",

@@ -74,7 +74,7 @@ class ApiKeyDesk(Desk):
             label="Revoke",
             icon="key_off",
             resource="api_keys",
-            run=lambda key, actor: revoke_api_key(key.id, actor=actor, at=now()),
+            run=lambda key, by: revoke_api_key(key.id, actor=by.actor, at=now()),
             fits=lambda key: key.revoked_at is None,
             warning="Programs that use the key are refused from this moment on.",
         ),

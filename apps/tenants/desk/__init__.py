@@ -22,9 +22,10 @@ from apps.tenants.desk.columns import (
 )
 from apps.tenants.desk.pages import Desk, DeskInline, TenantFilter, offer
 from apps.tenants.desk.rights import Rights, actor_of, rights_of
-from apps.tenants.desk.verbs import Download, Verb
+from apps.tenants.desk.verbs import By, Download, Verb
 
 __all__ = [
+    "By",
     "Column",
     "Desk",
     "DeskInline",

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -17,7 +18,7 @@ from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin, TabularInline
 
 from apps.core.errors import BillingError, Invalid
-from apps.core.ids import decode, is_id
+from apps.core.ids import decode, is_id, new_id
 from apps.core.models import AuditEvent, Identified
 from apps.tenants.desk.columns import Column, column_of, ident, instant_text
 from apps.tenants.desk.rights import Rights, rights_of
@@ -259,7 +260,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
             raise PermissionDenied
         back = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
         if request.method == "POST":
-            verb.run_all(request, [row])
+            verb.run_all(request, [row], effect=_effect(request))
             return HttpResponseRedirect(back)
         return self._ask(request, verb, [row], back=back)
 
@@ -281,7 +282,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
             messages.error(request, f"Choose at most {MOST_AT_ONCE} at once.")
             return None
         if _CONFIRMED in request.POST:
-            verb.run_all(request, rows)
+            verb.run_all(request, rows, effect=_effect(request))
             return None
         return self._ask(request, verb, rows, back=request.get_full_path())
 
@@ -295,6 +296,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
             "opts": self.opts,
             "back": back,
             "confirmed": _CONFIRMED,
+            "effect": new_id(),
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
             "rows": [(row, verb.fits(row)) for row in rows],
         }
@@ -344,6 +346,13 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
             }
             for event in events.order_by("-at", "-id")[:_EVENTS_SHOWN]
         ]
+
+
+def _effect(request: HttpRequest) -> UUID:
+    try:
+        return UUID(request.POST.get("effect", ""))
+    except ValueError:
+        return new_id()
 
 
 def _tenant_column(rights: Rights) -> Column:

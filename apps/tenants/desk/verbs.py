@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID, uuid5
 
 from django.contrib import messages
 from django.http import HttpRequest
@@ -15,6 +16,14 @@ MOST_AT_ONCE: Final = 100
 
 def _always(_row: Any) -> bool:
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """On whose behalf something is done, and the id of what it creates."""
+
+    actor: str
+    effect_id: UUID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +43,14 @@ class Download:
 class Verb:
     """One action: who may (``resource``), on which rows (``fits``), and what it calls.
 
-    ``run(row, actor)`` calls one operation, which is safe to repeat; a ``BillingError`` from it
-    becomes a message. ``warning`` tells, before it happens, what cannot be undone.
+    ``run(row, by)`` calls one operation, which is safe to repeat; a ``BillingError`` from it becomes
+    a message. ``warning`` tells, before it happens, what cannot be undone.
     """
 
     name: str
     label: str
     resource: str
-    run: Callable[[Any, str], object]
+    run: Callable[[Any, By], object]
     fits: Callable[[Any], bool] = _always
     warning: str = ""
     icon: str = "play_arrow"
@@ -54,8 +63,11 @@ class Verb:
         """Say whether the operator may do this at the row's tenant."""
         return rights_of(request).may(self.resource, "write", row.tenant_id)
 
-    def run_all(self, request: HttpRequest, rows: Iterable[Any]) -> None:
-        """Do it to each row on its own and tell the operator what came of it."""
+    def run_all(self, request: HttpRequest, rows: Iterable[Any], *, effect: UUID) -> None:
+        """Do it to each row on its own and tell the operator what came of it.
+
+        ``effect`` is the question's own id, so that an answer sent twice has one effect.
+        """
         actor = actor_of(request)
         done = []
         for row in rows:
@@ -63,7 +75,7 @@ class Verb:
                 messages.error(request, f"{row}: your role does not allow this.")
                 continue
             try:
-                self.run(row, actor)
+                self.run(row, By(actor, uuid5(effect, str(row.pk))))
             except BillingError as error:
                 messages.error(request, f"{row}: {error.detail or error.reason}")
             else:

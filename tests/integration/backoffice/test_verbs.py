@@ -5,10 +5,14 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from moneyed import Money
 
+from apps.core.ids import new_id
 from apps.core.models import AuditEvent, Job
 from apps.invoicing.domain import InvoiceStatus
 from apps.invoicing.models import Invoice
+from apps.payments.domain import PaymentStatus
+from apps.payments.models import Payment
 from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.tenants.desk import Desk
 from apps.tenants.domain import Role
@@ -17,6 +21,7 @@ from tests.integration.backoffice.test_pages import pages
 from tests.make.catalog import make_plan
 from tests.make.customers import make_customer
 from tests.make.invoicing import fresh, make_draft, make_issued
+from tests.make.payments import make_owing
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import AT, make_key, make_operator, make_tenant
 
@@ -204,6 +209,26 @@ def test_revoke_ends_a_key(tenant: Tenant) -> None:
     client.post(verb_url(key, "revoke"))
     key.refresh_from_db()
     assert key.revoked_at is not None
+
+
+def test_collect_charges_the_default_method_once(db: None) -> None:
+    invoice = make_owing("sandbox_ok")
+    client, operator = client_of(invoice.tenant, Role.FINANCE)
+    answer = {"effect": str(new_id())}
+    client.post(verb_url(invoice, "collect"), answer)
+    client.post(verb_url(invoice, "collect"), answer)
+    payment = Payment.objects.get()
+    assert (payment.status, payment.amount) == (PaymentStatus.SUCCEEDED, Money("149.00", "USD"))
+    assert fresh(invoice).status == InvoiceStatus.PAID
+    began = AuditEvent.objects.filter(object_id=payment.public_id).order_by("at", "id")[0]
+    assert began.actor == f"operator:{operator.public_id}"
+
+
+def test_collect_says_why_it_failed(db: None) -> None:
+    invoice = make_owing("sandbox_declined")
+    client, _ = client_of(invoice.tenant, Role.FINANCE)
+    page = client.post(verb_url(invoice, "collect"), follow=True)
+    assert [str(one) for one in page.context["messages"]] == ["INV-000001: The card was declined."]
 
 
 def test_cancel_ends_a_subscription_with_its_period(tenant: Tenant) -> None:
