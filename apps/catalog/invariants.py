@@ -1,7 +1,7 @@
 """What the catalog must never show; every line yielded is a row that must not exist."""
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection
@@ -92,10 +92,11 @@ def parts_belong_to_one_tenant(tenant_id: UUID | None) -> Iterator[str]:
         yield f"{kind} {row_id} refers to another tenant's row"
 
 
-def _rows(query: str, tenant_id: UUID | None) -> list[tuple[object, ...]]:
+def _rows(query: str, tenant_id: UUID | None) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(query, {"tenant": tenant_id})
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 RULES: Final[tuple[Callable[[UUID | None], Iterator[str]], ...]] = (

@@ -1,7 +1,7 @@
 """What subscriptions must never show; every line yielded is a row that must not exist."""
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection
@@ -105,10 +105,11 @@ def _named(subscription_id: UUID) -> str:
     return f"subscription {encode('sub', subscription_id)}"
 
 
-def _rows(query: str, tenant_id: UUID | None) -> list[tuple[UUID, ...]]:
+def _rows(query: str, tenant_id: UUID | None) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(query, {"tenant": tenant_id})
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 RULES: Final[tuple[Callable[[UUID | None], Iterator[str]], ...]] = (
