@@ -96,6 +96,8 @@ DATABASES = {
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# events older than so many days are dropped month by month; 0 keeps them for ever
+EVENT_RETENTION_DAYS = env.int("EVENT_RETENTION_DAYS", default=0)
 
 # --- Security ---------------------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ class OrphanReason(StrEnum):
     UNKNOWN_METER = "unknown_meter"
     UNKNOWN_SUBJECT = "unknown_subject"
     OUTSIDE_SUBSCRIPTION = "outside_subscription"
+    UNFIT = "unfit"  # its meter, made later, needs a value that it does not have
 
 
 class OrphanStatus(StrEnum):

@@ -138,7 +138,7 @@ class EventReader:
         properties = item.get("properties")
         encoded = "{}" if not properties else self._encode(properties)
         if not unknown:
-            self._check(event_name, value, properties or {})
+            check_fit(self._expected.by_event[event_name], value, properties or {})
         digits = None if value is None else plain(value)
         # nothing in it holds a line break, so that no two payloads are one text
         payload = f"{named}\n{kind}\n{subject}\n{given_at and occurred_at}\n{digits}\n{encoded}"
@@ -183,22 +183,6 @@ class EventReader:
                 Fault.UNTIMELY,
             )
         return named, name, True
-
-    def _check(
-        self, event_name: str, value: Decimal | None, properties: Mapping[str, object]
-    ) -> None:
-        for terms in self._expected.by_event[event_name]:
-            wanted = terms.value_property
-            aggregation = terms.rule.aggregation
-            number = value
-            if wanted and aggregation != Aggregation.UNIQUE_COUNT:
-                number = parse_decimal(properties.get(wanted))
-            missing = number is None and aggregation != Aggregation.COUNT
-            if wanted and aggregation == Aggregation.UNIQUE_COUNT:
-                missing = properties.get(wanted) is None
-            negative = terms.refuses_negative and number is not None and number < 0
-            if (missing or negative) and matches(terms.filters, properties):
-                _refuse_value(wanted, properties, negative=negative)
 
     def _encode(self, properties: object) -> str:
         if not isinstance(properties, dict):
@@ -289,6 +273,25 @@ def read_value(given: object, field: str) -> Decimal:
             f'{text[:64]!r} is not a number in digits, such as "1250.5".',
         )
     refuse(field, "number_format", "A value is a number, as such or as a string.")
+
+
+def check_fit(
+    meters: Iterable[MeterTerms], value: Decimal | None, properties: Mapping[str, object]
+) -> None:
+    """Raise ``EventRefused`` where a meter that counts the event does not find what it needs."""
+    for terms in meters:
+        wanted = terms.value_property
+        number = parse_decimal(properties.get(wanted)) if wanted else value
+        match terms.rule.aggregation:
+            case Aggregation.COUNT:
+                missing = False
+            case Aggregation.UNIQUE_COUNT if wanted:
+                missing = properties.get(wanted) is None
+            case _:
+                missing = number is None
+        negative = terms.refuses_negative and number is not None and number < 0
+        if (missing or negative) and matches(terms.filters, properties):
+            _refuse_value(wanted, properties, negative=negative)
 
 
 def event_id(tenant_id: UUID, key: str) -> UUID:

@@ -142,7 +142,19 @@ class OrphanEvent(Stateful, TenantOwned):
     class Meta:
         ordering = ("-id",)
         constraints = (models.UniqueConstraint(fields=("tenant", "key"), name="orphan_key_once"),)
-        indexes = (models.Index(fields=("tenant", "status", "-id"), name="orphans_newest"),)
+        indexes = (
+            models.Index(fields=("tenant", "status", "-id"), name="orphans_newest"),
+            models.Index(
+                fields=("tenant", "subject"),
+                condition=models.Q(status="open"),
+                name="orphans_by_subject",
+            ),
+            models.Index(
+                fields=("tenant", "event_name"),
+                condition=models.Q(status="open"),
+                name="orphans_by_event_name",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.event_name} {self.key}"

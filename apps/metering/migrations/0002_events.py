@@ -193,6 +193,27 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED AS $$
          OR xid = pg_current_xact_id_if_assigned()
 $$;
 
+-- whom an event names: at most one row. A subscription first, an id before an external id; the
+-- parts of a UNION ALL are tried in their order.
+CREATE FUNCTION metering_subject(
+  tenant uuid, kind text, name text, customer uuid, subscription uuid
+) RETURNS TABLE (
+  customer_id uuid, subscription_id uuid, opens_at timestamptz, closes_at timestamptz
+) LANGUAGE sql STABLE ROWS 1 AS $$
+  SELECT s.customer_id, s.subscription_id, s.opens_at, s.closes_at FROM metering_usagesubject s
+  WHERE s.subscription_id = subscription AND s.tenant_id = tenant
+  UNION ALL
+  SELECT s.customer_id, s.subscription_id, s.opens_at, s.closes_at FROM metering_usagesubject s
+  WHERE kind <> 'customer' AND s.tenant_id = tenant AND s.external_id = name
+  UNION ALL
+  SELECT c.id, NULL, NULL, NULL FROM customers_customer c
+  WHERE c.id = customer AND c.tenant_id = tenant
+  UNION ALL
+  SELECT c.id, NULL, NULL, NULL FROM customers_customer c
+  WHERE kind <> 'subscription' AND c.tenant_id = tenant AND c.external_id = name
+  LIMIT 1
+$$;
+
 -- what events of transactions in [first, below) add to the rollups: of one version, or of all that
 -- have caught up; of some customers, or of all; of one instant on, or of all times
 CREATE FUNCTION metering_buckets(
@@ -232,7 +253,7 @@ INSERT INTO metering_rollupfrontier (id, below_xid) VALUES (1, 0);
 """
 
 VIEWS_BACK = """
-DROP FUNCTION metering_buckets;
+DROP FUNCTION metering_buckets, metering_subject;
 DROP FUNCTION metering_visible, metering_in_scope;
 DROP VIEW metering_countedevent;
 """

@@ -48,28 +48,12 @@ WITH gate AS MATERIALIZED (
                          value, properties, place)
   WHERE (SELECT current AND admitted FROM gate)
 ), subject AS MATERIALIZED (
-  SELECT s.place, s.kind, s.name, coalesce(u.customer_id, c.id) AS customer_id,
-         u.subscription_id, u.opens_at, u.closes_at
+  SELECT s.place, s.kind, s.name, u.*
   FROM unnest(%(kinds)s::text[], %(subject_names)s::text[], %(customers)s::uuid[],
               %(subscriptions)s::uuid[])
        WITH ORDINALITY AS s(kind, name, customer, subscription, place)
-  LEFT JOIN LATERAL (
-    SELECT o.* FROM metering_usagesubject o
-    WHERE o.subscription_id = s.subscription AND o.tenant_id = %(tenant)s
-    UNION ALL
-    SELECT o.* FROM metering_usagesubject o
-    WHERE s.kind <> 'customer' AND o.tenant_id = %(tenant)s AND o.external_id = s.name
-    LIMIT 1
-  ) AS u ON true
-  LEFT JOIN LATERAL (
-    SELECT o.id FROM customers_customer o
-    WHERE o.id = s.customer AND o.tenant_id = %(tenant)s
-    UNION ALL
-    SELECT o.id FROM customers_customer o
-    WHERE s.kind <> 'subscription' AND u.customer_id IS NULL
-      AND o.tenant_id = %(tenant)s AND o.external_id = s.name
-    LIMIT 1
-  ) AS c ON true
+  LEFT JOIN LATERAL metering_subject(%(tenant)s, s.kind, s.name, s.customer, s.subscription) AS u
+    ON true
 ), fresh AS (
   INSERT INTO metering_usageeventkey (id, fingerprint, occurred_at)
   SELECT id, fingerprint, occurred_at FROM item ORDER BY id

@@ -6,7 +6,10 @@ from uuid import UUID
 from django.db import transaction
 
 from apps.core.errors import Conflict, NotFound
-from apps.metering.models import UsageSubject
+from apps.core.jobs import NewJob, enqueue_all
+from apps.metering.domain import OrphanStatus
+from apps.metering.models import OrphanEvent, UsageSubject
+from apps.metering.queries.orphans import concerning_names
 
 
 class SubjectNameTaken(Conflict):
@@ -47,9 +50,11 @@ def register_subject(
             "closes_at": closes_at,
         },
     )
+    _look_for_orphans(subject)
     return subject
 
 
+@transaction.atomic
 def close_subject(subscription_id: UUID, *, closes_at: datetime | None) -> None:
     """Take events of the subscription until ``closes_at``, exclusive; None opens it again.
 
@@ -62,3 +67,21 @@ def close_subject(subscription_id: UUID, *, closes_at: datetime | None) -> None:
         closes_at = max(closes_at, subject.opens_at)
     subject.closes_at = closes_at
     subject.save(update_fields=["closes_at"])
+    _look_for_orphans(subject)
+
+
+def _look_for_orphans(subject: UsageSubject) -> None:
+    """Have events that named the subscription too early attached, if there are any."""
+    which = concerning_names("sub", subject.pk, subject.external_id)
+    if OrphanEvent.objects.filter(
+        which, tenant_id=subject.tenant_id, status=OrphanStatus.OPEN
+    ).exists():
+        enqueue_all(
+            [
+                NewJob(
+                    "metering.reattach_orphans",
+                    subject.tenant_id,
+                    {"subject": str(subject.pk)},
+                )
+            ]
+        )

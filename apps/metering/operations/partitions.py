@@ -1,0 +1,108 @@
+"""Making the events' partitions ahead of time, and dropping them when they are old enough."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from django.db import connection, transaction
+from psycopg import sql
+
+from apps.metering.models import EventsDropped, RollupPosition
+
+MONTHS_BACK: Final = 13
+MONTHS_AHEAD: Final = 3
+_MONTHS_PER_YEAR: Final = 12
+_LOCK: Final = 4_803_112_022  # of whoever changes partitions, among advisory locks
+
+_IN_DEFAULT: Final = """
+SELECT DISTINCT (date_trunc('month', occurred_at AT TIME ZONE 'UTC'))::date
+FROM metering_usageevent_default ORDER BY 1
+"""
+_PARTITIONS: Final = """
+SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'metering_usageevent'::regclass AND c.relname ~ '_[0-9]{6}$'
+ORDER BY c.relname
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The months whose partitions were made, and those whose were dropped."""
+
+    made: tuple[date, ...]
+    dropped: tuple[date, ...]
+
+
+def keep_partitions(at: datetime, *, retention: timedelta | None = None) -> Kept:
+    """Have a partition for every month around ``at``, and for each that events have fallen into.
+
+    With ``retention``, months that ended so long ago are dropped, once all their events are rolled
+    up: their keys and rollups stay. A repeat does nothing.
+    """
+    made = tuple(month for month in _months_wanted(at) if _make(month))
+    dropped: tuple[date, ...] = ()
+    if retention is not None:
+        dropped = tuple(month for month in _months_before(at - retention) if _drop(month))
+    return Kept(made, dropped)
+
+
+def _months_wanted(at: datetime) -> list[date]:
+    first = at.astimezone(UTC).date().replace(day=1)
+    wanted = {_months_on(first, number) for number in range(-MONTHS_BACK, MONTHS_AHEAD + 1)}
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_DEFAULT)
+        wanted |= {row[0] for row in cursor.fetchall()}
+    return sorted(wanted - {month for month, _ in _partitions()})
+
+
+def _months_before(at: datetime) -> list[date]:
+    """Return the months that have partitions and ended by ``at``."""
+    last = at.astimezone(UTC).date()
+    return [month for month, _ in _partitions() if _months_on(month, 1) <= last]
+
+
+def _partitions() -> list[tuple[date, str]]:
+    with connection.cursor() as cursor:
+        cursor.execute(_PARTITIONS)
+        names = [row[0] for row in cursor.fetchall()]
+    return [(date(int(name[-6:-2]), int(name[-2:]), 1), name) for name in names]
+
+
+@transaction.atomic
+def _make(month: date) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        cursor.execute("SELECT metering_make_partition(%s)", [month])
+        return bool(cursor.fetchone()[0])
+
+
+@transaction.atomic
+def _drop(month: date) -> bool:
+    """Drop a month's events, unless one of them is not rolled up yet."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        name = next((name for there, name in _partitions() if there == month), None)
+        if name is None or RollupPosition.objects.filter(caught_up=False).exists():
+            return False
+        table = sql.Identifier(name)
+        cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table))
+        cursor.execute(
+            sql.SQL(
+                "SELECT EXISTS (SELECT FROM {} WHERE ingest_xid >= f.below_xid::text::xid8)"
+                " FROM metering_rollupfrontier f"
+            ).format(table)
+        )
+        if cursor.fetchone()[0]:
+            return False
+        cursor.execute(sql.SQL("DROP TABLE {}").format(table))
+    end = _months_on(month, 1)
+    before = datetime(end.year, end.month, 1, tzinfo=UTC)
+    known = EventsDropped.objects.select_for_update().first()
+    if known is None or known.before < before:
+        EventsDropped.objects.update_or_create(pk=1, defaults={"before": before})
+    return True
+
+
+def _months_on(month: date, number: int) -> date:
+    months = month.year * _MONTHS_PER_YEAR + month.month - 1 + number
+    return date(months // _MONTHS_PER_YEAR, months % _MONTHS_PER_YEAR + 1, 1)
