@@ -7,7 +7,6 @@ a plain calculation says.
 
 import calendar
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -64,11 +63,11 @@ def text(at: datetime) -> str:
 
 
 @pytest.fixture
-def world(served: str, worker: None) -> Iterator[tuple[Client, str, UUID]]:
+def world(served: str, worker: None) -> tuple[Client, str, UUID]:
     """A tenant in test mode that lives on a clock."""
     tenant = make_tenant(mode=Mode.TEST)
     clock = make_clock(tenant, at=FIRST, attach=True)
-    yield Client(served, make_key(tenant)), clock.public_id, tenant.id
+    return Client(served, make_key(tenant)), clock.public_id, tenant.id
 
 
 def plans(api: Client) -> None:
