@@ -77,15 +77,15 @@ def word_at(fields: Fields, name: str, words: Iterable[_Word], default: _Word | 
     return fields.choice(name, words) or default or ""
 
 
-def currency_at(fields: Fields, name: str) -> str | None:
-    """Return a currency, or None with a noted problem."""
+def currency_at(fields: Fields, name: str) -> str:
+    """Return a currency, or an empty string with a noted problem."""
     given = fields.take(name)
     if isinstance(given, str) and given in CURRENCIES:
         return given
     fields.note(
         name, "currency_unknown", f"{str(given)[:_SHOWN]!r} is no ISO 4217 currency, such as USD"
     )
-    return None
+    return ""
 
 
 def cadence_at(fields: Fields, name: str) -> Cadence | None:
@@ -130,7 +130,7 @@ def timing_at(fields: Fields, kind: ChargeKind) -> Timing:
 
 
 def bound_at(fields: Fields, name: str, currency: str | None, kind: ChargeKind) -> Decimal | None:
-    if currency is None or not fields.has(name):
+    if not currency or not fields.has(name):
         fields.take(name, required=False)
         return None
     if kind is not ChargeKind.USAGE:

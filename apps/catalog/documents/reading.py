@@ -41,6 +41,7 @@ from apps.rating.periods import Cadence
 from apps.rating.pricing import PricingModel, parse_pricing
 
 _ZERO: Final = Decimal(0)
+_BOUNDS: Final = ("minimum", "maximum", "billing_threshold")
 _Kind = TypeVar("_Kind")
 
 
@@ -278,11 +279,12 @@ class Reader:
         if fields.gives("pricing") == fields.gives("prices"):
             fields.note("pricing", "required", "give one pricing, or a list of prices")
         prices = []
+        if not fields.gives("pricing"):
+            for name in _BOUNDS:
+                if fields.take(name, required=False) is not None:
+                    fields.note(name, "ambiguous", "it belongs to a price")
         if fields.gives("prices"):
-            for name in ("pricing", "minimum", "maximum", "billing_threshold"):
-                if fields.gives(name):
-                    fields.take(name)
-                    fields.note(name, "ambiguous", "where there are prices, it belongs to each")
+            fields.take("pricing", required=False)
             rows = fields.rows("prices")
         else:
             fields.take("prices", required=False)
@@ -314,22 +316,19 @@ class Reader:
             currency = currency_at(fields, "currency") if fields.gives("currency") else currency
             fields.take("currency", required=False)
             price_list = self._list_of(fields)
-        if currency is None and not (is_row and fields.gives("currency")):
+        if currency is None:
             fields.note(
                 "currency" if is_row else "pricing",
                 "required",
                 "give the price, or the plan, a currency",
             )
         document = fields.take("pricing")
-        low, high, threshold = (
-            bound_at(fields, name, currency, kind)
-            for name in ("minimum", "maximum", "billing_threshold")
-        )
+        low, high, threshold = (bound_at(fields, name, currency, kind) for name in _BOUNDS)
         if low is not None and high is not None and low > high:
             fields.note("maximum", "maximum_below_minimum", f"{high} is less than {low}")
         if is_row:
             fields.close()
-        if currency is None or not fields.gives("pricing"):
+        if not currency or not fields.gives("pricing"):
             return None
         model = self._model(document, currency, f"{fields.path}.pricing", kind, meter)
         if model is None:

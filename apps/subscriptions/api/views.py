@@ -72,9 +72,10 @@ class Subscriptions(Door):
         return subscriptions_for(self.tenant_id)
 
     def get_serializer(self, *args: Any, **kwargs: Any) -> SubscriptionView:
-        """Return the view of one subscription, or of a page of them."""
-        rows = list(args[0]) if kwargs.get("many") else [args[0]]
-        return SubscriptionView(*args, **kwargs, context={"shown": shown(rows, wall=now())})
+        """Return the view of one subscription, of a page of them, or of none at all."""
+        rows = list(args[0]) if kwargs.get("many") else list(args)
+        kwargs["context"] = {**kwargs.get("context", {}), "shown": shown(rows, wall=now())}
+        return SubscriptionView(*args, **kwargs)
 
     def answer(self, subscription_id: UUID, code: int = status.HTTP_200_OK) -> Response:
         """Answer a subscription as it is now."""

@@ -7,9 +7,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from celery import current_app
 from django.db import connections
 
 from apps.catalog.operations.plans import archive_plan, retire_version
+from apps.core.clock import now
 from apps.core.errors import NotFound
 from apps.core.ids import new_id
 from apps.core.models import AuditEvent
@@ -670,3 +672,15 @@ def together(works: list[Any]) -> list[str]:
     for thread in threads:
         thread.join()
     return outcomes
+
+
+# --- the tasks ----------------------------------------------------------------------------------
+
+
+def test_the_task_sweeps_by_the_clock_on_the_wall() -> None:
+    row = started(now() - DAY, started_at=now() - timedelta(seconds=1))
+
+    assert row.status == "scheduled"
+    assert current_app.tasks["subscriptions.apply_due_changes"]() == 1
+    assert fresh(row).status == "active"
+    assert current_app.tasks["subscriptions.apply_due_changes"]() == 0
