@@ -384,6 +384,7 @@ def bands(*times: tuple[object, object]) -> dict[str, object]:
         (PERCENTAGE, {"rate": "33.333333"}, []),
         (PERCENTAGE, {"rate": "33.3333330"}, []),
         (PERCENTAGE, {"rate": "33.333333333"}, [("rate", "too_many_decimals")]),
+        (PERCENTAGE, {"rate": "33.3333331"}, [("rate", "too_many_decimals")]),
         (PERCENTAGE, {"free_count": "3"}, []),
         (PERCENTAGE, {"free_count": -1}, [("free_count", "not_a_whole_number")]),
         (PERCENTAGE, {"free_count": "1.5"}, [("free_count", "not_a_whole_number")]),
