@@ -4,7 +4,7 @@ from django.contrib import admin
 from django_celery_beat import models as beat
 from unfold.paginator import InfinitePaginator
 
-from apps.backoffice.models import BooksCheck
+from apps.backoffice.models import BooksCheck, ClockAdvance
 from apps.core.clock import now
 from apps.core.models import (
     AuditEvent,
@@ -156,3 +156,20 @@ class BooksCheckDesk(Desk):
     list_display = (ident(), instant("checked_at", "checked"), plain("breaches"))
     detail = (ident(), instant("checked_at", "checked"), plain("breaches"), document("details"))
     when_empty = "The books are checked every night, or now: manage.py check_books."
+
+
+@admin.register(ClockAdvance)
+class ClockAdvanceDesk(Desk):
+    resource = "test_clocks"
+    list_display = (
+        link("clock"),
+        instant("begins_at", "from"),
+        instant("to"),
+        instant("reached"),
+        plain("steps", "stops"),
+        instant("ended_at", "ended"),
+        plain("failure"),
+    )
+    related = ("clock",)
+    ordering = ("-id",)
+    when_empty = "No test clock has been advanced: POST /api/v1/test-clocks/{id}/advance."

@@ -1,5 +1,13 @@
 """Paths."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-urlpatterns: list[URLPattern] = []
+from apps.backoffice.api.views import ClockAdvances
+
+urlpatterns: list[URLPattern] = [
+    path(
+        "test-clocks/<str:pk>/advance",
+        ClockAdvances.as_view({"post": "create", "get": "retrieve"}),
+        name="test-clock-advance",
+    ),
+]

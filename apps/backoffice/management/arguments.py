@@ -2,13 +2,12 @@
 
 from argparse import ArgumentParser
 from datetime import datetime
-from typing import Any
 
 from django.core.management.base import CommandError
-from rest_framework.exceptions import ValidationError
 
+from apps.core.errors import Invalid
 from apps.core.ids import decode, is_id
-from apps.core.web.fields import InstantField
+from apps.core.web.views import instant
 from apps.tenants.models import Tenant
 
 
@@ -49,10 +48,7 @@ def instant_given(text: str | None, *, default: datetime) -> datetime:
     """Return the instant in an RFC 3339 text; ``CommandError`` if it is none."""
     if text is None:
         return default
-    field: Any = InstantField()
     try:
-        instant: datetime = field.to_internal_value(text)
-    except ValidationError as error:
-        sentences = error.detail if isinstance(error.detail, list) else [error.detail]
-        raise CommandError(" ".join(map(str, sentences))) from error
-    return instant
+        return instant(text)
+    except Invalid as error:
+        raise CommandError(error.detail) from error

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from apps.backoffice import books, invariants
 from apps.backoffice.books import Breach, breaches, rules
 from apps.backoffice.models import BooksCheck
-from apps.backoffice.operations import store_books_check
+from apps.backoffice.operations.books import store_books_check
 from apps.backoffice.tasks import check_books
 from apps.core.audit import seal_events
 from apps.core.models import AuditHead

@@ -1,4 +1,4 @@
-"""What the desk itself writes."""
+"""Keeping the results of checking the books."""
 
 from datetime import datetime
 from itertools import islice

@@ -1,0 +1,46 @@
+"""What will come due on a test clock."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Min, Model, QuerySet
+
+from apps.customers.queries import on_clock
+from apps.invoicing.domain import InvoiceStatus
+from apps.invoicing.models import Invoice
+from apps.payments.models import Collection, Payment
+from apps.subscriptions.domain import ChangeStatus, SubscriptionStatus
+from apps.subscriptions.models import ScheduledChange, Subscription
+
+
+def next_due(clock_id: UUID, *, tenant_id: UUID, after: datetime) -> datetime | None:
+    """Return the first instant after ``after`` at which something comes due on the clock.
+
+    None if nothing will. What was due before and could not be done (a parked customer) is no
+    reason to stop anywhere: it is tried again at every stop.
+    """
+    found = [
+        rows.filter(on_clock(clock_id, way), tenant_id=tenant_id, **{f"{column}__gt": after})
+        .order_by()
+        .aggregate(first=Min(column))["first"]
+        for rows, way, column in _due_rows()
+    ]
+    return min((one for one in found if one is not None), default=None)
+
+
+def _due_rows() -> Iterator[tuple[QuerySet[Model], str, str]]:
+    """Yield rows that come due, the way from them to their customer, and the column that tells."""
+    subscriptions = Subscription.objects.all()
+    active = subscriptions.filter(status=SubscriptionStatus.ACTIVE)
+    yield subscriptions.filter(status=SubscriptionStatus.SCHEDULED), "customer__", "started_at"
+    yield subscriptions, "customer__", "next_bill_at"
+    yield active, "customer__", "ends_at"
+    yield active, "customer__", "term_ends_at"
+    changes = ScheduledChange.objects.filter(status=ChangeStatus.PENDING)
+    yield changes, "subscription__customer__", "effective_at"
+    yield Invoice.objects.filter(status=InvoiceStatus.DRAFT), "customer__", "issue_after"
+    open_ = Invoice.objects.filter(status__in=(InvoiceStatus.ISSUED, InvoiceStatus.PARTIALLY_PAID))
+    yield open_, "customer__", "due_at"
+    yield Collection.objects.all(), "invoice__customer__", "next_attempt_at"
+    yield Payment.objects.all(), "customer__", "ask_after"
