@@ -16,10 +16,10 @@ class _Nothing(URLFetcher):  # type: ignore[misc]  # WeasyPrint has no types
 
     def __init__(self) -> None:
         """Allow no protocol but the one that needs no network and no file."""
-        super().__init__(allowed_protocols={"data"}, allow_redirects=False, fail_on_errors=True)
+        super().__init__(allowed_protocols={"data"}, allow_redirects=False)
 
     def fetch(self, url: str, headers: dict[str, str] | None = None) -> URLFetcherResponse:
-        """Return the picture; anything else stops the rendering."""
+        """Return the picture; anything else is left out of the document."""
         if not url.startswith(_PICTURE):
             raise ValueError(f"documents fetch nothing, and not {url[:100]!r}")
         return super().fetch(url, headers)

@@ -66,7 +66,7 @@ def test_numbers_have_no_gaps_however_many_roll_back() -> None:
     dice = random.Random(7)  # noqa: S311 -- any choice will do
     lucky = [dice.random() < 0.5 for _ in drafts]
 
-    def issue(draft: Invoice, keep: bool) -> object:
+    def issue(draft: Invoice, *, keep: bool) -> object:
         with transaction.atomic():
             issue_invoice(draft.id, tenant_id=tenant.id, actor=ACTOR, at=AT)
             if not keep:
@@ -76,7 +76,7 @@ def test_numbers_have_no_gaps_however_many_roll_back() -> None:
     for first in range(0, len(drafts), 10):
         together(
             *(
-                lambda draft=draft, keep=keep: issue(draft, keep)
+                lambda draft=draft, keep=keep: issue(draft, keep=keep)
                 for draft, keep in zip(
                     drafts[first : first + 10], lucky[first : first + 10], strict=True
                 )
