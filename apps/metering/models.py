@@ -33,6 +33,11 @@ class Meter(TenantOwned):
     def __str__(self) -> str:
         return self.key
 
+    @property
+    def newest(self) -> "MeterVersion":
+        """The version that new charges get; there always is one. Uses versions read before."""
+        return max(self.versions.all(), key=lambda version: version.number)
+
 
 class MeterVersion(TenantOwned):
     """One definition of a meter. Never changes; charges are pinned to the version they name."""
