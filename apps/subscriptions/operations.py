@@ -233,10 +233,11 @@ def withdraw_change(change_id: UUID, *, actor: str, at: datetime) -> ScheduledCh
     found = ScheduledChange.objects.filter(pk=change_id).first()
     if found is None:
         raise NotFound("There is no such scheduled change.")
-    _lock(found.subscription_id)
+    subscription = _lock(found.subscription_id)
     change = ScheduledChange.objects.get(pk=change_id)
     if change.status != ChangeStatus.WITHDRAWN:
         _move_change(change, ChangeStatus.WITHDRAWN, actor=actor, at=at)
+        _look_again(subscription, change.effective_at, at=at)
     return change
 
 
@@ -602,6 +603,8 @@ def _extend(subscription: Subscription, until: datetime, *, actor: str, at: date
     was = subscription.term_ends_at
     subscription.term_ends_at = until
     subscription.save(update_fields=["term_ends_at"])
+    if was is not None and not subscription.auto_renew:
+        _look_again(subscription, was, at=at)
     record(
         "subscription.renewed",
         subscription,
@@ -610,6 +613,15 @@ def _extend(subscription: Subscription, until: datetime, *, actor: str, at: date
         was=was.isoformat() if was else None,
         term_ends_at=until.isoformat(),
     )
+
+
+def _look_again(subscription: Subscription, since: datetime, *, at: datetime) -> None:
+    """Have the next run recompute from an end that was foreseen, billed by, and is none now."""
+    if subscription.billed_until is None or subscription.billed_until < since:
+        return
+    subscription.changed_from = min(subscription.changed_from or since, since)
+    subscription.next_bill_at = min(subscription.next_bill_at or at, at)
+    subscription.save(update_fields=["changed_from", "next_bill_at"])
 
 
 def _withdraw_rest(subscription: Subscription, *, actor: str, at: datetime) -> None:

@@ -27,13 +27,13 @@ from apps.subscriptions.models import ScheduledChange, Subscription, Subscriptio
 
 
 def timelines(
-    customer_ids: Iterable[UUID], *, as_of: datetime | None = None
+    customer_ids: Iterable[UUID], *, as_of: Mapping[UUID, datetime] | None = None
 ) -> dict[UUID, tuple[SubscriptionTerms, ...]]:
     """Return every subscription of each customer, those that ended too, by start and then id.
 
-    Two queries. With ``as_of`` (a third) a timeline is cut as it will be by then: by the
-    cancellations that wait until that instant or an earlier one, and by a term that ends unrenewed.
-    A customer without subscriptions has an empty tuple.
+    Two queries. With ``as_of`` (a third) a customer's timelines are cut as they will be at his
+    instant: by the cancellations that wait until then, and by terms that end unrenewed. A customer
+    without subscriptions has an empty tuple.
     """
     wanted = list(customer_ids)
     rows = list(Subscription.objects.filter(customer__in=wanted).order_by("started_at", "pk"))
@@ -57,21 +57,28 @@ def _segments_of(subscription_ids: Iterable[UUID]) -> dict[UUID, list[Subscripti
 
 
 def _pending_ends(
-    rows: Iterable[Subscription], as_of: datetime
+    rows: Iterable[Subscription], as_of: Mapping[UUID, datetime]
 ) -> dict[UUID, tuple[datetime, Settlement]]:
     """Return when and how each subscription will have ended by then, if it will."""
-    open_rows = [row for row in rows if row.status != SubscriptionStatus.ENDED]
+    until = {
+        row.pk: as_of[row.customer_id]
+        for row in rows
+        if row.status != SubscriptionStatus.ENDED and row.customer_id in as_of
+    }
     ends = {
         row.pk: (row.term_ends_at, Settlement.PRORATE)
-        for row in open_rows
-        if row.term_ends_at is not None and not row.auto_renew and row.term_ends_at <= as_of
+        for row in rows
+        if row.pk in until
+        and row.term_ends_at is not None
+        and not row.auto_renew
+        and row.term_ends_at <= until[row.pk]
     }
     changes = ScheduledChange.objects.filter(
-        subscription__in=[row.pk for row in open_rows],
-        status=ChangeStatus.PENDING,
-        effective_at__lte=as_of,
+        subscription__in=list(until), status=ChangeStatus.PENDING
     )
     for change in changes:
+        if change.effective_at > until[change.subscription_id]:
+            continue
         end = (change.effective_at, Settlement(change.arguments["settlement"]))
         known = ends.get(change.subscription_id)
         if known is None or end[0] < known[0]:

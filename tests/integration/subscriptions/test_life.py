@@ -329,12 +329,31 @@ def test_a_preview_sees_the_end_that_waits() -> None:
     cancel(row, CancelMode.DATE, ends_at=on(7, 15), settlement=Settlement.NONE, at=on(5, 10))
 
     now, before, after = (
-        timelines([row.customer_id], as_of=at)[row.customer_id][0].segments[0]
-        for at in (None, on(7, 14), on(7, 15))
+        timelines([row.customer_id], as_of=as_of)[row.customer_id][0].segments[0]
+        for as_of in (None, {row.customer_id: on(7, 14)}, {row.customer_id: on(7, 15)})
     )
 
     assert (now.ends_at, before.ends_at) == (None, None)
     assert (after.ends_at, after.settlement) == (on(7, 15), Settlement.NONE)
+
+
+def test_an_end_that_was_billed_by_and_withdrawn_is_looked_at_again() -> None:
+    row = started()
+    cancel(row, CancelMode.DATE, ends_at=on(7, 15), at=on(5, 10))
+    mark_billed([BilledMark(row.pk, on(8, 1), None)])
+
+    withdraw_change(ScheduledChange.objects.get().pk, actor=ACTOR, at=on(5, 12))
+
+    assert (fresh(row).changed_from, fresh(row).next_bill_at) == (on(7, 15), on(5, 12))
+
+
+def test_a_term_that_was_billed_as_the_last_and_is_renewed_is_looked_at_again() -> None:
+    row = started(on(5, 1), term=Cadence(Unit.MONTH), auto_renew=False)
+    mark_billed([BilledMark(row.pk, on(6, 1), None)])
+
+    renew_subscription(row.pk, actor=ACTOR, at=on(5, 20))
+
+    assert (fresh(row).changed_from, fresh(row).next_bill_at) == (on(6, 1), on(5, 20))
 
 
 def test_an_end_at_once_replaces_one_that_waits() -> None:
@@ -448,7 +467,7 @@ def test_a_term_that_does_not_renew_ends_the_subscription() -> None:
     row = started(on(5, 1), term=YEAR, auto_renew=False)
     end = on(5, 1, year=2027)
 
-    at_end = timelines([row.customer_id], as_of=end)[row.customer_id][0]
+    at_end = timelines([row.customer_id], as_of={row.customer_id: end})[row.customer_id][0]
     assert at_end.segments[0].ends_at == end
     assert apply_due_changes(end + DAY) == 1
 
