@@ -1,6 +1,7 @@
 """From events to lines: late usage, corrections and replay against the real database."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -36,7 +37,7 @@ VOLUME = {
 }
 
 
-def subscribed(pricing: dict[str, object] | None = None) -> tuple[Customer, Subscription]:
+def subscribed(pricing: Mapping[str, object] | None = None) -> tuple[Customer, Subscription]:
     customer = make_customer()
     make_meter(customer.tenant, key="calls", at=APRIL)
     price = pricing or {"model": "per_unit", "unit_price": "0.01"}

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -111,7 +112,7 @@ def segment(
     return SegmentTerms(start, end, VERSION, phase, Decimal(quantity), anchor or start, settlement)
 
 
-def subscription(*segments: SegmentTerms, **changes: object) -> SubscriptionTerms:
+def subscription(*segments: SegmentTerms, **changes: Any) -> SubscriptionTerms:
     terms = SubscriptionTerms(
         id=uuid4(),
         tenant_id=uuid4(),
