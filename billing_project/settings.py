@@ -85,6 +85,7 @@ _DATABASE = env.db_url("DATABASE_URL")
 DATABASES = {
     "default": {
         **_DATABASE,
+        "ENGINE": "apps.core.postgresql",
         "CONN_MAX_AGE": env.int("CONN_MAX_AGE", default=60),
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {

@@ -1,3 +1,5 @@
+import gc
+
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 
@@ -9,3 +11,5 @@ class CoreConfig(AppConfig):
     def ready(self) -> None:
         """Register every task and job, so that any process can start one by name."""
         autodiscover_modules("tasks")
+        # What has been loaded stays: nobody need look through it for garbage again and again.
+        gc.freeze()

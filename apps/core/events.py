@@ -1,19 +1,26 @@
 """Recording what happened, in the transaction in which it happened."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection
 
-from apps.core.ids import encode
+from apps.core.ids import encode, new_id
 from apps.core.jobs import NewJob, enqueue_all
-from apps.core.models import AuditEvent
 
 JsonScalar = str | int | bool | None
+
+_APPEND: Final = """
+INSERT INTO core_auditevent (id, tenant_id, type, object_type, object_id, actor, at, data)
+SELECT id, tenant_id, type, split_part(type, '.', 1), object_id, %s, %s, data
+FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::jsonb[])
+     AS e(id, tenant_id, type, object_id, data)
+"""
 
 
 class Recordable(Protocol):
@@ -52,24 +59,26 @@ def record(
 
 def record_all(happenings: Iterable[Happening], *, actor: str, at: datetime) -> None:
     """Append many audit events, and their jobs, in two statements; otherwise like ``record``."""
-    if not transaction.get_connection().in_atomic_block:
+    if not connection.in_atomic_block:
         raise RuntimeError("record an event in the transaction that makes the change")
-    events, jobs = [], []
-    for happening in happenings:
-        events.append(
-            AuditEvent(
-                tenant_id=happening.tenant_id,
-                type=happening.type,
-                object_type=happening.type.partition(".")[0],
-                object_id=encode(happening.prefix, happening.object_id),
-                actor=actor,
-                at=at,
-                data=dict(happening.data),
-            )
+    told = list(happenings)
+    if not told:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _APPEND,
+            [
+                actor,
+                at,
+                [new_id() for _ in told],
+                [one.tenant_id for one in told],
+                [one.type for one in told],
+                [encode(one.prefix, one.object_id) for one in told],
+                [json.dumps(dict(one.data)) for one in told],
+            ],
         )
-        jobs += [
-            NewJob(name, happening.tenant_id, {"subject": str(happening.object_id)})
-            for name in settings.REACTIONS.get(happening.type, ())
-        ]
-    AuditEvent.objects.bulk_create(events)
-    enqueue_all(jobs)
+    enqueue_all(
+        NewJob(name, one.tenant_id, {"subject": str(one.object_id)})
+        for one in told
+        for name in settings.REACTIONS.get(one.type, ())
+    )

@@ -3,6 +3,7 @@
 A job runs at least once. What it calls must therefore be safe to repeat; operations are.
 """
 
+import json
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
@@ -63,22 +64,34 @@ def registered() -> frozenset[str]:
     return frozenset(_WORK)
 
 
+_ENQUEUE: Final = """
+INSERT INTO core_job (id, tenant_id, name, arguments, state, due_at, attempts, after_id, reason,
+                      created_at)
+SELECT id, tenant_id, name, arguments, 'pending', due_at, 0, after_id, '', %s
+FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::jsonb[], %s::timestamptz[], %s::uuid[])
+     AS j(id, tenant_id, name, arguments, due_at, after_id)
+"""
+
+
 def enqueue_all(jobs: Iterable[NewJob]) -> None:
     """Write jobs in the caller's transaction; after its commit, hint that there is work."""
-    rows = [
-        Job(
-            id=new.id,
-            tenant_id=new.tenant_id,
-            name=new.name,
-            arguments=dict(new.arguments),
-            due_at=new.due_at or _wall_clock(),
-            after_id=new.after,
-        )
-        for new in jobs
-    ]
+    rows = list(jobs)
     if not rows:
         return
-    Job.objects.bulk_create(rows)
+    wall = _wall_clock()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _ENQUEUE,
+            [
+                wall,
+                [new.id for new in rows],
+                [new.tenant_id for new in rows],
+                [new.name for new in rows],
+                [json.dumps(dict(new.arguments)) for new in rows],
+                [new.due_at or wall for new in rows],
+                [new.after for new in rows],
+            ],
+        )
     _hint_on_commit()
 
 
@@ -174,10 +187,10 @@ def _revive(jobs: QuerySet[Job]) -> list[UUID]:
 def backoff(attempt: int) -> timedelta:
     """Return how long to wait after the failed ``attempt`` (1, 2, …).
 
-    It doubles from five seconds to six hours; chance takes up to half of it away, so that what
-    failed together is not tried together.
+    It quadruples from five seconds to six hours, so that the last attempt comes hours after the
+    first; chance takes up to half of it away, so that what failed together is not tried together.
     """
-    ceiling: timedelta = min(_BACKOFF_BASE * 2 ** (attempt - 1), _BACKOFF_CAP)
+    ceiling: timedelta = min(_BACKOFF_BASE * 4 ** (attempt - 1), _BACKOFF_CAP)
     share: float = random.uniform(0.5, 1)  # noqa: S311 -- spreading load, not a secret
     return ceiling * share
 
