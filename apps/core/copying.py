@@ -1,7 +1,7 @@
 """Writing many rows at once: new ones at the speed of COPY, changed ones in one statement."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from django.db import connection
 from django.db.models import Field, Model
@@ -29,19 +29,18 @@ def save_rows(rows: Sequence[Model], fields: Iterable[str]) -> None:
     if not rows:
         return
     meta = rows[0]._meta
-    changed: list[Field[Any, Any]] = [meta.get_field(name) for name in fields]  # type: ignore[misc]
-    columns: list[Field[Any, Any]] = [meta.pk, *changed]  # type: ignore[list-item]
+    changed = [cast("Field[Any, Any]", meta.get_field(name)) for name in fields]
+    columns = [meta.pk, *changed]
+    names = [sql.Identifier(str(one.column)) for one in columns]
     statement = sql.SQL("UPDATE {} AS t SET {} FROM unnest({}) AS v ({}) WHERE t.{} = v.{}").format(
         sql.Identifier(meta.db_table),
-        sql.SQL(", ").join(
-            sql.SQL("{0} = v.{0}").format(sql.Identifier(one.column)) for one in changed
-        ),
+        sql.SQL(", ").join(sql.SQL("{0} = v.{0}").format(name) for name in names[1:]),
         sql.SQL(", ").join(
             sql.SQL("%s::{}[]").format(sql.SQL(one.db_type(connection) or "")) for one in columns
         ),
-        sql.SQL(", ").join(sql.Identifier(one.column) for one in columns),
-        sql.Identifier(columns[0].column),
-        sql.Identifier(columns[0].column),
+        sql.SQL(", ").join(names),
+        names[0],
+        names[0],
     )
     values = [
         [one.get_db_prep_save(getattr(row, one.attname), connection) for row in rows]

@@ -320,9 +320,9 @@ def make_world() -> dict[str, str]:
     revoke_api_key(ApiKey.objects.get(tenant=tenant).id, actor=ACTOR, at=AT)
     key = make_key(tenant)
     api, of_other = Api(key), Api(make_key(other))
-    for _ in range(2):
-        make_customer(tenant)
-        customer = make_customer(other)
+    for owner in (tenant, tenant, other):
+        make_customer(owner)
+    customer = make_customer(other)
     used = api.post("/customers", {"name": "Used", "metadata": {"a": "b"}}, key="used")
     assert used.status_code == 201
     working = api.post("/customers", {"name": "Globex"}, key="working")
