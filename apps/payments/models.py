@@ -197,8 +197,9 @@ class SandboxCharge(models.Model):
     """
 
     idempotency_key = models.CharField(primary_key=True, max_length=100)
+    tenant_id = models.UUIDField()  # this and the invoice as the caller's metadata names them
     behaviour = models.CharField(max_length=60)
-    invoice = models.CharField(max_length=60)  # as the caller's metadata names it
+    invoice = models.CharField(max_length=60)
     amount = models.DecimalField(max_digits=38, decimal_places=12)
     currency = models.CharField(max_length=3)
     outcome = models.CharField(max_length=20)

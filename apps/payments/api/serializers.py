@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
+from moneyed import Money
 from rest_framework import serializers
 
 from apps.core.web.fields import (
@@ -113,8 +114,8 @@ class PaymentView(serializers.Serializer[Payment]):
     @extend_schema_field({"type": "string", "example": "0.00"})
     def get_unapplied(self, payment: Any) -> str:
         settled = payment.status == PaymentStatus.SUCCEEDED
-        left = payment.amount - payment.allocated if settled else payment.amount * Decimal(0)
-        return AmountField().to_representation(left)
+        left = payment.amount.amount - payment.allocated if settled else Decimal(0)
+        return AmountField().to_representation(Money(left, payment.currency))
 
 
 class ChargeView(serializers.Serializer[Payment]):

@@ -5,9 +5,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
-from apps.core.errors import BillingError
 from apps.core.ids import new_id
 from apps.core.locks import lock_row
 from apps.invoicing.domain import COLLECTABLE, DocumentKind
@@ -64,7 +63,7 @@ def retry_collections(
             if payment is not None:
                 made += 1
                 carry_out(payment, actor=actor, at=at)
-        except (BillingError, DatabaseError):
+        except Exception:
             logger.exception("collecting the invoice %s again failed", invoice_id)
     return made
 

@@ -5,10 +5,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import F
 
-from apps.core.errors import BillingError
 from apps.payments.domain import FailureCode, PaymentStatus, is_lost, next_question
 from apps.payments.models import Payment
 from apps.payments.operations.outcomes import apply_outcome, fail_payment, mark_unknown
@@ -42,7 +41,7 @@ def resolve_unknown(
             if _claim(payment, at):
                 found = _ask(payment, actor=actor, at=at)
                 decided += found.status in {PaymentStatus.SUCCEEDED, PaymentStatus.FAILED}
-        except (BillingError, DatabaseError):
+        except Exception:
             logger.exception("asking about the payment %s failed", payment.public_id)
     return decided
 

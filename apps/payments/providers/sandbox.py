@@ -30,6 +30,7 @@ from django.db import connections
 from django.db.backends.utils import CursorWrapper
 from moneyed import Money
 
+from apps.core.ids import decode
 from apps.core.money import exponent
 from apps.payments.domain import FailureCode, MethodReferenceInvalid
 from apps.payments.providers.interface import ChargeRequest, Outcome, OutcomeStatus
@@ -87,8 +88,9 @@ SELECT EXISTS (SELECT FROM payments_sandboxcharge
 """
 _TAKE: Final = """
 INSERT INTO payments_sandboxcharge AS known
-       (idempotency_key, behaviour, invoice, amount, currency, outcome, failure, calls, asked)
-VALUES (%s, %s, %s, %s, %s, %s, %s, 1, 0)
+       (idempotency_key, tenant_id, behaviour, invoice, amount, currency, outcome, failure, calls,
+        asked)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 1, 0)
 ON CONFLICT (idempotency_key) DO UPDATE SET calls = known.calls + 1
 RETURNING behaviour, amount, currency, outcome, failure
 """
@@ -123,13 +125,14 @@ class Sandbox:
             return _unheard(behaviour)
         with _own_connection() as cursor:
             truth, failure = behaviour.truth, behaviour.failure
-            invoice = request.metadata.get("invoice", "")
+            invoice = request.metadata["invoice"]
             if behaviour.declines_first and not _declined_before(cursor, invoice, request):
                 truth, failure = OutcomeStatus.FAILED, FailureCode.CARD_DECLINED
             cursor.execute(
                 _TAKE,
                 [
                     request.idempotency_key,
+                    decode("ten", request.metadata["tenant"]),
                     request.method_ref,
                     invoice,
                     _taken(request.amount, behaviour),

@@ -26,6 +26,17 @@ from tests.make.tenants import AT, make_tenant
 
 pytestmark = pytest.mark.django_db
 
+_ENTRY = """
+INSERT INTO ledger_journalentry (id, tenant_id, kind, source_key, effective_at, legs, reverses_id)
+VALUES (%s, %s, 'invoice_issued', 'by-hand', now(), %s, %s)
+"""
+_POSTING = """
+INSERT INTO ledger_posting (tenant_id, entry_id, number, account_id, amount, currency)
+SELECT %s, e.id, %s, a.id, %s::numeric, %s
+FROM ledger_journalentry e, ledger_ledgeraccount a
+WHERE e.source_key = 'by-hand' AND a.tenant_id = %s AND a.kind = %s AND a.currency = %s
+"""
+
 
 @pytest.fixture
 def tenant() -> Tenant:
@@ -59,9 +70,7 @@ def entry(
 ) -> tuple[Any, ...]:
     """The statement that writes an entry; its postings name it by its source key."""
     return (
-        "INSERT INTO ledger_journalentry"
-        " (id, tenant_id, kind, source_key, effective_at, legs, reverses_id)"
-        " VALUES (%s, %s, 'invoice_issued', 'by-hand', now(), %s, %s)",
+        _ENTRY,
         new_id(),
         tenant.id,
         legs,
@@ -79,11 +88,7 @@ def posting(
     account_in: str = "USD",
 ) -> tuple[Any, ...]:
     return (
-        "INSERT INTO ledger_posting (tenant_id, entry_id, number, account_id, amount, currency)"
-        " SELECT %s, e.id, %s, a.id, %s::numeric, %s"
-        " FROM ledger_journalentry e, ledger_ledgeraccount a"
-        " WHERE e.source_key = 'by-hand' AND a.tenant_id = %s AND a.kind = %s"
-        " AND a.currency = %s",
+        _POSTING,
         tenant.id,
         number,
         amount,

@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
@@ -205,10 +206,10 @@ def test_the_trial_balance_of_an_instant_has_the_facts_up_to_it() -> None:
     )
     post_all([entry_for(issued), entry_for(paid)], at=AT + timedelta(days=2))
 
-    def shown(**at: object) -> list[tuple[str, Decimal, Decimal, Decimal]]:
+    def shown(at: datetime | None = None) -> list[tuple[str, Decimal, Decimal, Decimal]]:
         return [
             (one.account.kind.value, one.debit, one.credit, one.balance)
-            for one in trial_balance(tenant.id, **at)
+            for one in trial_balance(tenant.id, at)
         ]
 
     before = [
@@ -247,10 +248,10 @@ def test_balances_by_customer() -> None:
     }
 
 
-def at_once(work: Callable[[], object], times: int) -> list[object]:
+def at_once(work: Callable[[], Any], times: int) -> list[Any]:
     """Call ``work`` in threads that begin together; return results and errors."""
     barrier = threading.Barrier(times)
-    results: list[object] = []
+    results: list[Any] = []
 
     def run() -> None:
         try:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -118,6 +119,6 @@ def test_a_leg_moves_a_finite_amount(amount: str) -> None:
         (AccountKind.CASH_CLEARING, {"provider": "sandbox", "customer_id": CUSTOMER}),
     ],
 )
-def test_an_account_names_its_party_and_no_other(kind: AccountKind, party: dict) -> None:
+def test_an_account_names_its_party_and_no_other(kind: AccountKind, party: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="always"):
         AccountRef(kind, "USD", **party)
