@@ -72,6 +72,12 @@ class InvoiceEmpty(Invalid):
     reason = "invoice_empty"
 
 
+class InvoiceImmutable(Conflict):
+    """Nobody writes documents by hand: lines are differences, and issued ones never change."""
+
+    reason = "invoice_immutable"
+
+
 class InvoiceCanceled(Conflict):
     reason = "invoice_canceled"
 

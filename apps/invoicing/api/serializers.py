@@ -195,7 +195,7 @@ class InvoiceRow(serializers.Serializer[Any]):
     amount_due = AmountField(help_text="What is asked for; zero once written off or canceled.")
     created_at = InstantField()
     issue_after = InstantField(
-        allow_null=True, help_text="When a draft is issued; null: by hand, or issued already."
+        allow_null=True, help_text="When a draft is to be issued; null: by hand."
     )
     issued_at = InstantField(allow_null=True)
     due_at = InstantField(allow_null=True)

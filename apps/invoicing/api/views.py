@@ -42,7 +42,12 @@ from apps.invoicing.api.serializers import (
     WriteOffBody,
 )
 from apps.invoicing.documents.page import html_of
-from apps.invoicing.domain import DocumentKind, InvoiceStatus, refuse_far_preview
+from apps.invoicing.domain import (
+    DocumentKind,
+    InvoiceImmutable,
+    InvoiceStatus,
+    refuse_far_preview,
+)
 from apps.invoicing.explaining import explain, usage_behind, verify
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.operations.billing import bill_customer, preview_customer
@@ -215,6 +220,34 @@ class Invoices(DocumentDoor):
             at=self.time_of(self.document.customer_id),
         )
         return Response(InvoiceView(written).data)
+
+    @extend_schema(exclude=True)
+    def update(self, request: Request, pk: str) -> Response:
+        """Refuse: documents are not written by hand."""
+        if self.document.status == InvoiceStatus.DRAFT:
+            raise InvoiceImmutable(
+                "A draft is computed: change the subscription or send usage, and bill again."
+            )
+        raise InvoiceImmutable(
+            "An issued document never changes. What is wrong on it is corrected by billing again:"
+            " the difference becomes a line of the next invoice, or a credit memo."
+        )
+
+    @extend_schema(exclude=True)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Refuse, as ``update`` does."""
+        return self.update(request, pk)
+
+    @extend_schema(exclude=True)
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Refuse, as ``update`` does."""
+        return self.update(request, pk)
+
+    @extend_schema(exclude=True)
+    @action(detail=True, methods=["post", "put", "patch", "delete"])
+    def lines(self, request: Request, pk: str) -> Response:
+        """Refuse, as ``update`` does."""
+        return self.update(request, pk)
 
     @extend_schema(responses={(200, "application/pdf"): OpenApiTypes.BINARY})
     @action(detail=True, methods=["get"])
