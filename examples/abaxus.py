@@ -115,7 +115,7 @@ def run(api: Client) -> dict[str, JSON]:
         for first in (0, 1000, 0)  # the first thousand is sent again, as a retry would
     ]
     for answer in batches:
-        tell(f"batch: {answer['accepted']} accepted, {answer['duplicates']} duplicates")
+        tell(f"batch: {answer['accepted']} accepted, {answer['duplicate']} duplicates")
 
     invoices = api.post("/invoices", {"customer": "cust_acme", "cutoff_date": MAY})["data"]
     invoice = api.get(f"/invoices/{invoices[0]['id']}")

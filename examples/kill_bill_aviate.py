@@ -111,7 +111,8 @@ def run(api: Client) -> dict[str, JSON]:
         f"/subscriptions/{subscription['id']}/usage?meter=input-m-tokens"
         "&start=2026-05-01T00:00:00Z&end=2026-06-01T00:00:00Z"
     )
-    tell(f"usage of May: {usage['data'][0]['quantity']}")
+    tokens = usage["meters"][0]["buckets"][0]["quantity"]
+    tell(f"usage of May: {tokens}")
 
     made = api.post("/invoices", june)["data"]
     invoice = api.get(f"/invoices/{made[0]['id']}")
@@ -129,7 +130,7 @@ def run(api: Client) -> dict[str, JSON]:
     return {
         "catalog": catalog,
         "preview": preview,
-        "usage": usage,
+        "tokens": tokens,
         "invoice": invoice,
         "unpaid": unpaid,
         "paid": paid,

@@ -154,7 +154,7 @@ def run(api: Client) -> dict[str, JSON]:
     bulk = [click(number, *shapes[number % 4]) for number in range(1, 1001)]
     answers = [api.post("/streams/website/events/bulk", bulk) for _ in range(2)]
     for answer in answers:
-        tell(f"bulk: {answer['accepted']} accepted, {answer['duplicates']} duplicates")
+        tell(f"bulk: {answer['accepted']} accepted, {answer['duplicate']} duplicates")
 
     made = api.post("/invoices", {"customer": "globex", "cutoff": JULY})["data"]
     invoice = api.get(f"/invoices/{made[0]['id']}")

@@ -59,7 +59,7 @@ def gather(
     cutoff already is left alone. Reads only; the caller holds the customers' locks if he means to
     store the result.
     """
-    everybody = timelines(list(cutoffs))
+    everybody = timelines(list(cutoffs), as_of=cutoffs)
     charges = charges_of(
         {
             segment.phase_id

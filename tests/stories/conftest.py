@@ -10,6 +10,7 @@ from django.db import connection
 from apps.backoffice.books import breaches
 from apps.core import jobs
 from apps.metering.operations import roll_up
+from apps.tenants.domain import Mode
 from tests.make.tenants import make_key, make_tenant
 
 
@@ -34,6 +35,6 @@ def worker(transactional_db: None) -> Iterator[None]:
 @pytest.fixture
 def api(served: str, worker: None) -> Iterator[Client]:
     """A caller of a new tenant; afterwards its books must be right."""
-    tenant = make_tenant()
+    tenant = make_tenant(mode=Mode.TEST)
     yield Client(served, make_key(tenant))
     assert list(breaches(tenant.id)) == []

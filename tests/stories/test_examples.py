@@ -10,7 +10,7 @@ def test_abaxus(api: Client) -> None:
     told = abaxus.run(api)
     assert [receipt["status"] for receipt in told["receipts"]] == ["accepted", "duplicate"]
     assert [
-        (answer["accepted"], answer["duplicates"], answer["conflicts"], answer["rejected"])
+        (answer["accepted"], answer["duplicate"], answer["conflict"], answer["rejected"])
         for answer in told["batches"]
     ] == [(1000, 0, 0, 0), (200, 0, 0, 0), (0, 1000, 0, 0)]
     assert told["subscription"]["plan_version"] == 1
@@ -38,7 +38,7 @@ def test_maxio(api: Client) -> None:
     assert told["usages"][0]["memo"] == "My memo"
     assert told["usages"][1]["price_point"] == "149416"
     assert told["single"]["status"] == "accepted"
-    assert [(answer["accepted"], answer["duplicates"]) for answer in told["bulk"]] == [
+    assert [(answer["accepted"], answer["duplicate"]) for answer in told["bulk"]] == [
         (1000, 0),
         (0, 1000),
     ]
@@ -55,7 +55,7 @@ def test_maxio(api: Client) -> None:
 def test_kill_bill_aviate(api: Client) -> None:
     told = kill_bill_aviate.run(api)
     assert told["preview"][0]["total"] == "2.00"
-    assert told["usage"]["data"][0]["quantity"] == "2000001"
+    assert told["tokens"] == "2000001"
     assert told["invoice"]["total"] == "6.00"
     assert told["unpaid"]["status"] == 409
     assert told["paid"]["status"] == "paid"

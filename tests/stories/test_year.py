@@ -178,7 +178,7 @@ class Traffic:
         if not events:
             return
         answer = self.api.post("/events/batch", {"events": events})
-        assert (answer["rejected"], answer["conflicts"]) == (0, 0)
+        assert (answer["rejected"], answer["conflict"]) == (0, 0)
 
     def _event(self, account: Account, at: datetime, value: int) -> JSON:
         self.number += 1
