@@ -176,19 +176,11 @@ class ReceiptStatus(StrEnum):
     REJECTED = "rejected"
 
 
-class Fault(StrEnum):
-    """How bad an item is, for the status of an answer about it alone."""
-
-    MALFORMED = "malformed"
-    IMPOSSIBLE = "impossible"
-    UNTIMELY = "untimely"
-
-
 class Receipt(msgspec.Struct, omit_defaults=True):
     """What became of the item at ``index``.
 
     ``orphan``: it is stored, and waits at the orphan desk for this reason. ``stored`` and ``sent``
-    are the hashes of the two payloads that have one key. The last four say why it was rejected.
+    are the hashes of the two payloads that have one key. The last three say why it was rejected.
     """
 
     index: int
@@ -200,7 +192,6 @@ class Receipt(msgspec.Struct, omit_defaults=True):
     field: str | None = None
     reason: str | None = None
     detail: str | None = None
-    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)

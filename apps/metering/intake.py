@@ -18,7 +18,7 @@ import msgspec
 
 from apps.core.errors import BillingError
 from apps.core.ids import IdMalformed, decode
-from apps.metering.domain import PRICE_POINT, Fault, MeterTerms, SubjectKind
+from apps.metering.domain import PRICE_POINT, MeterTerms, SubjectKind
 from apps.rating.aggregation import Aggregation
 from apps.rating.decimals import is_too_fine, parse_decimal, plain
 from apps.rating.filters import matches
@@ -59,10 +59,9 @@ class EventRefused(BillingError):
 
     reason = "event_refused"
 
-    def __init__(self, field: str, code: str, detail: str, fault: Fault = Fault.MALFORMED) -> None:
+    def __init__(self, field: str, code: str, detail: str) -> None:
         super().__init__(detail, field=field)
         self.code = code
-        self.fault = fault
 
 
 class NewEvent(msgspec.Struct, frozen=True, gc=False):
@@ -180,7 +179,6 @@ class EventReader:
                 "event_name",
                 "meter_archived",
                 f"The meter of {name!r} is archived and takes no more events.",
-                Fault.UNTIMELY,
             )
         return named, name, True
 
@@ -212,22 +210,18 @@ class EventReader:
     def _refuse_time(self, occurred_at: datetime) -> NoReturn:
         if occurred_at > self._latest:
             refuse(
-                "timestamp",
-                "timestamp_future",
-                f"Events may be dated until {_text(self._latest)}.",
-                Fault.IMPOSSIBLE,
+                "timestamp", "timestamp_future", f"Events may be dated until {_text(self._latest)}."
             )
         refuse(
             "timestamp",
             "timestamp_too_old",
             f"Events may be dated from {_text(self._earliest)} on.",
-            Fault.IMPOSSIBLE,
         )
 
 
-def refuse(field: str, code: str, detail: str, fault: Fault = Fault.MALFORMED) -> NoReturn:
+def refuse(field: str, code: str, detail: str) -> NoReturn:
     """Raise the refusal of an item."""
-    raise EventRefused(field, code, detail, fault)
+    raise EventRefused(field, code, detail)
 
 
 def read_instant(given: object, field: str = "timestamp") -> datetime:
@@ -360,12 +354,12 @@ def _refuse_name(field: str) -> NoReturn:
 def _refuse_value(wanted: str, properties: Mapping[str, object], *, negative: bool) -> NoReturn:
     field = f"properties.{wanted}" if wanted else "value"
     if negative:
-        refuse(field, "value_negative", "This meter takes no negative values.", Fault.IMPOSSIBLE)
+        refuse(field, "value_negative", "This meter takes no negative values.")
     if not wanted:
         refuse(field, "required", "This meter needs a value.")
     if properties.get(wanted) is None:
-        refuse(field, "property_missing", f"This meter needs {wanted!r}.", Fault.IMPOSSIBLE)
-    refuse(field, "property_missing", f"This meter needs a number in {wanted!r}.", Fault.IMPOSSIBLE)
+        refuse(field, "property_missing", f"This meter needs {wanted!r}.")
+    refuse(field, "property_missing", f"This meter needs a number in {wanted!r}.")
 
 
 def _refuse_instant(given: str, field: str) -> NoReturn:

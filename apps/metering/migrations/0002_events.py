@@ -196,21 +196,21 @@ $$;
 -- whom an event names: at most one row. A subscription first, an id before an external id; the
 -- parts of a UNION ALL are tried in their order.
 CREATE FUNCTION metering_subject(
-  tenant uuid, kind text, name text, customer uuid, subscription uuid
+  of_tenant uuid, of_kind text, of_name text, of_customer uuid, of_subscription uuid
 ) RETURNS TABLE (
   customer_id uuid, subscription_id uuid, opens_at timestamptz, closes_at timestamptz
 ) LANGUAGE sql STABLE ROWS 1 AS $$
   SELECT s.customer_id, s.subscription_id, s.opens_at, s.closes_at FROM metering_usagesubject s
-  WHERE s.subscription_id = subscription AND s.tenant_id = tenant
+  WHERE s.subscription_id = of_subscription AND s.tenant_id = of_tenant
   UNION ALL
   SELECT s.customer_id, s.subscription_id, s.opens_at, s.closes_at FROM metering_usagesubject s
-  WHERE kind <> 'customer' AND s.tenant_id = tenant AND s.external_id = name
+  WHERE of_kind <> 'customer' AND s.tenant_id = of_tenant AND s.external_id = of_name
   UNION ALL
   SELECT c.id, NULL, NULL, NULL FROM customers_customer c
-  WHERE c.id = customer AND c.tenant_id = tenant
+  WHERE c.id = of_customer AND c.tenant_id = of_tenant
   UNION ALL
   SELECT c.id, NULL, NULL, NULL FROM customers_customer c
-  WHERE kind <> 'subscription' AND c.tenant_id = tenant AND c.external_id = name
+  WHERE of_kind <> 'subscription' AND c.tenant_id = of_tenant AND c.external_id = of_name
   LIMIT 1
 $$;
 

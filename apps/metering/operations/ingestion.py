@@ -258,5 +258,4 @@ def _rejected(index: int, item: object, refused: EventRefused) -> Receipt:
         field=refused.field or None,
         reason=refused.code,
         detail=refused.detail,
-        fault=refused.fault,
     )
