@@ -9,7 +9,13 @@ from apps.customers.queries import customer_now
 from apps.invoicing.domain import COLLECTABLE, DocumentKind
 from apps.invoicing.models import Invoice
 from apps.payments.domain import PaymentStatus
-from apps.payments.models import Allocation, Collection, Payment, PaymentMethod
+from apps.payments.models import (
+    Allocation,
+    Collection,
+    Payment,
+    PaymentMethod,
+    SandboxCharge,
+)
 from apps.payments.operations.attempts import charge_invoice
 from apps.tenants.desk import (
     By,
@@ -125,6 +131,24 @@ class CollectionDesk(Desk):
     related = ("invoice",)
     ordering = ("-id",)
     when_empty = "Nothing is being collected."
+
+
+@admin.register(SandboxCharge)
+class SandboxChargeDesk(Desk):
+    resource = "payments"
+    list_display = (
+        plain("idempotency_key", "charge"),
+        plain("behaviour"),
+        plain("outcome"),
+        amount("amount"),
+        plain("calls"),
+        plain("asked"),
+        instant("created_at", "received"),
+    )
+    list_filter = ("outcome", "behaviour")
+    search_fields = ("=idempotency_key", "=invoice")
+    ordering = ("-created_at",)
+    when_empty = "The sandbox has not been charged."
 
 
 class PaymentInline(DeskInline):

@@ -40,7 +40,13 @@ from apps.metering.models import (
     UsageSubject,
 )
 from apps.payments.domain import PaymentStatus
-from apps.payments.models import Allocation, Collection, Payment, PaymentMethod
+from apps.payments.models import (
+    Allocation,
+    Collection,
+    Payment,
+    PaymentMethod,
+    SandboxCharge,
+)
 from apps.subscriptions.domain import ChangeVerb
 from apps.subscriptions.models import ScheduledChange
 from apps.tenants.models import LoginTries, Tenant
@@ -147,7 +153,7 @@ def _payments(tenant: Tenant, customer: Customer, invoice: Invoice, mark: str) -
     method = PaymentMethod.objects.create(
         tenant=tenant,
         customer=customer,
-        provider="sandbox",
+        provider="external",
         provider_ref=mark,
         label="Visa 4242",
         is_default=True,
@@ -159,7 +165,7 @@ def _payments(tenant: Tenant, customer: Customer, invoice: Invoice, mark: str) -
         customer=customer,
         invoice=invoice,
         method=method,
-        provider="sandbox",
+        provider="external",
         currency="USD",
         amount=50,
         idempotency_key=mark,
@@ -173,6 +179,15 @@ def _payments(tenant: Tenant, customer: Customer, invoice: Invoice, mark: str) -
         amount=50,
         currency="USD",
         allocated_at=AT,
+    )
+    SandboxCharge.objects.create(
+        idempotency_key=mark,
+        tenant_id=tenant.id,
+        behaviour="sandbox_ok",
+        invoice=invoice.public_id,
+        amount=50,
+        currency="USD",
+        outcome="succeeded",
     )
     Collection.objects.create(
         tenant=tenant, invoice=invoice, attempts=1, next_attempt_at=AT + timedelta(days=3)
