@@ -1,5 +1,7 @@
 """Immutable documents. Once issued, nothing of them changes but what has been paid (by trigger)."""
 
+from typing import ClassVar
+
 from django.db import models
 from djmoney.models.fields import MoneyField
 from moneyed import Money
@@ -58,6 +60,8 @@ class Invoice(Stateful, TenantOwned):
     due_at = models.DateTimeField(null=True)
     closed_at = models.DateTimeField(null=True)  # paid, written off or canceled
     pdf_sha256 = models.CharField(max_length=64, blank=True, default="")
+
+    objects: ClassVar[models.Manager["Invoice"]] = models.Manager()
 
     class Meta:
         ordering = ("-id",)

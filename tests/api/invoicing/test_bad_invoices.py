@@ -10,6 +10,7 @@ from apps.core.clock import now
 from apps.core.ids import encode, new_id
 from apps.core.models import AuditEvent
 from apps.core.web.fields import instant_text
+from apps.customers.models import Customer
 from apps.invoicing.models import Invoice, NumberSequence
 from apps.invoicing.operations.closing import cancel_invoice
 from apps.invoicing.operations.payments_received import record_payment
@@ -45,7 +46,7 @@ def seen() -> list[Any]:
 
 
 # name of the row: the body beside a customer, status, reason, the field and its code
-BILLING = {
+BILLING: dict[str, tuple[dict[str, Any], int, str, str, str]] = {
     "B106 a day's last second": (
         {"cutoff": "2026-04-30T23:59:59Z"},
         *(400, "invalid", "cutoff", "end_exclusive"),
@@ -149,12 +150,17 @@ def _prepare(tenant: Tenant, state: str) -> Invoice:
             return make_issued(customer, ["-1.00"])
         case "zero":
             return make_issued(customer, ["0.00"])
+        case _:
+            return _closed(customer, state)
+
+
+def _closed(customer: Customer, state: str) -> Invoice:
     invoice = make_issued(customer, ["10.00"])
     if state == "canceled":
-        return cancel_invoice(invoice.id, tenant_id=tenant.id, actor=ACTOR, at=AT)
+        return cancel_invoice(invoice.id, tenant_id=invoice.tenant_id, actor=ACTOR, at=AT)
     if state != "issued":
         amount = Money({"paid": "10.00", "partly": "1.00"}[state], "USD")
-        record_payment(invoice.id, amount, tenant_id=tenant.id, actor=ACTOR, at=AT)
+        record_payment(invoice.id, amount, tenant_id=invoice.tenant_id, actor=ACTOR, at=AT)
     return invoice
 
 

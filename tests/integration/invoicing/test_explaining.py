@@ -1,5 +1,6 @@
 """Every line explains itself, and computing it again from the events gives the same."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -39,7 +40,7 @@ TIERS = {
 CALLS = {"meter": "calls", "key": "calls", "name": "API calls"}
 
 
-def subscribed(*charges: dict[str, Any], **values: Any) -> tuple[Customer, Subscription]:
+def subscribed(*charges: Mapping[str, Any], **values: Any) -> tuple[Customer, Subscription]:
     """A customer on a plan with the charges, and a meter of calls, from 1 April."""
     customer = make_customer()
     make_meter(customer.tenant, key="calls", unit="calls", at=APRIL)
@@ -97,7 +98,11 @@ def test_tiers_are_told_one_by_one() -> None:
     ]
     assert (explanation.model["model"], len(explanation.steps)) == ("graduated", 3)
     checked = verify(line)
-    assert (checked.verified, checked.amount, checked.quantity) == (True, 100, 1200000)
+    assert (checked.verified, checked.amount, checked.quantity) == (
+        True,
+        Decimal(100),
+        Decimal(1200000),
+    )
 
 
 def test_a_late_event_changes_no_line_that_did_not_see_it() -> None:
