@@ -22,6 +22,7 @@ def default_retry_days() -> list[int]:
 class TestClock(Identified):
     """A time of its own for a test tenant or for single customers; it only moves forward."""
 
+    __test__ = False  # for pytest: this is no test
     ID_PREFIX = "clk"
 
     tenant = models.ForeignKey("tenants.Tenant", on_delete=models.PROTECT, related_name="clocks")

@@ -15,7 +15,7 @@ def make_customer(tenant: Tenant | None = None, *, at: datetime = AT, **values: 
     owner = tenant or make_tenant()
     return create_customer(
         owner.id,
-        id=new_id(),
+        id=values.pop("id", None) or new_id(),
         actor=ACTOR,
         at=at,
         **{
