@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Min
 
 from apps.core.errors import NotFound
-from apps.core.locks import lock_row, lock_rows
+from apps.core.locks import lock_row
 from apps.core.states import move, move_all
 from apps.customers.models import Customer
 from apps.invoicing.domain import (
@@ -130,7 +130,8 @@ def mark_overdue(
 ) -> int:
     """Mark every open invoice that had to be paid by ``at`` as overdue; return how many.
 
-    Taken in chunks, one transaction each; a repeat finds nothing. ``clock_id`` takes the invoices
+    Taken in chunks, one transaction each; a repeat finds nothing, and an invoice that is being
+    paid or canceled at the moment is left to the next run. ``clock_id`` takes the invoices
     of customers on that test clock instead of those on real time.
     """
     late = to_become_overdue(at, clock_id=clock_id, tenant_id=tenant_id).order_by("tenant_id", "id")
@@ -145,12 +146,16 @@ def mark_overdue(
 
 @transaction.atomic
 def _mark_chunk(ids: list[UUID], tenant_id: UUID, actor: str, at: datetime) -> int:
-    locked = lock_rows(Invoice, ids, tenant_id=tenant_id)
-    late = [
-        invoice
-        for invoice in locked
-        if invoice.status in {InvoiceStatus.ISSUED, InvoiceStatus.PARTIALLY_PAID}
-    ]
+    """Mark those of the invoices that are still open and that nobody else holds."""
+    late = list(
+        Invoice.objects.filter(
+            id__in=ids,
+            tenant_id=tenant_id,
+            status__in=[InvoiceStatus.ISSUED, InvoiceStatus.PARTIALLY_PAID],
+        )
+        .order_by("id")
+        .select_for_update(skip_locked=True, no_key=True, of=("self",))
+    )
     move_all(late, to=InvoiceStatus.OVERDUE, allowed=INVOICE_TRANSITIONS, actor=actor, at=at)
     return len(late)
 

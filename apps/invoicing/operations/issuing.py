@@ -107,7 +107,7 @@ def issue_due(
 
     Taken in chunks of 500 per tenant, one transaction each; where a chunk fails its drafts are
     issued one by one, and one that fails then stays a draft, is logged, and stops no other. Any
-    number of runs may work side by side. ``clock_id`` takes the drafts of customers on that test
+    number of runs may work side by side: a customer that one holds is skipped by the others. ``clock_id`` takes the drafts of customers on that test
     clock instead of those on real time.
     """
     issued = 0
@@ -137,14 +137,22 @@ def _issue_chunk(drafts: Sequence[UUID], tenant_id: UUID, actor: str, at: dateti
 
 @transaction.atomic
 def _issue_together(drafts: Sequence[UUID], tenant_id: UUID, actor: str, at: datetime) -> int:
-    still_due = Invoice.objects.filter(
-        id__in=drafts, status=InvoiceStatus.DRAFT, issue_after__lte=at
+    """Issue those of the drafts that are still due and whose customers nobody else holds."""
+    wanted = Invoice.objects.filter(id__in=drafts).values("customer_id")
+    customers = list(
+        Customer.objects.filter(id__in=wanted, tenant_id=tenant_id)
+        .order_by("id")
+        .select_for_update(skip_locked=True, no_key=True, of=("self",))
+        .values_list("id", flat=True)
     )
-    customers = still_due.values_list("customer_id", flat=True)
-    lock_rows(Customer, list(customers), tenant_id=tenant_id)
-    ready = list(still_due.values_list("id", flat=True))
-    issue_documents(ready, tenant_id=tenant_id, actor=actor, at=at)
-    return len(ready)
+    ready = Invoice.objects.filter(
+        id__in=drafts,
+        customer_id__in=customers,
+        status=InvoiceStatus.DRAFT,
+        issue_after__lte=at,
+    ).values_list("id", flat=True)
+    issued = issue_documents(list(ready), tenant_id=tenant_id, actor=actor, at=at)
+    return len(issued)
 
 
 def _refuse_empty(drafts: Sequence[Invoice]) -> None:
