@@ -244,6 +244,15 @@ ROWS: Final = (
     with_credential(
         "B27 session of the admin site", "wrong_realm", "", headers={"Cookie": "{session}"}
     ),
+    Row(
+        "B28 none where money moves",
+        400,
+        "idempotency_key_invalid",
+        (("Idempotency-Key", "idempotency_key_required"),),
+        "send an Idempotency-Key header",
+        path="/api/v1/invoices/inv_01h455vb4pex5vsknk084sn02q/pay",
+        body=b"",
+    ),
     keyed("B29 empty", ""),
     keyed("B29 256 characters", "x" * 256),
     keyed("B29 control character", "a\tb"),
