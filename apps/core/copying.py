@@ -1,10 +1,11 @@
 """Writing many rows at once: new ones at the speed of COPY, changed ones in one statement."""
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from django.db import connection
-from django.db.models import Field, Model
+from django.db.models import Field, JSONField, Model
 from psycopg import sql
 
 
@@ -42,9 +43,16 @@ def save_rows(rows: Sequence[Model], fields: Iterable[str]) -> None:
         names[0],
         names[0],
     )
-    values = [
-        [one.get_db_prep_save(getattr(row, one.attname), connection) for row in rows]
-        for one in columns
-    ]
     with connection.cursor() as cursor:
-        cursor.execute(statement, values)
+        cursor.execute(statement, [_column(one, rows) for one in columns])
+
+
+def _column(field: Field[Any, Any], rows: Sequence[Model]) -> list[Any]:
+    """Return what the rows have in a field, as the statement takes it."""
+    values = [getattr(row, field.attname) for row in rows]
+    if not isinstance(field, JSONField):
+        return [field.get_db_prep_save(one, connection) for one in values]
+    # many rows share one value, such as who issued a document
+    distinct = {id(one): one for one in values if one is not None}
+    texts = {key: json.dumps(one, cls=field.encoder) for key, one in distinct.items()}
+    return [texts.get(id(one)) for one in values]

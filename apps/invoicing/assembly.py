@@ -15,12 +15,15 @@ mid-period are no special cases.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from apps.catalog.domain import ChargeKind, ChargeTerms, PriceTerms, Timing
 from apps.core.errors import Conflict
@@ -84,8 +87,7 @@ class Billed:
     unit: str
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Struct, frozen=True):
     """One charge in the part of one billing period in which its terms do not change."""
 
     subscription: SubscriptionTerms
@@ -98,8 +100,7 @@ class Slice:
     usage: tuple[UsageSpan, ...]  # empty unless the charge is for usage
 
 
-@dataclass(frozen=True, slots=True)
-class Derivation:
+class Derivation(Struct, frozen=True):
     """How an expected amount came about; stored on the line and replayed by ``explain``."""
 
     price_list: str  # "" is the standard list
@@ -114,8 +115,7 @@ class Derivation:
     usage: tuple[UsageSpan, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ProposedLine:
+class ProposedLine(Struct, frozen=True):
     """A line to be written: ``amount`` is expected less already billed."""
 
     key: LineKey
@@ -131,8 +131,7 @@ class ProposedLine:
     derivation: Derivation
 
 
-@dataclass(frozen=True, slots=True)
-class _Expected:
+class _Expected(Struct, frozen=True):
     key: LineKey
     slice: Slice
     description: str

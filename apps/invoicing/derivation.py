@@ -1,9 +1,10 @@
 """The stored form of how a line came about: JSON with decimals as strings."""
 
-from dataclasses import replace
+import dataclasses
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from apps.invoicing.assembly import Derivation
 
@@ -19,7 +20,7 @@ def encode_derivation(derivation: Derivation) -> bytes:
     """
     measured = derivation.measured
     if measured is not None and measured.transactions:
-        derivation = replace(derivation, measured=replace(measured, transactions=()))
+        derivation = replace(derivation, measured=dataclasses.replace(measured, transactions=()))
     return _ENCODER.encode(derivation)
 
 
