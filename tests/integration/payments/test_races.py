@@ -161,6 +161,20 @@ def test_ten_first_collections_make_one_attempt() -> None:
     assert taken(invoice) == Decimal(149)
 
 
+def test_ten_sweeps_make_each_attempt_once() -> None:
+    invoices = [make_owing("sandbox_declined") for _ in range(3)]
+    for invoice in invoices:
+        collect_invoice(invoice.id, **told(invoice))
+
+    made = at_once(*[lambda: retry_collections(AT + DAY)] * 10)
+
+    assert sum(made) == 3
+    assert [invoice.payments.count() for invoice in invoices] == [2, 2, 2]
+    assert {(c.attempts, c.next_attempt_at) for c in Collection.objects.all()} == {
+        (2, AT + 3 * DAY)
+    }
+
+
 def test_ten_sweeps_ask_once() -> None:
     invoices = [make_owing("sandbox_timeout") for _ in range(3)]
     for invoice in invoices:
