@@ -22,9 +22,9 @@ from apps.catalog.domain import (
     Timing,
 )
 from apps.catalog.models import Charge, ChargePrice, Phase, Plan, PlanVersion, PriceList, Product
+from apps.core.money import plain
 from apps.metering.models import MeterVersion
 from apps.metering.queries.meters import terms_of
-from apps.rating.decimals import plain
 from apps.rating.filters import Scalar
 from apps.rating.periods import Cadence, Unit
 from apps.rating.pricing import parse_pricing

@@ -170,3 +170,11 @@ def allocate(total: Decimal, weights: Sequence[Decimal], currency: str) -> list[
         parts[index] += 1
     sign = -1 if total < 0 else 1
     return [Decimal(sign * part).scaleb(-places, EXACT) for part in parts]
+
+
+def plain(number: Decimal) -> str:
+    """Return a number in digits, without an exponent and without zeros at its end."""
+    text = f"{number:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text

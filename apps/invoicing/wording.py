@@ -7,8 +7,7 @@ from fractions import Fraction
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from apps.core.money import round_money
-from apps.rating.decimals import plain
+from apps.core.money import plain, round_money
 from apps.rating.pricing import Step
 
 _MONTHS: Final = (

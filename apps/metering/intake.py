@@ -18,9 +18,10 @@ import msgspec
 
 from apps.core.errors import BillingError
 from apps.core.ids import IdMalformed, decode
+from apps.core.money import plain
 from apps.metering.domain import PRICE_POINT, MeterTerms, SubjectKind
 from apps.rating.aggregation import Aggregation
-from apps.rating.decimals import is_too_fine, parse_decimal, plain
+from apps.rating.decimals import is_too_fine, parse_decimal
 from apps.rating.filters import matches
 
 MOST_PROPERTIES: Final = 100

@@ -30,14 +30,6 @@ def is_too_fine(given: object) -> bool:
     return text is not None and _TOO_FINE.fullmatch(text) is not None
 
 
-def plain(number: Decimal) -> str:
-    """Return a number in digits, without an exponent and without zeros at its end."""
-    text = f"{number:f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
-
-
 def _text(given: object) -> str | None:
     match given:
         case bool():

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from apps.catalog.documents.drafts import ChargeDraft, PhaseDraft
-from apps.rating.decimals import plain
+from apps.core.money import plain
 from apps.rating.periods import Cadence
 from apps.rating.pricing import pricing_document
 

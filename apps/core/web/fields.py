@@ -18,7 +18,7 @@ from rest_framework.fields import get_attribute
 
 from apps.core import ids
 from apps.core.errors import Invalid
-from apps.core.money import CURRENCIES, round_money
+from apps.core.money import CURRENCIES, plain, round_money
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,12})?")
 _INSTANT: Final = re.compile(
@@ -101,7 +101,7 @@ class DecimalField(serializers.Field[Decimal, Any, str, Any]):
         return number or Decimal(0)  # never minus zero
 
     def to_representation(self, value: Decimal) -> str:
-        return f"{value:f}"
+        return plain(value)
 
 
 class AmountField(DecimalField):

@@ -2,7 +2,6 @@
 
 import re
 from datetime import date
-from decimal import Decimal
 from typing import Any, Final
 
 from drf_spectacular.utils import extend_schema_field
@@ -21,7 +20,6 @@ from apps.core.web.fields import (
     StrictSerializer,
 )
 from apps.invoicing.domain import DocumentKind, InvoiceStatus, LineKind
-from apps.rating.decimals import plain
 
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CUTOFFS: Final = ("cutoff", "cutoff_date", "target_date")
@@ -86,14 +84,6 @@ class WriteOffBody(StrictSerializer):
     reason = LineField(max_length=500)
 
 
-class PlainField(DecimalField):
-    """A quantity or a rate with all its digits and no more."""
-
-    def to_representation(self, value: Decimal) -> str:
-        """Return digits without zeros at their end."""
-        return plain(value)
-
-
 class LineView(serializers.Serializer[Any]):
     """A line of a document."""
 
@@ -108,7 +98,7 @@ class LineView(serializers.Serializer[Any]):
     service_start = InstantField(help_text="Of the part of it that the line bills.")
     service_end = InstantField(help_text="Exclusive.")
     price_point = serializers.CharField(source="group", help_text="Empty: the standard prices.")
-    quantity = PlainField()
+    quantity = DecimalField()
     unit = serializers.CharField()
     amount = AmountField()
     currency = serializers.CharField()
@@ -129,7 +119,7 @@ class PreviewLineView(serializers.Serializer[Any]):
     service_start = InstantField(source="service.start")
     service_end = InstantField(source="service.end")
     price_point = serializers.CharField(source="key.group")
-    quantity = PlainField()
+    quantity = DecimalField()
     unit = serializers.CharField()
     amount = AmountField()
     currency = serializers.CharField()
@@ -243,19 +233,19 @@ class StepView(serializers.Serializer[Any]):
     """One stretch of the walk through the price."""
 
     label = serializers.CharField()  # type: ignore[assignment]  # DRF keeps fields apart
-    quantity = PlainField()
-    unit_price = PlainField(allow_null=True)
-    flat_fee = PlainField()
-    amount = PlainField(help_text="Exact, not rounded.")
-    lower = PlainField(allow_null=True, help_text="Excluded bound of the tier.")
-    upper = PlainField(allow_null=True, help_text="Included bound of the tier.")
+    quantity = DecimalField()
+    unit_price = DecimalField(allow_null=True)
+    flat_fee = DecimalField()
+    amount = DecimalField(help_text="Exact, not rounded.")
+    lower = DecimalField(allow_null=True, help_text="Excluded bound of the tier.")
+    upper = DecimalField(allow_null=True, help_text="Included bound of the tier.")
 
 
 class GroupView(serializers.Serializer[Any]):
     """The usage of one combination of dimensions."""
 
     key = serializers.ListField(child=serializers.CharField(allow_null=True))
-    quantity = PlainField()
+    quantity = DecimalField()
 
 
 class UsageSpanView(serializers.Serializer[Any]):
@@ -296,15 +286,15 @@ class ExplanationView(serializers.Serializer[Any]):
     invoice = IdField("inv", source="line.invoice_id")
     kind = serializers.ChoiceField(_LINE_KINDS, source="line.kind")
     sentences = serializers.ListField(child=serializers.CharField())
-    quantity = PlainField(source="line.quantity")
+    quantity = DecimalField(source="line.quantity")
     unit = serializers.CharField(source="line.unit")
-    included = PlainField(source="derivation.included")
+    included = DecimalField(source="derivation.included")
     usage = UsageView(allow_null=True, help_text="Null for charges without a meter.")
     price_point = serializers.CharField(source="derivation.price_list")
     pricing = serializers.DictField(source="model", help_text="The price as it was published.")
     steps = StepView(many=True)
     share = ShareView()
-    exact = PlainField(source="derivation.exact", help_text="Before the one rounding, half up.")
+    exact = DecimalField(source="derivation.exact", help_text="Before the one rounding, half up.")
     expected = AmountField(
         source="derivation.expected", currency="line.currency", help_text="All of it, rounded."
     )
@@ -321,7 +311,7 @@ class VerificationView(serializers.Serializer[Any]):
 
     object = ObjectField("verification")
     verified = serializers.BooleanField(help_text="Whether it is what the line says, to the cent.")
-    quantity = PlainField()
+    quantity = DecimalField()
     expected = AmountField()
     already_billed = AmountField()
     amount = AmountField()
@@ -338,5 +328,5 @@ class UsageEventView(serializers.Serializer[Any]):
     subscription = IdField("sub", source="subscription_id", allow_null=True)
     timestamp = InstantField(source="occurred_at")
     received_at = InstantField()
-    value = PlainField(allow_null=True)
+    value = DecimalField(allow_null=True)
     properties = serializers.JSONField()

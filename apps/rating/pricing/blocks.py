@@ -5,7 +5,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import assert_never
 
-from apps.rating.decimals import plain
+from apps.core.money import plain
 from apps.rating.documents import Fields
 from apps.rating.pricing.measured import ZERO, Step, usage_step
 

@@ -6,8 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, TypeAlias, TypeVar
 
-from apps.core.money import EXACT
-from apps.rating.decimals import plain
+from apps.core.money import EXACT, plain
 
 ZERO: Final = Decimal(0)
 

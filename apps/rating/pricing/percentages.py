@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, assert_never
 
-from apps.core.money import EXACT
-from apps.rating.decimals import plain
+from apps.core.money import EXACT, plain
 from apps.rating.documents import Fields
 from apps.rating.pricing.measured import ZERO, Measured, Step, usage_step
 from apps.rating.pricing.tiers import (

@@ -149,14 +149,6 @@ class PhaseView(serializers.Serializer[Any]):
     name = serializers.CharField()
 
 
-@extend_schema_field({"type": "string", "example": "1"})
-class PlainField(serializers.Field[Decimal, Any, str, Any]):
-    """A decimal without zeros at its end."""
-
-    def to_representation(self, value: Decimal) -> str:
-        return f"{value.normalize():f}"
-
-
 class SegmentView(serializers.Serializer[Any]):
     """A stretch in which the terms do not change; periods are counted from ``anchor_at``."""
 
@@ -165,7 +157,7 @@ class SegmentView(serializers.Serializer[Any]):
     plan_version = serializers.IntegerField(source="plan_version.number")
     plan_version_id = IdField("plv")
     phase = PhaseView()
-    quantity = PlainField()
+    quantity = DecimalField()
     anchor_at = InstantField()
     settlement = serializers.ChoiceField(choices=[one.value for one in Settlement])
 
@@ -200,7 +192,7 @@ class SubscriptionView(serializers.Serializer[Any]):
     price_list = serializers.CharField(source="price_list.key", default=None, allow_null=True)
     currency = serializers.CharField()
     zone = serializers.CharField()
-    quantity = PlainField()
+    quantity = DecimalField()
     alignment = serializers.ChoiceField(choices=[one.value for one in Alignment])
     anchor_day = serializers.IntegerField(allow_null=True)
     started_at = InstantField()

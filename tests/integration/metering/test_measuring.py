@@ -14,13 +14,14 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from apps.core.money import plain
 from apps.customers.models import Customer
 from apps.metering.domain import Measurement, MeterTerms, UsageRequest, UsageSpan
 from apps.metering.invariants import rollups_equal_events
 from apps.metering.operations import roll_up
 from apps.metering.queries import latest_version, measure, measure_as_of, meter_terms
 from apps.rating.aggregation import Aggregation, RoundingMode, Usage, aggregate
-from apps.rating.decimals import parse_decimal, plain
+from apps.rating.decimals import parse_decimal
 from apps.rating.filters import matches
 from apps.rating.periods import Span
 from apps.rating.pricing import Measured, Need, band_of, parse_pricing

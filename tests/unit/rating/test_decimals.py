@@ -4,7 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from apps.rating.decimals import is_too_fine, parse_decimal, plain
+from apps.core.money import plain
+from apps.rating.decimals import is_too_fine, parse_decimal
 
 
 @pytest.mark.parametrize(
