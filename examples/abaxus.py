@@ -122,9 +122,8 @@ def run(api: Client) -> dict[str, JSON]:
     for line in invoice["lines"]:
         tell(f"  {line['description']}: {line['quantity']} -> {line['amount']} {line['currency']}")
     tell(f"invoice {invoice['number']}: {invoice['total']} {invoice['currency']}")
-    explanations = [
-        api.get(f"/invoices/{invoice['id']}/lines/{line['id']}/explain")
-        for line in invoice["lines"]
+    verifications = [
+        api.get(f"/invoices/{invoice['id']}/lines/{line['id']}/verify") for line in invoice["lines"]
     ]
 
     api.post(
@@ -152,7 +151,7 @@ def run(api: Client) -> dict[str, JSON]:
         "batches": batches,
         "subscription": subscription,
         "invoice": api.get(f"/invoices/{invoice['id']}"),
-        "explanations": explanations,
+        "verifications": verifications,
         "charged": charged,
         "log": log,
         "second": second,

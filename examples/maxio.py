@@ -160,16 +160,15 @@ def run(api: Client) -> dict[str, JSON]:
     invoice = api.get(f"/invoices/{made[0]['id']}")
     for line in invoice["lines"]:
         tell(f"  {line['description']}: {line['quantity']} -> {line['amount']} {line['currency']}")
-    explanations = [
-        api.get(f"/invoices/{invoice['id']}/lines/{line['id']}/explain")
-        for line in invoice["lines"]
+    verifications = [
+        api.get(f"/invoices/{invoice['id']}/lines/{line['id']}/verify") for line in invoice["lines"]
     ]
     return {
         "usages": usages,
         "single": single,
         "bulk": answers,
         "invoice": invoice,
-        "explanations": explanations,
+        "verifications": verifications,
     }
 
 

@@ -23,7 +23,7 @@ def test_abaxus(api: Client) -> None:
         "2026-04-01T00:00:00Z",
         "2026-05-01T00:00:00Z",
     )
-    assert [explanation["verified"] for explanation in told["explanations"]] == [True, True]
+    assert [check["verified"] for check in told["verifications"]] == [True, True]
     assert told["charged"]["status"] == "paid"
     types = [entry["type"] for entry in told["log"]]
     assert types[0] == "invoice.drafted"
@@ -49,7 +49,7 @@ def test_maxio(api: Client) -> None:
         ("Messages (149416)", "4.00"),
     ]
     assert told["invoice"]["total"] == "54.00"
-    assert all(explanation["verified"] for explanation in told["explanations"])
+    assert all(check["verified"] for check in told["verifications"])
 
 
 def test_kill_bill_aviate(api: Client) -> None:
