@@ -24,7 +24,7 @@ from apps.core.web.parsing import BodyTooLarge, RequestInvalid, refuse
 from apps.core.web.principal import Principal
 from apps.core.web.views import IdempotencyKeyInvalid, ParameterInvalid, ScopeMissing
 from apps.metering.api.bodies import fingerprint, read_body
-from apps.metering.api.schemas import EVENT, EVENTS, RECEIPT, RECEIPTS, USAGE
+from apps.metering.api.schemas import EVENT, EVENTS, RECEIPT, RECEIPTS, USAGE, USAGE_RECEIPT
 from apps.metering.api.usage import subject_named
 from apps.metering.domain import Receipt, ReceiptStatus, Sender, SenderChanged
 from apps.metering.models import EventStream, UsageSubject
@@ -331,8 +331,8 @@ class Usages(EventDoor):
         operation_id="subscriptions_usages_create",
         request={"application/json": USAGE},
         responses={
-            202: OpenApiResponse(RECEIPT, "Stored"),
-            200: OpenApiResponse(RECEIPT, "Stored before"),
+            202: OpenApiResponse(USAGE_RECEIPT, "Stored"),
+            200: OpenApiResponse(USAGE_RECEIPT, "Stored before"),
         },
         examples=[
             OpenApiExample(
@@ -386,7 +386,15 @@ class Usages(EventDoor):
         }
         (receipt,) = ingest_batch(caller.sender, [item], at=caller.at)
         names = {"value": "quantity", "properties.price_point": "price_point"}
-        return _one(_renamed(receipt, names))
+        return _one(
+            _renamed(receipt, names),
+            object="usage",
+            subscription=item["subscription"],
+            meter=meter.key,
+            quantity=body["quantity"],
+            price_point=body.get("price_point"),
+            memo=body.get("memo"),
+        )
 
 
 # --- bodies -------------------------------------------------------------------------------------
@@ -466,14 +474,15 @@ def _renamed(receipt: Receipt, names: Mapping[str, str]) -> Receipt:
     return receipt
 
 
-def _one(receipt: Receipt) -> HttpResponse:
-    """Answer about a single event; raise for one that was not stored."""
+def _one(receipt: Receipt, **told: object) -> HttpResponse:
+    """Answer about a single event, with what else is ``told``; raise for one not stored."""
     if receipt.status in {ReceiptStatus.ACCEPTED, ReceiptStatus.DUPLICATE}:
         body = {
             "object": "receipt",
             "idempotency_key": receipt.idempotency_key,
             "status": receipt.status,
             "duplicate": receipt.status == ReceiptStatus.DUPLICATE,
+            **told,
         }
         if receipt.orphan is not None:
             body["orphan"] = receipt.orphan

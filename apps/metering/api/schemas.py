@@ -85,6 +85,19 @@ RECEIPT: Final[dict[str, Any]] = {
         "orphan": _ORPHAN,
     },
 }
+USAGE_RECEIPT: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": [*RECEIPT["required"], "subscription", "meter", "quantity"],
+    "properties": {
+        **RECEIPT["properties"],
+        "object": {"type": "string", "const": "usage"},
+        "subscription": {"type": "string"},
+        "meter": {"type": "string"},
+        "quantity": _DECIMAL,
+        "price_point": {"type": ["string", "null"]},
+        "memo": {"type": ["string", "null"]},
+    },
+}
 RECEIPTS: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["object", "accepted", "duplicate", "conflict", "rejected", "results"],
