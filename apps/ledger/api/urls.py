@@ -1,5 +1,6 @@
 """Paths."""
 
+from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
 from apps.ledger.api.views import Accounts, Entries, TrialBalance
@@ -7,6 +8,8 @@ from apps.ledger.api.views import Accounts, Entries, TrialBalance
 router = SimpleRouter(trailing_slash=False)
 router.register("ledger/accounts", Accounts, basename="ledger-account")
 router.register("ledger/entries", Entries, basename="journal-entry")
-router.register("ledger/trial-balance", TrialBalance, basename="trial-balance")
 
-urlpatterns = router.urls
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("ledger/trial-balance", TrialBalance.as_view({"get": "list"}), name="trial-balance"),
+    *router.urls,
+]

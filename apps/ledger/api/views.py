@@ -85,6 +85,7 @@ class TrialBalance(Door):
     """What was debited and credited to every account."""
 
     resource = "ledger"
+    pagination_class = None
     parameters: ClassVar[frozenset[str]] = frozenset({"at"})
 
     @extend_schema(
