@@ -1,20 +1,17 @@
 """The books over HTTP: read only, because nothing is posted but by what happened."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import ClassVar
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.core.errors import FieldError, Invalid
 from apps.core.ids import decode
 from apps.core.money import CURRENCIES
-from apps.core.web.fields import InstantField
-from apps.core.web.views import Door, ParameterInvalid, Reader, id_of, one_of
+from apps.core.web.views import Door, ParameterInvalid, Reader, id_of, instant, one_of, text
 from apps.ledger.api.serializers import (
     AccountSerializer,
     EntrySerializer,
@@ -25,13 +22,6 @@ from apps.ledger.models import JournalEntry, LedgerAccount, Posting
 from apps.ledger.queries import accounts_of, entries_of, trial_balance, trial_totals
 
 
-def _instant(text: str) -> datetime:
-    try:
-        return InstantField().to_internal_value(text)
-    except ValidationError as error:
-        raise Invalid("Send an instant as RFC 3339 with a zone: 2026-05-01T00:00:00Z.") from error
-
-
 def _entries_on(account: str) -> QuerySet[Posting, object]:
     return Posting.objects.filter(account_id=decode("acc", account)).values("entry_id")
 
@@ -40,11 +30,6 @@ def _entries_about(customer: str) -> QuerySet[Posting, object]:
     return Posting.objects.filter(account__customer_id=decode("cus", customer)).values("entry_id")
 
 
-def _text(text: str) -> str:
-    return text
-
-
-@extend_schema(tags=["ledger"])
 class Accounts(Door):
     """The accounts that were posted to."""
 
@@ -54,14 +39,13 @@ class Accounts(Door):
         "kind": ("kind", one_of(*(k.value for k in AccountKind))),
         "currency": ("currency", one_of(*CURRENCIES)),
         "customer": ("customer_id", id_of("cus")),
-        "provider": ("provider", _text),
+        "provider": ("provider", text),
     }
 
     def get_queryset(self) -> QuerySet[LedgerAccount]:
         return accounts_of(self.tenant_id)
 
 
-@extend_schema(tags=["ledger"])
 class Entries(Door):
     """The journal: every business fact, posted once."""
 
@@ -69,22 +53,22 @@ class Entries(Door):
     serializer_class = EntrySerializer
     filters: ClassVar[Mapping[str, tuple[str, Reader]]] = {
         "kind": ("kind", one_of(*(k.value for k in FactKind))),
-        "source_key": ("source_key", _text),
+        "source_key": ("source_key", text),
         "account": ("id__in", _entries_on),
         "customer": ("id__in", _entries_about),
-        "effective_from": ("effective_at__gte", _instant),
-        "effective_before": ("effective_at__lt", _instant),
+        "effective_from": ("effective_at__gte", instant),
+        "effective_before": ("effective_at__lt", instant),
     }
 
     def get_queryset(self) -> QuerySet[JournalEntry]:
         return entries_of(self.tenant_id)
 
 
-@extend_schema(tags=["ledger"])
 class TrialBalance(Door):
     """What was debited and credited to every account."""
 
     resource = "ledger"
+    serializer_class = TrialBalanceSerializer
     pagination_class = None
     parameters: ClassVar[frozenset[str]] = frozenset({"at"})
 
@@ -129,11 +113,11 @@ class TrialBalance(Door):
             )
         ],
     )
-    def list(self, request: Request) -> Response:
+    def show(self, request: Request) -> Response:
         """Answer the trial balance; per currency, debits equal credits."""
-        text = request.query_params.get("at")
+        given = request.query_params.get("at")
         try:
-            at = _instant(text) if text is not None else None
+            at = instant(given) if given is not None else None
         except Invalid as error:
             raise ParameterInvalid(errors=[FieldError("at", error.reason, error.detail)]) from error
         accounts = trial_balance(self.tenant_id, at)

@@ -58,7 +58,7 @@ class PaymentMethods(Door):
         method = set_default(method.id, tenant_id=self.tenant_id, actor=self.actor, at=at)
         return Response(PaymentMethodView(method).data)
 
-    @extend_schema(request=None, responses=PaymentMethodView)
+    @extend_schema(request=None, responses={200: PaymentMethodView})
     def destroy(self, _request: Request, pk: str) -> Response:
         """Use this method never again; its payments stay."""
         method: PaymentMethod = self.get_object()
