@@ -1,6 +1,7 @@
 """Tenants, keys, members and clocks: repeats, and what the database refuses."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from threading import Barrier, Thread
@@ -81,11 +82,12 @@ def test_a_repeat_with_the_same_id_returns_what_is_there() -> None:
 
 def test_what_no_tenant_can_have() -> None:
     make_tenant(slug="taken")
-    for attempt, error in (
+    attempts: list[tuple[Callable[[], object], type[Exception]]] = [
         (lambda: make_tenant(slug="taken"), SlugTaken),
         (lambda: make_tenant(currency="XXX"), CurrencyUnknown),
         (lambda: make_tenant(zone="Mars/Base"), ZoneUnknown),
-    ):
+    ]
+    for attempt, error in attempts:
         with pytest.raises(error), transaction.atomic():
             attempt()
     assert Tenant.objects.count() == 2
