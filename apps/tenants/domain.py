@@ -179,8 +179,14 @@ class ClockBackwards(Conflict):
     reason = "clock_backwards"
 
 
+class ClockAhead(Conflict):
+    """Real time has not come to where the clock stands."""
+
+    reason = "clock_ahead"
+
+
 class ClockAttached(Conflict):
-    """A tenant that lives on a clock stays on it: time only moves forward."""
+    """A tenant lives on one clock at a time, and leaves it only for real time."""
 
     reason = "clock_attached"
 

@@ -19,6 +19,7 @@ from apps.tenants.domain import (
     EVERYTHING,
     ROLE_SCOPES,
     SCOPES,
+    ClockAhead,
     ClockAttached,
     ClockBackwards,
     ClockOnLive,
@@ -346,6 +347,25 @@ def attach_clock(tenant_id: UUID, clock_id: UUID, *, actor: str, at: datetime) -
     tenant.test_clock = clock
     tenant.save(update_fields=["test_clock"])
     record("test_clock.attached", clock, actor=actor, at=at)
+    return tenant
+
+
+@transaction.atomic
+def detach_clock(tenant_id: UUID, *, actor: str, at: datetime) -> Tenant:
+    """Let a tenant live in real time again, with all customers that have no clock of their own.
+
+    ``at`` is real time. A tenant without a clock is returned as it is. Raises ``ClockAhead`` while
+    the clock shows a later time: what has happened by then would lie in the future.
+    """
+    tenant = _locked(tenant_id)
+    clock = tenant.test_clock
+    if clock is None:
+        return tenant
+    if clock.now > at:
+        raise ClockAhead(f"The clock stands at {clock.now:%Y-%m-%dT%H:%M:%SZ}; wait until then.")
+    tenant.test_clock = None
+    tenant.save(update_fields=["test_clock"])
+    record("test_clock.detached", clock, actor=actor, at=at)
     return tenant
 
 

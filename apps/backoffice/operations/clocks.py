@@ -139,15 +139,15 @@ def run_everything_due(clock: TestClock) -> None:
 
     Every part looks for due rows itself, so a repeat finds nothing.
     """
-    at, where = clock.now, {"clock_id": clock.id, "tenant_id": clock.tenant_id}
-    apply_due_changes(at, actor=ACTOR, **where)
+    at, clock_id, tenant_id = clock.now, clock.id, clock.tenant_id
+    apply_due_changes(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     roll_up()
-    close_due(at, actor=ACTOR, **where)
-    issue_due(at, actor=ACTOR, **where)
-    mark_overdue(at, actor=ACTOR, **where)
-    retry_collections(at, actor=ACTOR, **where)
-    resolve_unknown(at, actor=ACTOR, **where)
-    run_due(tenant_id=clock.tenant_id)
+    close_due(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
+    issue_due(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
+    mark_overdue(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
+    retry_collections(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
+    resolve_unknown(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
+    run_due(tenant_id=tenant_id)
 
 
 def _step(advance: ClockAdvance, actor: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Min, Model, QuerySet
+from django.db.models import Model, QuerySet, Subquery
 
 from apps.customers.queries import on_clock
 from apps.invoicing.domain import InvoiceStatus
@@ -12,20 +12,24 @@ from apps.invoicing.models import Invoice
 from apps.payments.models import Collection, Payment
 from apps.subscriptions.domain import ChangeStatus, SubscriptionStatus
 from apps.subscriptions.models import ScheduledChange, Subscription
+from apps.tenants.models import TestClock
 
 
 def next_due(clock_id: UUID, *, tenant_id: UUID, after: datetime) -> datetime | None:
-    """Return the first instant after ``after`` at which something comes due on the clock.
+    """Return, in one query, the first instant after ``after`` at which something comes due on the clock.
 
     None if nothing will. What was due before and could not be done (a parked customer) is no
     reason to stop anywhere: it is tried again at every stop.
     """
-    found = [
-        rows.filter(on_clock(clock_id, way), tenant_id=tenant_id, **{f"{column}__gt": after})
-        .order_by()
-        .aggregate(first=Min(column))["first"]
+    firsts = [
+        Subquery(
+            rows.filter(on_clock(clock_id, way), tenant_id=tenant_id, **{f"{column}__gt": after})
+            .order_by(column)
+            .values(column)[:1]
+        )
         for rows, way, column in _due_rows()
     ]
+    found = TestClock.objects.filter(pk=clock_id).values_list(*firsts).get()
     return min((one for one in found if one is not None), default=None)
 
 
