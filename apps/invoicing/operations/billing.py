@@ -27,6 +27,7 @@ from apps.invoicing.models import Invoice, InvoiceLine, ParkedCustomer
 from apps.invoicing.operations.issuing import issue_documents
 from apps.metering.models import ChangedUsage
 from apps.metering.operations import clear_changed
+from apps.metering.queries import changed_usage
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.operations import mark_billed
 from apps.tenants.domain import LateUsagePolicy
@@ -38,6 +39,8 @@ CHUNK: Final = 500
 # a parked customer is tried again after so long
 PARKED_FOR: Final = timedelta(hours=1)
 EMPTY_JSON: Final = "{}"
+# what parks a customer instead of ending the run
+_FAILURES: Final = (BillingError, ArithmeticError, ValueError, LookupError, DatabaseError)
 
 
 class CutoffInFuture(Invalid):
@@ -130,17 +133,10 @@ def close_due(
     """
     summary = RunSummary()
     order = _Order(request_id=None, by_hand=False, actor=actor, at=at)
-    tenants = _tenants_with_work(at, clock_id, tenant_id)
-    for tenant in tenants:
+    for tenant in _tenants_with_work(at, clock_id, tenant_id):
         failed: set[UUID] = set()
-        while True:
-            candidates = _candidates(tenant, order, clock_id, failed)
-            if not candidates:
-                break
-            billed = _close_chunk(tenant, candidates, order, summary, failed)
+        while _close_chunk(tenant, order, clock_id, summary, failed):
             progress(summary)
-            if not billed:
-                break
     return summary
 
 
@@ -175,34 +171,38 @@ def _tenants_with_work(at: datetime, clock_id: UUID | None, tenant_id: UUID | No
     )
 
 
-def _candidates(
+def _lock_next(
     tenant: Tenant, order: _Order, clock_id: UUID | None, failed: set[UUID]
 ) -> list[UUID]:
-    """Return up to a chunk of customers to be billed: who is due, then whose past changed."""
+    """Lock up to a chunk of customers to be billed: who is due, then whose past changed.
+
+    Whom another transaction holds is passed over, so that runs side by side share the work.
+    """
     parked = ParkedCustomer.objects.filter(
         tenant_id=tenant.id, parked_at__gt=order.at - PARKED_FOR
     ).values("customer_id")
-    due = (
-        Subscription.objects.filter(
-            on_clock(clock_id, "customer__"), tenant=tenant, next_bill_at__lte=order.at
-        )
-        .exclude(customer_id__in=failed)
-        .exclude(customer_id__in=parked)
-        .order_by("next_bill_at", "customer_id")
-        .values_list("customer_id", flat=True)[: 2 * CHUNK]
+    waiting = (
+        Customer.objects.filter(on_clock(clock_id), tenant=tenant)
+        .exclude(id__in=failed)
+        .exclude(id__in=parked)
+        .select_for_update(skip_locked=True, no_key=True, of=("self",))
+        .values_list("id", flat=True)
     )
-    found = list(dict.fromkeys(due))[:CHUNK]
+    due = waiting.filter(subscriptions__next_bill_at__lte=order.at)
+    found = dict.fromkeys(due.order_by("subscriptions__next_bill_at", "id")[:CHUNK])
     if found:
-        return found
-    late = ChangedUsage.objects.filter(
-        on_clock(clock_id, "customer__"), _wants_correction(tenant), tenant_id=tenant.id
-    )
+        return list(found)
+    late = ChangedUsage.objects.filter(_wants_correction(tenant), tenant_id=tenant.id)
+    return list(waiting.filter(id__in=late.values("customer_id")).order_by("id")[:CHUNK])
+
+
+def _lock_one(customer_id: UUID) -> list[UUID]:
+    """Lock a customer unless another transaction holds him."""
+    rows = Customer.objects.filter(id=customer_id)
     return list(
-        late.exclude(customer_id__in=failed)
-        .exclude(customer_id__in=parked)
-        .order_by("customer_id")
-        .values_list("customer_id", flat=True)
-        .distinct()[:CHUNK]
+        rows.select_for_update(skip_locked=True, no_key=True, of=("self",)).values_list(
+            "id", flat=True
+        )
     )
 
 
@@ -215,11 +215,13 @@ def _wants_correction(tenant: Tenant) -> Q:
     return billed_past & ~Q(customer_id__in=living)
 
 
-def _cutoffs(tenant: Tenant, customers: Iterable[UUID], order: _Order) -> dict[UUID, datetime]:
+def _cutoffs(tenant: Tenant, customers: Sequence[UUID], order: _Order) -> dict[UUID, datetime]:
     """Return, for locked customers, the earliest instant at which something of each is due.
 
-    One whose past changed and for whom nothing is due is billed again up to where he was billed.
+    One whose past changed and for whom nothing is due is billed again up to where he was billed;
+    one whom another run has billed meanwhile is left out.
     """
+    changed = changed_usage(customers)
     rows = (
         Subscription.objects.filter(tenant=tenant, customer_id__in=customers)
         .values("customer_id")
@@ -229,7 +231,11 @@ def _cutoffs(tenant: Tenant, customers: Iterable[UUID], order: _Order) -> dict[U
         )
         .values_list("customer_id", "due", "billed")
     )
-    return {customer: due or billed for customer, due, billed in rows if due or billed}
+    return {
+        customer: due or billed
+        for customer, due, billed in rows
+        if due or (billed and customer in changed)
+    }
 
 
 # --- one chunk ----------------------------------------------------------------------------------
@@ -237,24 +243,30 @@ def _cutoffs(tenant: Tenant, customers: Iterable[UUID], order: _Order) -> dict[U
 
 def _close_chunk(
     tenant: Tenant,
-    candidates: Sequence[UUID],
     order: _Order,
+    clock_id: UUID | None,
     summary: RunSummary,
     failed: set[UUID],
 ) -> bool:
-    """Bill the candidates, together or else one by one; say whether anything was done."""
+    """Bill the next customers, together or else one by one; say whether there were any."""
+    chunk: list[UUID] = []
     try:
-        taken, documents = _close_together(tenant, candidates, order)
-    except (BillingError, ArithmeticError, ValueError, LookupError, DatabaseError):
-        logger.exception("a chunk of %d customers failed; billing them singly", len(candidates))
+        with transaction.atomic():
+            chunk = _lock_next(tenant, order, clock_id, failed)
+            taken, documents = _close(tenant, chunk, order)
+    except _FAILURES:
+        if not chunk:
+            raise
+        logger.exception("a chunk of %d customers failed; billing them singly", len(chunk))
     else:
         summary.customers += taken
         summary.documents += documents
-        return taken > 0
-    for customer_id in candidates:
+        return bool(chunk)
+    for customer_id in chunk:
         try:
-            taken, documents = _close_together(tenant, [customer_id], order)
-        except (BillingError, ArithmeticError, ValueError, LookupError, DatabaseError) as error:
+            with transaction.atomic():
+                taken, documents = _close(tenant, _lock_one(customer_id), order)
+        except _FAILURES as error:
             logger.exception("billing customer %s failed; he is parked", customer_id)
             _park(tenant, customer_id, order, error)
             failed.add(customer_id)
@@ -262,20 +274,14 @@ def _close_chunk(
         else:
             summary.customers += taken
             summary.documents += documents
-    return True
+    return bool(chunk)
 
 
-@transaction.atomic
-def _close_together(tenant: Tenant, candidates: Sequence[UUID], order: _Order) -> tuple[int, int]:
-    locked = list(
-        Customer.objects.filter(id__in=candidates)
-        .order_by("id")
-        .select_for_update(skip_locked=True, no_key=True, of=("self",))
-        .values_list("id", flat=True)
-    )
-    if not locked:
+def _close(tenant: Tenant, locked: Sequence[UUID], order: _Order) -> tuple[int, int]:
+    """Bill locked customers; return for how many something was due, and the documents."""
+    cutoffs = _cutoffs(tenant, locked, order) if locked else {}
+    if not cutoffs:
         return 0, 0
-    cutoffs = _cutoffs(tenant, locked, order)
     made = _bill(tenant, cutoffs, order)
     ParkedCustomer.objects.filter(customer_id__in=cutoffs).delete()
     return len(cutoffs), len(made)

@@ -10,15 +10,21 @@ from django.db import connection, transaction
 from moneyed import Money
 
 from apps.core.errors import BillingError
+from apps.core.locks import lock_row
+from apps.customers.models import Customer
 from apps.invoicing.domain import InvoiceStatus
 from apps.invoicing.models import Invoice, NumberSequence
+from apps.invoicing.operations import billing
+from apps.invoicing.operations.billing import close_due
 from apps.invoicing.operations.closing import cancel_invoice, write_off_invoice
 from apps.invoicing.operations.issuing import issue_due, issue_invoice
 from apps.invoicing.operations.payments_received import record_payment
 from apps.invoicing.queries import balance_of
 from apps.ledger.models import JournalEntry
+from tests.make.catalog import make_plan
 from tests.make.customers import make_customer
 from tests.make.invoicing import fresh, make_draft, make_issued
+from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, AT, make_tenant
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -174,3 +180,39 @@ def test_sweeps_side_by_side_issue_every_draft_once() -> None:
     assert sum(int(str(one)) for one in results) == 30
     numbers = sorted(str(fresh(one).number) for one in drafts)
     assert numbers == sorted(str(number) for number in range(1, 31))
+
+
+def due_customers(count: int) -> list[Customer]:
+    """New customers of one tenant whose base fee came due at ``AT``."""
+    tenant = make_tenant()
+    plan = make_plan(tenant)
+    customers = [make_customer(tenant) for _ in range(count)]
+    for customer in customers:
+        make_subscription(customer, plan, at=AT)
+    return customers
+
+
+def close_all() -> int:
+    return close_due(AT, actor=ACTOR).documents
+
+
+def test_closing_runs_side_by_side_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(billing, "CHUNK", 2)
+    customers = due_customers(15)
+    results = together(*[close_all] * 3)
+    assert sum(int(str(one)) for one in results) == 15
+    assert sorted(Invoice.objects.values_list("customer_id", flat=True)) == sorted(
+        customer.id for customer in customers
+    )
+    assert sorted(Invoice.objects.values_list("number", flat=True)) == list(range(1, 16))
+
+
+def test_a_closing_run_passes_over_whom_others_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(billing, "CHUNK", 2)
+    customers = due_customers(5)
+    with transaction.atomic():
+        for customer in customers[:3]:
+            lock_row(Customer, customer.id, tenant_id=customer.tenant_id)
+        (documents,) = together(close_all)
+    assert documents == 2
+    assert close_all() == 3
