@@ -53,6 +53,8 @@ from tests.make.tenants import (
 
 pytestmark = pytest.mark.django_db
 
+Attempt = Callable[[], object]
+
 
 def test_a_repeat_with_the_same_id_returns_what_is_there() -> None:
     tenant_id, key_id, clock_id, member_id, new_key = (new_id() for _ in range(5))
@@ -82,7 +84,7 @@ def test_a_repeat_with_the_same_id_returns_what_is_there() -> None:
 
 def test_what_no_tenant_can_have() -> None:
     make_tenant(slug="taken")
-    attempts: list[tuple[Callable[[], object], type[Exception]]] = [
+    attempts: list[tuple[Attempt, type[Exception]]] = [
         (lambda: make_tenant(slug="taken"), SlugTaken),
         (lambda: make_tenant(currency="XXX"), CurrencyUnknown),
         (lambda: make_tenant(zone="Mars/Base"), ZoneUnknown),
