@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 
+from apps.core.money import plain
 from apps.core.states import move_all
 from apps.metering.domain import (
     ORPHAN_TRANSITIONS,
@@ -150,7 +151,8 @@ def _obstacle(
         return OrphanReason.UNKNOWN_METER
     try:
         properties = json.loads(exact, parse_float=Decimal)
-        check_fit(expected.by_event[name], orphan.value, properties)
+        digits = None if orphan.value is None else plain(orphan.value)
+        check_fit(expected.by_event[name], digits, properties)
     except EventRefused:
         return OrphanReason.UNFIT
     return None
