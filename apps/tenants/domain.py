@@ -33,6 +33,11 @@ class LateUsagePolicy(StrEnum):
     ASK = "ask"
 
 
+def default_retry_days() -> list[int]:
+    """Return on which days after the first failure a new tenant collects again."""
+    return [1, 3, 7]
+
+
 # Every resource that a door names. A scope is "<resource>:read" or "<resource>:write".
 RESOURCES: Final = (
     "tenants",

@@ -11,12 +11,7 @@ from django.db import models
 
 from apps.core.models import Identified
 from apps.rating.proration import Basis
-from apps.tenants.domain import LateUsagePolicy, Mode, Role
-
-
-def default_retry_days() -> list[int]:
-    """Return the timetable of collecting again that a new tenant begins with."""
-    return [1, 3, 7]
+from apps.tenants.domain import LateUsagePolicy, Mode, Role, default_retry_days
 
 
 class TestClock(Identified):

@@ -3,7 +3,6 @@
 import apps.core.ids
 import apps.rating.proration
 import apps.tenants.domain
-import apps.tenants.models
 import datetime
 import django.contrib.postgres.fields
 import django.db.models.deletion
@@ -68,7 +67,7 @@ class Migration(migrations.Migration):
                 ('payment_term', models.DurationField(default=datetime.timedelta(days=30))),
                 ('late_usage', models.CharField(choices=[(apps.tenants.domain.LateUsagePolicy['NEXT_INVOICE'], apps.tenants.domain.LateUsagePolicy['NEXT_INVOICE']), (apps.tenants.domain.LateUsagePolicy['CREDIT_MEMO'], apps.tenants.domain.LateUsagePolicy['CREDIT_MEMO']), (apps.tenants.domain.LateUsagePolicy['ASK'], apps.tenants.domain.LateUsagePolicy['ASK'])], default=apps.tenants.domain.LateUsagePolicy['NEXT_INVOICE'], max_length=20)),
                 ('proration_basis', models.CharField(choices=[(apps.rating.proration.Basis['SECOND'], apps.rating.proration.Basis['SECOND']), (apps.rating.proration.Basis['DAY'], apps.rating.proration.Basis['DAY']), (apps.rating.proration.Basis['MONTH_30'], apps.rating.proration.Basis['MONTH_30'])], default=apps.rating.proration.Basis['SECOND'], max_length=10)),
-                ('retry_days', django.contrib.postgres.fields.ArrayField(base_field=models.PositiveSmallIntegerField(), blank=True, default=apps.tenants.models.default_retry_days, size=None)),
+                ('retry_days', django.contrib.postgres.fields.ArrayField(base_field=models.PositiveSmallIntegerField(), blank=True, default=apps.tenants.domain.default_retry_days, size=None)),
                 ('auto_collect', models.BooleanField(default=True)),
                 ('event_max_age', models.DurationField(default=datetime.timedelta(days=366))),
                 ('event_max_ahead', models.DurationField(default=datetime.timedelta(seconds=3600))),
