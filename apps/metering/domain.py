@@ -176,7 +176,7 @@ class ReceiptStatus(StrEnum):
     REJECTED = "rejected"
 
 
-class Receipt(msgspec.Struct, omit_defaults=True):
+class Receipt(msgspec.Struct, omit_defaults=True, gc=False):
     """What became of the item at ``index``.
 
     ``orphan``: it is stored, and waits at the orphan desk for this reason. ``stored`` and ``sent``

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 from uuid import UUID
 
 import msgspec
@@ -38,6 +38,7 @@ _INSTANT: Final = re.compile(
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 _FINER: Final = re.compile(r"(.*\.[0-9]{6})[0-9]+([Zz]|[+-][0-9]{2}:[0-9]{2})")
+_PLAIN: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,19})(?:\.[0-9]{0,11}[1-9])?")
 _DIGITS: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 _SUBJECTS: Final = {
@@ -48,10 +49,13 @@ _SUBJECTS: Final = {
     "subscription": SubjectKind.SUBSCRIPTION,
     "subscription_id": SubjectKind.SUBSCRIPTION,
 }
-_METER_KEYS: Final = ("meter", "metric_key")
+_NAMES: Final = {"event_name": "", "meter": "meter ", "metric_key": "meter "}
 _FIELDS: Final = frozenset(
-    {"idempotency_key", "event_name", "timestamp", "value", "properties", *_SUBJECTS, *_METER_KEYS}
+    {"idempotency_key", "timestamp", "value", "properties", *_SUBJECTS, *_NAMES}
 )
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)  # PostgreSQL's
+_MICROSECOND: Final = timedelta(microseconds=1)
+_HASH_BYTES: Final = 16
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number", order="sorted")
 
 
@@ -66,21 +70,20 @@ class EventRefused(BillingError):
 
 
 class NewEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event that may be stored. ``value`` and ``properties`` are text in plain digits and JSON.
+    """An event that may be stored, in the form in which it is sent to the database.
 
-    ``unknown_meter``: there is no meter for it yet.
+    ``aim`` is its event name, whether no meter has that yet, and the kind and the name of its
+    subject. ``occurred_at`` counts microseconds since 2000, ``value`` is in plain digits,
+    ``properties`` is JSON.
     """
 
-    id: str
-    fingerprint: str
+    id: bytes
+    fingerprint: bytes
     key: str
-    event_name: str
-    unknown_meter: bool
-    subject_kind: SubjectKind
-    subject: str
-    occurred_at: str
+    aim: tuple[str, bool, str, str]
+    occurred_at: int
     value: str | None
-    properties: str
+    properties: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,13 @@ class Expectations:
     """What a tenant's meters expect of events: what to check before one is stored.
 
     ``by_event`` has the newest version of each meter in use, by the name of its events, and
-    ``by_key`` that name by the meter's key. Of archived meters only ``archived`` knows.
+    ``by_key`` that name by the meter's key. For ``undemanding`` events any value will do. Of
+    archived meters only ``archived`` knows.
     """
 
     stamp: int
     by_event: Mapping[str, Sequence[MeterTerms]]
+    undemanding: frozenset[str]
     by_key: Mapping[str, str]
     archived: frozenset[str]
 
@@ -121,94 +126,67 @@ class EventReader:
         """Return the event in an item; raise ``EventRefused``."""
         if not isinstance(item, dict):
             refuse("", "json_type", "An event is a JSON object.")
-        if not item.keys() <= _FIELDS:
-            _refuse_unknown(item)
-        key = item.get("idempotency_key")
+        shape = _SHAPES.get(tuple(item)) or _shape_of(item)
+        subject_field, kind, name_field, name_kind = shape
+        get = item.get
+        key = get("idempotency_key")
         if not isinstance(key, str) or not KEY.fullmatch(key):
             _refuse_key(key)
-        named, event_name, unknown = self._event_name(item)
-        kind, subject = _subject(item)
-        given_at = item.get("timestamp")
+        event_name = name = item[name_field]
+        expected = self._expected
+        if not isinstance(name, str):
+            _refuse_name(name_field, name)
+        if name_kind:
+            event_name = expected.by_key.get(name, name)
+        unknown = event_name not in expected.by_event
+        if unknown:
+            self._check_name(name_field, name, event_name)
+        subject = item[subject_field]
+        if not isinstance(subject, str) or not KEY.fullmatch(subject):
+            _refuse_subject(subject_field)
+        given_at = get("timestamp")
         occurred_at = self._at if given_at is None else read_instant(given_at)
         if not self._earliest <= occurred_at <= self._latest:
             self._refuse_time(occurred_at)
-        value = item.get("value")
-        if value is not None:
-            value = read_value(value, "value")
-        properties = item.get("properties")
-        encoded = "{}" if not properties else self._encode(properties)
-        if not unknown:
-            check_fit(self._expected.by_event[event_name], value, properties or {})
-        digits = None if value is None else plain(value)
+        micros = (occurred_at - _EPOCH) // _MICROSECOND
+        value = get("value")
+        digits = None if value is None else read_digits(value, "value")
+        properties = get("properties")
+        encoded = b"{}" if properties is None else _encode(properties)
+        if not unknown and (digits is None or event_name not in expected.undemanding):
+            check_fit(expected.by_event[event_name], digits, properties or {})
         # nothing in it holds a line break, so that no two payloads are one text
-        payload = f"{named}\n{kind}\n{subject}\n{given_at and occurred_at}\n{digits}\n{encoded}"
+        payload = f"{name_kind}{name}\n{kind}\n{subject}\n{given_at and micros}\n{digits}\n"
         identity = self._salt.copy()
         identity.update(key.encode())
         return NewEvent(
-            identity.hexdigest()[:32],
-            hashlib.sha256(payload.encode()).hexdigest()[:32],
+            identity.digest()[:_HASH_BYTES],
+            hashlib.sha256(payload.encode() + encoded).digest()[:_HASH_BYTES],
             key,
-            event_name,
-            unknown,
-            kind,
-            subject,
-            occurred_at.isoformat(),
+            (event_name, unknown, kind, subject),
+            micros,
             digits,
             encoded,
         )
 
-    def _event_name(self, item: Mapping[str, object]) -> tuple[str, str, bool]:
-        """Return how the item names it, the name, and whether no meter has it."""
-        name = item.get("event_name")
-        named = str(name)
-        if name is None:
-            field = next((one for one in _METER_KEYS if one in item), "event_name")
-            key = item.get(field)
-            if key is None:
-                refuse("event_name", "required", "Say what happened: event_name, or meter.")
-            if not isinstance(key, str) or not EVENT_NAME.fullmatch(key):
-                _refuse_name(field)
-            name, named = self._expected.by_key.get(key, key), f"meter {key}"
-        elif any(one in item for one in _METER_KEYS):
-            refuse("event_name", "event_ambiguous", "Give event_name or meter, not both.")
-        elif not isinstance(name, str) or not EVENT_NAME.fullmatch(name):
-            _refuse_name("event_name")
-        if name in self._expected.by_event:
-            return named, name, False
-        if name in self._expected.archived:
+    def _check_name(self, field: str, given: str, event_name: str) -> None:
+        """Raise unless the name may become that of a meter one day."""
+        if not EVENT_NAME.fullmatch(given):
+            _refuse_name(field, given)
+        if event_name in self._expected.archived:
             refuse(
-                "event_name",
+                field,
                 "meter_archived",
-                f"The meter of {name!r} is archived and takes no more events.",
+                f"The meter of {given!r} is archived and takes no more events.",
             )
-        return named, name, True
-
-    def _encode(self, properties: object) -> str:
-        if not isinstance(properties, dict):
-            refuse("properties", "json_type", "properties is a JSON object.")
-        if len(properties) > MOST_PROPERTIES:
-            refuse("properties", "too_many_properties", f"At most {MOST_PROPERTIES} properties.")
-        encoded = _ENCODER.encode(properties)
-        if len(encoded) > MOST_PROPERTY_BYTES:
-            refuse(
-                "properties",
-                "properties_too_large",
-                f"properties may have at most {MOST_PROPERTY_BYTES} bytes as JSON.",
-            )
-        if len(max(properties, key=len)) > LONGEST_NAME or "" in properties:
-            refuse(
-                "properties",
-                "property_name_length",
-                f"The name of a property has 1 to {LONGEST_NAME} characters.",
-            )
-        point = properties.get(PRICE_POINT)
-        if point is not None and not (isinstance(point, str) and EVENT_NAME.fullmatch(point)):
-            refuse(
-                f"properties.{PRICE_POINT}", "invalid", "A price point is the key of a price list."
-            )
-        return encoded.decode()
 
     def _refuse_time(self, occurred_at: datetime) -> NoReturn:
+        if not _FIRST_YEAR <= occurred_at.year <= _LAST_YEAR:
+            refuse(
+                "timestamp",
+                "timestamp_format",
+                f"Instants lie between {_FIRST_YEAR} and {_LAST_YEAR}.",
+            )
         if occurred_at > self._latest:
             refuse(
                 "timestamp", "timestamp_future", f"Events may be dated until {_text(self._latest)}."
@@ -225,6 +203,33 @@ def refuse(field: str, code: str, detail: str) -> NoReturn:
     raise EventRefused(field, code, detail)
 
 
+def _encode(properties: object) -> bytes:
+    if not isinstance(properties, dict):
+        refuse("properties", "json_type", "properties is a JSON object.")
+    if len(properties) > MOST_PROPERTIES:
+        refuse("properties", "too_many_properties", f"At most {MOST_PROPERTIES} properties.")
+    encoded = _ENCODER.encode(properties)
+    if len(encoded) > MOST_PROPERTY_BYTES:
+        refuse(
+            "properties",
+            "properties_too_large",
+            f"properties may have at most {MOST_PROPERTY_BYTES} bytes as JSON.",
+        )
+    # what is shorter as a whole has no name that is too long
+    if "" in properties or (
+        len(encoded) > LONGEST_NAME and max(map(len, properties)) > LONGEST_NAME
+    ):
+        refuse(
+            "properties",
+            "property_name_length",
+            f"The name of a property has 1 to {LONGEST_NAME} characters.",
+        )
+    point = properties.get(PRICE_POINT)
+    if point is not None and not (isinstance(point, str) and EVENT_NAME.fullmatch(point)):
+        refuse(f"properties.{PRICE_POINT}", "invalid", "A price point is the key of a price list.")
+    return encoded
+
+
 def read_instant(given: object, field: str = "timestamp") -> datetime:
     """Return an instant in UTC from RFC 3339 with a zone; raise ``EventRefused``."""
     if not isinstance(given, str):
@@ -238,17 +243,16 @@ def read_instant(given: object, field: str = "timestamp") -> datetime:
         _refuse_instant(given, field)
     try:
         instant = datetime.fromisoformat(given.upper())
-        if instant.tzinfo is not UTC:
-            instant = instant.astimezone(UTC)
+        return instant if instant.tzinfo is UTC else instant.astimezone(UTC)
     except (ValueError, OverflowError):
-        instant = None
-    if instant is None or not _FIRST_YEAR <= instant.year <= _LAST_YEAR:
-        refuse(
-            field,
-            "timestamp_format",
-            f"{given[:64]!r} is no instant between {_FIRST_YEAR} and {_LAST_YEAR}.",
-        )
-    return instant
+        refuse(field, "timestamp_format", f"{given[:64]!r} is no instant that there is.")
+
+
+def read_digits(given: object, field: str) -> str:
+    """Return a number in plain digits; raise ``EventRefused`` as ``read_value`` does."""
+    if isinstance(given, str) and _PLAIN.fullmatch(given) and given != "-0":
+        return given
+    return plain(read_value(given, field))
 
 
 def read_value(given: object, field: str) -> Decimal:
@@ -271,12 +275,15 @@ def read_value(given: object, field: str) -> Decimal:
 
 
 def check_fit(
-    meters: Iterable[MeterTerms], value: Decimal | None, properties: Mapping[str, object]
+    meters: Iterable[MeterTerms], digits: str | None, properties: Mapping[str, object]
 ) -> None:
     """Raise ``EventRefused`` where a meter that counts the event does not find what it needs."""
     for terms in meters:
         wanted = terms.value_property
-        number = parse_decimal(properties.get(wanted)) if wanted else value
+        number = digits
+        if wanted:
+            found = parse_decimal(properties.get(wanted))
+            number = None if found is None else plain(found)
         match terms.rule.aggregation:
             case Aggregation.COUNT:
                 missing = False
@@ -284,9 +291,14 @@ def check_fit(
                 missing = properties.get(wanted) is None
             case _:
                 missing = number is None
-        negative = terms.refuses_negative and number is not None and number < 0
+        negative = terms.refuses_negative and number is not None and number.startswith("-")
         if (missing or negative) and matches(terms.filters, properties):
             _refuse_value(wanted, properties, negative=negative)
+
+
+def is_undemanding(meters: Iterable[MeterTerms]) -> bool:
+    """Tell whether events with a value fit all the meters, whatever the value."""
+    return all(not terms.value_property and not terms.refuses_negative for terms in meters)
 
 
 def event_id(tenant_id: UUID, key: str) -> UUID:
@@ -295,36 +307,67 @@ def event_id(tenant_id: UUID, key: str) -> UUID:
 
 
 @lru_cache(maxsize=65_536)
-def subject_ids(kind: SubjectKind, name: str) -> tuple[str | None, str | None]:
-    """Return the customer's or the subscription's id, in hex, if the name is one."""
+def subject_ids(kind: str, name: str) -> tuple[UUID | None, UUID | None]:
+    """Return the customer's or the subscription's id if the name is one."""
     if kind != SubjectKind.CUSTOMER and name.startswith("sub_"):
-        return None, _hex("sub", name)
+        return None, _decoded("sub", name)
     if kind != SubjectKind.SUBSCRIPTION and name.startswith("cus_"):
-        return _hex("cus", name), None
+        return _decoded("cus", name), None
     return None, None
 
 
-def _hex(prefix: str, name: str) -> str | None:
+def _decoded(prefix: str, name: str) -> UUID | None:
     try:
-        return decode(prefix, name).hex
+        return decode(prefix, name)
     except IdMalformed:
         return None
 
 
-def _subject(item: Mapping[str, object]) -> tuple[SubjectKind, str]:
-    fields = [field for field in item if field in _SUBJECTS]
-    if len(fields) != 1:
-        if not fields:
-            refuse("subject", "required", "Say whose usage it is: customer, or subscription.")
-        refuse(fields[1], "subject_ambiguous", f"Give {' or '.join(fields)}, not both.")
-    name = item[fields[0]]
-    if not isinstance(name, str) or not KEY.fullmatch(name):
-        refuse(
-            fields[0],
-            "subject_format",
-            "A subject is an id, or an external id of 1 to 255 printable ASCII characters.",
-        )
-    return _SUBJECTS[fields[0]], name
+class _Shape(NamedTuple):
+    """Which fields of an item say whose usage it is and what happened.
+
+    ``name_kind`` is put before a meter's key, so that it is not taken for an event name.
+    """
+
+    subject_field: str
+    kind: str  # no member of the enumeration: hashing one runs Python code
+    name_field: str
+    name_kind: str
+
+
+# the items of a caller have the same fields in the same order; each shape is checked once
+_SHAPES: Final[dict[tuple[str, ...], _Shape]] = {}
+_MOST_SHAPES: Final = 1_000
+
+
+def _shape_of(item: Mapping[str, object]) -> _Shape:
+    """Return the shape of an item; raise ``EventRefused`` for fields unknown or too many."""
+    if not item.keys() <= _FIELDS:
+        _refuse_unknown(item)
+    given = [field for field, value in item.items() if value is not None]
+    subjects = [field for field in given if field in _SUBJECTS]
+    names = [field for field in given if field in _NAMES]
+    if not subjects:
+        refuse("subject", "required", "Say whose usage it is: customer, or subscription.")
+    if len(subjects) > 1:
+        refuse(subjects[1], "subject_ambiguous", f"Give {' or '.join(subjects)}, not both.")
+    if not names:
+        refuse("event_name", "required", "Say what happened: event_name, or meter.")
+    if len(names) > 1:
+        refuse(names[1], "event_ambiguous", f"Give {' or '.join(names)}, not both.")
+    kind = _SUBJECTS[subjects[0]].value
+    shape = _Shape(subjects[0], kind, names[0], _NAMES[names[0]])
+    if len(given) == len(item) and len(_SHAPES) < _MOST_SHAPES:
+        _SHAPES[tuple(item)] = shape
+    return shape
+
+
+def _refuse_subject(field: str) -> NoReturn:
+    refuse(
+        field,
+        "subject_format",
+        "A subject is an id, or an external id of 1 to 255 printable ASCII characters.",
+    )
 
 
 def _refuse_unknown(item: Mapping[str, object]) -> NoReturn:
@@ -334,6 +377,16 @@ def _refuse_unknown(item: Mapping[str, object]) -> NoReturn:
     refuse(name[:64], "unknown_field", f"Unknown field {name[:64]!r}.{hint}")
 
 
+def _refuse_name(field: str, given: object) -> NoReturn:
+    if given is None:
+        refuse(field, "required", "Say what happened: event_name, or meter.")
+    refuse(
+        field,
+        "name_format",
+        f"{field} has 1 to {LONGEST_NAME} printable ASCII characters and no spaces.",
+    )
+
+
 def _refuse_key(key: object) -> NoReturn:
     if key is None:
         refuse("idempotency_key", "required", "Send an idempotency_key, the same on retries.")
@@ -341,14 +394,6 @@ def _refuse_key(key: object) -> NoReturn:
         "idempotency_key",
         "key_format",
         "An idempotency_key has 1 to 255 printable ASCII characters and no spaces.",
-    )
-
-
-def _refuse_name(field: str) -> NoReturn:
-    refuse(
-        field,
-        "name_format",
-        f"{field} has 1 to {LONGEST_NAME} printable ASCII characters and no spaces.",
     )
 
 

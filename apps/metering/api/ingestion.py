@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -501,18 +500,9 @@ def _one(receipt: Receipt, **told: object) -> HttpResponse:
 
 
 def _many(receipts: Sequence[Receipt]) -> HttpResponse:
-    counted = Counter(receipt.status for receipt in receipts)
-    return _json(
-        202,
-        {
-            "object": "receipts",
-            "accepted": counted[ReceiptStatus.ACCEPTED],
-            "duplicate": counted[ReceiptStatus.DUPLICATE],
-            "conflict": counted[ReceiptStatus.CONFLICT],
-            "rejected": counted[ReceiptStatus.REJECTED],
-            "results": receipts,
-        },
-    )
+    statuses = [receipt.status for receipt in receipts]
+    counted = {status.value: statuses.count(status) for status in ReceiptStatus}
+    return _json(202, {"object": "receipts", **counted, "results": receipts})
 
 
 def _json(status: int, body: object) -> HttpResponse:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
-import psycopg
 from django.db import OperationalError, connection
 
 from apps.metering.domain import (
@@ -13,7 +13,6 @@ from apps.metering.domain import (
     ReceiptStatus,
     Sender,
     SenderChanged,
-    SubjectKind,
 )
 from apps.metering.intake import (
     LONGEST_KEY,
@@ -25,6 +24,7 @@ from apps.metering.intake import (
     subject_ids,
     window_at,
 )
+from apps.metering.operations import arrays
 from apps.metering.queries.expectations import expectations, refreshed_expectations
 
 # Keys are stored in the order of their ids, so that overlapping batches never wait in a ring.
@@ -41,49 +41,52 @@ WITH gate AS MATERIALIZED (
          ) AS admitted
 ), item AS MATERIALIZED (
   SELECT * FROM unnest(
-    %(ids)s::uuid[], %(fingerprints)s::uuid[], %(keys)s::text[], %(names)s::text[],
-    %(unknown)s::boolean[], %(subjects)s::int[], %(times)s::timestamptz[], %(values)s::numeric[],
-    %(properties)s::jsonb[]
-  ) WITH ORDINALITY AS i(id, fingerprint, key, event_name, unknown_meter, subject, occurred_at,
-                         value, properties, place)
+    %(ids)s::uuid[], %(fingerprints)s::uuid[], %(keys)s::text[], %(aims)s::int[],
+    %(times)s::timestamptz[], %(values)s::text[], %(properties)s::jsonb[]
+  ) WITH ORDINALITY
+    AS i(id, fingerprint, key, aim, occurred_at, value, properties, place)
   WHERE (SELECT current AND admitted FROM gate)
-), subject AS MATERIALIZED (
-  SELECT s.place, s.kind, s.name, u.*
-  FROM unnest(%(kinds)s::text[], %(subject_names)s::text[], %(customers)s::uuid[],
-              %(subscriptions)s::uuid[])
-       WITH ORDINALITY AS s(kind, name, customer, subscription, place)
-  LEFT JOIN LATERAL metering_subject(%(tenant)s, s.kind, s.name, s.customer, s.subscription) AS u
+), aim AS MATERIALIZED (
+  SELECT a.place, a.event_name, a.kind, a.name, s.customer_id, s.subscription_id, s.opens_at,
+         s.closes_at, CASE WHEN a.unknown_meter = 1 THEN 'unknown_meter'
+                           WHEN s.customer_id IS NULL THEN 'unknown_subject' END AS obstacle
+  FROM unnest(%(names)s::text[], %(unknown)s::int[], %(kinds)s::text[], %(subjects)s::text[],
+              %(customers)s::uuid[], %(subscriptions)s::uuid[])
+       WITH ORDINALITY
+         AS a(event_name, unknown_meter, kind, name, customer, subscription, place)
+  LEFT JOIN LATERAL metering_subject(%(tenant)s, a.kind, a.name, a.customer, a.subscription) AS s
     ON true
 ), fresh AS (
   INSERT INTO metering_usageeventkey (id, fingerprint, occurred_at)
   SELECT id, fingerprint, occurred_at FROM item ORDER BY id
   ON CONFLICT DO NOTHING RETURNING id
 ), placed AS MATERIALIZED (
-  SELECT item.*, subject.kind, subject.name, subject.customer_id, subject.subscription_id,
-         CASE WHEN item.unknown_meter THEN 'unknown_meter'
-              WHEN subject.customer_id IS NULL THEN 'unknown_subject'
-              WHEN item.occurred_at < subject.opens_at OR item.occurred_at >= subject.closes_at
-                THEN 'outside_subscription' END AS reason
-  FROM fresh JOIN item USING (id) JOIN subject ON subject.place = item.subject
+  SELECT item.*, aim.event_name, aim.kind, aim.name, aim.customer_id, aim.subscription_id,
+         coalesce(aim.obstacle,
+                  CASE WHEN item.occurred_at < aim.opens_at OR item.occurred_at >= aim.closes_at
+                       THEN 'outside_subscription' END) AS obstacle
+  FROM fresh JOIN item USING (id) JOIN aim ON aim.place = item.aim
 ), stored AS (
   INSERT INTO metering_usageevent
     (tenant_id, id, customer_id, subscription_id, event_name, occurred_at, value, properties, key,
      received_at)
-  SELECT %(tenant)s, id, customer_id, subscription_id, event_name, occurred_at, value, properties,
-         key, %(at)s
-  FROM placed WHERE reason IS NULL ORDER BY place
+  SELECT %(tenant)s, id, customer_id, subscription_id, event_name, occurred_at, value::numeric,
+         properties, key, %(at)s
+  FROM placed WHERE obstacle IS NULL ORDER BY place
 ), orphaned AS (
   INSERT INTO metering_orphanevent
     (id, tenant_id, status, key, event_name, subject_kind, subject, occurred_at, value,
      properties, reason, received_at)
-  SELECT metering_new_id(), %(tenant)s, 'open', key, event_name, kind, name, occurred_at, value,
-         properties, reason, %(at)s
-  FROM placed WHERE reason IS NOT NULL ORDER BY place
+  SELECT metering_new_id(), %(tenant)s, 'open', key, event_name, kind, name, occurred_at,
+         value::numeric, properties, obstacle, %(at)s
+  FROM placed WHERE obstacle IS NOT NULL ORDER BY place
 )
 SELECT gate.current, gate.admitted,
-       ARRAY(SELECT place FROM item WHERE NOT EXISTS (SELECT FROM fresh WHERE fresh.id = item.id)),
-       ARRAY(SELECT place FROM placed WHERE reason IS NOT NULL ORDER BY place),
-       ARRAY(SELECT reason FROM placed WHERE reason IS NOT NULL ORDER BY place)
+       CASE WHEN (SELECT count(*) FROM fresh) < (SELECT count(*) FROM item)
+            THEN ARRAY(SELECT place FROM item
+                       WHERE NOT EXISTS (SELECT FROM fresh WHERE fresh.id = item.id))
+            ELSE '{}' END,
+       ARRAY(SELECT place || ' ' || obstacle FROM placed WHERE obstacle IS NOT NULL)
 FROM gate
 """
 _KNOWN: Final = """
@@ -117,15 +120,16 @@ def _try_to_store(
     receipts: list[Receipt] = []
     events: list[NewEvent] = []
     places: list[int] = []  # of each event's item
-    first: dict[str, int] = {}  # id -> the first event of the batch with it
+    first: dict[bytes, int] = {}  # id -> the first event of the batch with it
     repeats: list[tuple[int, NewEvent]] = []
+    read, accepted = reader.read, ReceiptStatus.ACCEPTED
     for index, item in enumerate(items):
         try:
-            event = reader.read(item)
+            event = read(item)
         except EventRefused as refused:
             receipts.append(_rejected(index, item, refused))
             continue
-        receipts.append(Receipt(index, ReceiptStatus.ACCEPTED, event.key))
+        receipts.append(Receipt(index, accepted, event.key))
         if event.id in first:
             repeats.append((index, event))
         else:
@@ -134,13 +138,14 @@ def _try_to_store(
             places.append(index)
     if not events:
         return receipts
-    current, admitted, known, orphans, reasons = _run(_parameters(sender, events, expected, at))
+    current, admitted, known, orphans = _run(_parameters(sender, events, expected, at))
     if not admitted:
         raise SenderChanged("The API key is not good any more.")
     if not current:
         return None
-    for place, reason in zip(orphans, reasons, strict=True):
-        receipts[places[place - 1]].orphan = OrphanReason(reason)
+    for orphan in orphans:
+        where, _, reason = orphan.partition(" ")
+        receipts[places[int(where) - 1]].orphan = OrphanReason(reason)
     stored = _fingerprints([events[place - 1].id for place in known])
     for place in known:
         event = events[place - 1]
@@ -167,12 +172,10 @@ def _window(sender: Sender, at: datetime) -> Window:
 def _parameters(
     sender: Sender, events: Sequence[NewEvent], expected: Expectations, at: datetime
 ) -> dict[str, Any]:
-    subjects: dict[tuple[SubjectKind, str], int] = {}
-    numbers = [
-        str(subjects.setdefault((event.subject_kind, event.subject), len(subjects) + 1))
-        for event in events
-    ]
-    ids = [subject_ids(kind, name) for kind, name in subjects]
+    # what events are aimed at: each name and subject is looked up once
+    aims: dict[tuple[str, bool, str, str], int] = {}
+    numbers = [aims.setdefault(event.aim, len(aims) + 1) for event in events]
+    ids = [subject_ids(kind, name) for _, _, kind, name in aims]
     return {
         "tenant": sender.tenant_id,
         "key": sender.key_id,
@@ -180,32 +183,23 @@ def _parameters(
         "max_ahead": sender.max_ahead,
         "stamp": expected.stamp,
         "at": at,
-        "ids": _array([event.id for event in events]),
-        "fingerprints": _array([event.fingerprint for event in events]),
-        "keys": _array([_quoted(event.key) for event in events]),
-        "names": _array([_quoted(event.event_name) for event in events]),
-        "unknown": _array(["t" if event.unknown_meter else "f" for event in events]),
-        "subjects": _array(numbers),
-        "times": _array([event.occurred_at for event in events]),
-        "values": _array([event.value or "NULL" for event in events]),
-        "properties": _array([_quoted(event.properties) for event in events]),
-        "kinds": _array([kind for kind, _ in subjects]),
-        "subject_names": _array([_quoted(name) for _, name in subjects]),
-        "customers": _array([customer or "NULL" for customer, _ in ids]),
-        "subscriptions": _array([subscription or "NULL" for _, subscription in ids]),
+        "ids": arrays.uuids([event.id for event in events]),
+        "fingerprints": arrays.uuids([event.fingerprint for event in events]),
+        "keys": arrays.texts([event.key for event in events]),
+        "aims": arrays.ints(numbers),
+        "times": arrays.instants([event.occurred_at for event in events]),
+        "values": arrays.optional_texts([event.value for event in events]),
+        "properties": arrays.documents([event.properties for event in events]),
+        "names": arrays.texts([name for name, _, _, _ in aims]),
+        "unknown": arrays.ints([unknown for _, unknown, _, _ in aims]),
+        "kinds": arrays.texts([kind for _, _, kind, _ in aims]),
+        "subjects": arrays.texts([name for _, _, _, name in aims]),
+        "customers": arrays.optional_uuids([customer for customer, _ in ids]),
+        "subscriptions": arrays.optional_uuids([subscription for _, subscription in ids]),
     }
 
 
-def _array(elements: Sequence[str]) -> str:
-    """Return an array as PostgreSQL reads it: much faster than a list that psycopg adapts."""
-    return "{" + ",".join(elements) + "}"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-_Answer = tuple[bool, bool, list[int], list[int], list[str]]
+_Answer = tuple[bool, bool, list[int], list[str]]
 
 
 def _run(parameters: Mapping[str, Any]) -> _Answer:
@@ -224,7 +218,7 @@ def _run(parameters: Mapping[str, Any]) -> _Answer:
 
 def _run_once(parameters: Mapping[str, Any]) -> _Answer:
     connection.ensure_connection()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+    with connection.wrap_database_errors, arrays.cursor(connection.connection) as cursor:
         # stays prepared on the connection; Django's own cursors would plan it every time
         row: _Answer | None = cursor.execute(_STORE, parameters, prepare=True).fetchone()
     if row is None:
@@ -232,21 +226,21 @@ def _run_once(parameters: Mapping[str, Any]) -> _Answer:
     return row
 
 
-def _fingerprints(ids: Sequence[str]) -> dict[str, str]:
+def _fingerprints(ids: Sequence[bytes]) -> dict[bytes, bytes]:
     """Return what is stored for keys that were there already; a new statement sees them all."""
     if not ids:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(_KNOWN, [list(ids)])
-        return {found.hex: fingerprint.hex for found, fingerprint in cursor.fetchall()}
+        cursor.execute(_KNOWN, [[UUID(bytes=one) for one in ids]])
+        return {found.bytes: fingerprint.bytes for found, fingerprint in cursor.fetchall()}
 
 
-def _compare(receipt: Receipt, event: NewEvent, stored: str) -> None:
+def _compare(receipt: Receipt, event: NewEvent, stored: bytes) -> None:
     if event.fingerprint == stored:
         receipt.status = ReceiptStatus.DUPLICATE
     else:
         receipt.status = ReceiptStatus.CONFLICT
-        receipt.stored, receipt.sent = stored, event.fingerprint
+        receipt.stored, receipt.sent = stored.hex(), event.fingerprint.hex()
 
 
 def _rejected(index: int, item: object, refused: EventRefused) -> Receipt:

@@ -163,7 +163,7 @@ def _attach(
 ) -> Mapping[UUID, OrphanReason | None]:
     if not ready:
         return {}
-    ids = [subject_ids(kind, subject) for _, _, (kind, subject) in ready]
+    ids = [subject_ids(kind.value, subject) for _, _, (kind, subject) in ready]
     parameters: dict[str, Any] = {
         "orphans": [orphan.pk for orphan, _, _ in ready],
         "event_ids": [event_id(tenant_id, orphan.key) for orphan, _, _ in ready],

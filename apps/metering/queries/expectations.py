@@ -3,7 +3,7 @@
 from typing import Final
 from uuid import UUID
 
-from apps.metering.intake import Expectations, terms_by_event
+from apps.metering.intake import Expectations, is_undemanding, terms_by_event
 from apps.metering.models import MeterStamp, MeterVersion
 from apps.metering.queries.meters import terms_of
 
@@ -36,6 +36,7 @@ def refreshed_expectations(tenant_id: UUID) -> Expectations:
     found = Expectations(
         stamp=stamp or 0,
         by_event=by_event,
+        undemanding=frozenset(name for name, meters in by_event.items() if is_undemanding(meters)),
         by_key={version.meter.key: version.event_name for version in newest.values()},
         archived=frozenset(
             version.event_name for version in versions if version.meter.archived_at is not None
