@@ -1,6 +1,6 @@
 """Paths."""
 
-from django.urls import path
+from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
 from apps.ledger.api.views import Accounts, Entries, TrialBalance
@@ -9,7 +9,7 @@ router = SimpleRouter(trailing_slash=False)
 router.register("ledger/accounts", Accounts, basename="ledger-account")
 router.register("ledger/entries", Entries, basename="journal-entry")
 
-urlpatterns = [
-    path("ledger/trial-balance", TrialBalance.as_view({"get": "show"})),
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("ledger/trial-balance", TrialBalance.as_view({"get": "show"}), name="trial-balance"),
     *router.urls,
 ]

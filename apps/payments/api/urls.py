@@ -1,6 +1,6 @@
 """Paths."""
 
-from django.urls import path
+from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
 from apps.payments.api.views import (
@@ -14,12 +14,17 @@ router = SimpleRouter(trailing_slash=False)
 router.register("payments", Payments, basename="payment")
 router.register("payment-methods", PaymentMethods, basename="payment-method")
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
     path(
         "customers/<str:pk>/payment-methods",
         CustomerPaymentMethods.as_view({"get": "list", "post": "attach"}),
+        name="customer-payment-methods",
     ),
-    path("invoices/<str:pk>/pay", InvoicePayments.as_view({"post": "pay"})),
-    path("invoices/<str:pk>/charge", InvoicePayments.as_view({"post": "charge"})),
+    path("invoices/<str:pk>/pay", InvoicePayments.as_view({"post": "pay"}), name="invoice-pay"),
+    path(
+        "invoices/<str:pk>/charge",
+        InvoicePayments.as_view({"post": "charge"}),
+        name="invoice-charge",
+    ),
     *router.urls,
 ]

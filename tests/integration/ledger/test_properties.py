@@ -1,0 +1,86 @@
+"""Whatever happens, in whatever order and however often it is told, the books add up."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apps.core.ids import new_id
+from apps.ledger.domain import POSTING_RULES, UNDOES, Amount, FactKind, NothingToReverse, entry_for
+from apps.ledger.invariants import RULES
+from apps.ledger.models import JournalEntry
+from apps.ledger.operations import post_all, reverse_entry
+from apps.ledger.queries import trial_balance, trial_totals
+from tests.make.ledger import make_fact
+from tests.make.tenants import AT, make_tenant
+
+CENTS = st.integers(0, 10**9).map(lambda cents: Decimal(cents).scaleb(-2))
+TOLD = st.tuples(
+    st.sampled_from(sorted(POSTING_RULES)),
+    st.integers(0, 3),  # which source key
+    st.integers(0, 2),  # which customer
+    st.sampled_from(["USD", "EUR", "JPY"]),
+    CENTS,
+    CENTS,
+)
+
+
+def amounts_of(kind: FactKind, first: Decimal, second: Decimal) -> dict[Amount, str]:
+    match kind:
+        case FactKind.INVOICE_ISSUED | FactKind.CREDIT_MEMO_ISSUED:
+            names = (Amount.NET, Amount.TAX, Amount.TOTAL)
+        case FactKind.PAYMENT_SETTLED:
+            names = (Amount.ALLOCATED, Amount.UNAPPLIED, Amount.RECEIVED)
+        case FactKind.INVOICE_WRITTEN_OFF:
+            return {Amount.DUE: str(first)}
+        case _:
+            return {Amount.MOVED: str(first)}
+    return dict(zip(names, map(str, (first, second, first + second)), strict=True))
+
+
+@pytest.mark.django_db
+@settings(max_examples=30)
+@given(
+    told=st.lists(TOLD, max_size=12),
+    undone=st.lists(st.tuples(st.sampled_from(sorted(UNDOES)), st.integers(0, 3)), max_size=6),
+)
+def test_debits_equal_credits(
+    told: list[tuple[FactKind, int, int, str, Decimal, Decimal]],
+    undone: list[tuple[FactKind, int]],
+) -> None:
+    tenant, customers = make_tenant(), [new_id() for _ in range(3)]
+    entries = [
+        entry_for(
+            make_fact(
+                tenant,
+                kind,
+                source_key=f"key-{key}",
+                customer_id=customers[who],
+                currency=currency,
+                provider="sandbox",
+                amounts=amounts_of(kind, first, second),
+            )
+        )
+        for kind, key, who, currency, first, second in told
+    ]
+    facts = {(entry.kind, entry.source_key) for entry in entries if entry.legs}
+
+    half = len(entries) // 2
+    made = post_all(entries[:half], at=AT) + post_all(entries, at=AT) + post_all(entries, at=AT)
+    assert made == len(facts)
+    reversals = set()
+    for kind, key in [*undone, *undone]:
+        try:
+            reversed_by = reverse_entry(
+                kind, f"key-{key}", tenant_id=tenant.id, effective_at=AT, at=AT
+            )
+        except NothingToReverse:
+            assert (UNDOES[kind], f"key-{key}") not in facts
+        else:
+            reversals.add(reversed_by.pk)
+
+    assert JournalEntry.objects.filter(tenant=tenant).count() == len(facts) + len(reversals)
+    for total in trial_totals(trial_balance(tenant.id)):
+        assert total.debit == total.credit
+    assert [sentence for rule in RULES for sentence in rule(tenant.id)] == []
