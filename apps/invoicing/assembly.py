@@ -196,7 +196,7 @@ def slices_due(
     part ends; a fixed charge when its phase begins.
     """
     claims = _Claims(customer, charges)
-    found = []
+    found: list[Slice] = []
     for terms in customer:
         reach = reaches[terms.id]
         for run in _runs(terms):

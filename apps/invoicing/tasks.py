@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from apps.core.clock import now
-from apps.invoicing.operations import billing, closing, issuing
+from apps.invoicing.operations import billing, closing, drafts
 
 
 @shared_task(name="invoicing.close_periods")
@@ -15,7 +15,7 @@ def close_periods() -> int:
 @shared_task(name="invoicing.issue_drafts")
 def issue_drafts() -> int:
     """Issue the drafts whose grace has ended; return how many."""
-    return issuing.issue_due(now(), actor="system:issue_drafts")
+    return drafts.issue_due(now(), actor="system:issue_drafts")
 
 
 @shared_task(name="invoicing.mark_overdue")

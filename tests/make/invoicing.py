@@ -10,7 +10,10 @@ from apps.core.ids import new_id
 from apps.customers.models import Customer
 from apps.invoicing.domain import DocumentKind, LineKind
 from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.operations.billing import bill_customer
 from apps.invoicing.operations.issuing import issue_invoice
+from tests.make.catalog import BASE_FEE, make_plan
+from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, AT
 
 DERIVATION: dict[str, Any] = {
@@ -110,3 +113,24 @@ def issued(draft: Invoice, *, at: datetime = AT) -> Invoice:
 def fresh(document: Invoice | UUID) -> Invoice:
     """Return the document as the database has it."""
     return Invoice.objects.get(pk=document if isinstance(document, UUID) else document.pk)
+
+
+def make_waiting(customer: Customer, *, issue_after: datetime | None = AT) -> Invoice:
+    """Return the draft of a base fee whose grace ends at ``issue_after`` (None: never)."""
+    day = timedelta(days=1)
+    tenant = customer.tenant
+    tenant.grace_period = day
+    tenant.save()
+    fee = {**BASE_FEE, "timing": "arrears"}
+    cutoff = (issue_after or AT) - day
+    make_subscription(customer, make_plan(tenant, [fee]), at=cutoff - 40 * day)
+    (draft,) = bill_customer(
+        customer.id,
+        tenant_id=tenant.id,
+        request_id=new_id(),
+        cutoff=cutoff,
+        issue=issue_after is not None,
+        actor=ACTOR,
+        at=cutoff,
+    )
+    return draft

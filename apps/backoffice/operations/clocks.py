@@ -17,7 +17,7 @@ from apps.core.errors import NotFound
 from apps.core.jobs import NewJob, enqueue_all, run_due
 from apps.invoicing.operations.billing import close_due
 from apps.invoicing.operations.closing import mark_overdue
-from apps.invoicing.operations.issuing import issue_due
+from apps.invoicing.operations.drafts import issue_due
 from apps.metering.operations import roll_up
 from apps.payments.operations.collecting import retry_collections
 from apps.payments.operations.resolving import resolve_unknown

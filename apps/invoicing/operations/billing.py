@@ -140,6 +140,20 @@ def close_due(
     return summary
 
 
+def refresh_drafts(
+    cutoffs: Mapping[UUID, datetime], *, tenant_id: UUID, actor: str, at: datetime
+) -> list[UUID]:
+    """Compute the drafts of customers anew, each customer to his cutoff; return the drafts' ids.
+
+    In the transaction of the caller, who holds the customers' locks. A draft keeps its id; one
+    that has nothing to bill any more is gone.
+    """
+    if not cutoffs:
+        return []
+    order = _Order(request_id=None, by_hand=True, keeps_time=True, actor=actor, at=at)
+    return _bill(Tenant.objects.get(id=tenant_id), cutoffs, order)
+
+
 # --- choosing who is due ------------------------------------------------------------------------
 
 
@@ -149,6 +163,7 @@ class _Order:
     by_hand: bool  # drafts wait for an operator instead of being issued
     actor: str
     at: datetime
+    keeps_time: bool = False  # a draft that is replaced is issued when it would have been
 
 
 def _refuse_future(cutoff: datetime, at: datetime) -> None:
@@ -361,6 +376,7 @@ def _store(
     order: _Order,
 ) -> list[UUID]:
     zones = dict(Customer.objects.filter(id__in=cutoffs).values_list("id", "zone"))
+    made: list[UUID] = []
     documents: list[Sequence[object]] = []
     lines: list[Sequence[object]] = []
     happenings: list[Happening] = []
@@ -371,6 +387,10 @@ def _store(
             held = order.by_hand or (
                 tenant.late_usage == LateUsagePolicy.ASK and any(line.corrects for line in proposed)
             )
+            issue_after = None if held else order.at + tenant.grace_period
+            if draft and order.keeps_time:
+                issue_after = draft.issue_after
+            made.append(document_id)
             documents.append(
                 (
                     document_id, tenant.id, customer_id, InvoiceStatus.DRAFT, _kind(total),
@@ -378,9 +398,10 @@ def _store(
                     min(line.service.start for line in proposed),
                     max(line.service.end for line in proposed),
                     total, 0, 0, total, 0, 0, EMPTY_JSON, EMPTY_JSON, zones[customer_id],
-                    gathered.usage_snapshot, order.request_id,
+                    gathered.usage_snapshot,
+                    draft.request_id if draft else order.request_id,
                     draft.created_at if draft else order.at,
-                    None if held else order.at + tenant.grace_period, "",
+                    issue_after, "",
                 )
             )  # fmt: skip
             lines += (
@@ -389,14 +410,15 @@ def _store(
             )
             happenings.append(
                 Happening(
-                    "invoice.drafted", tenant.id, Invoice.ID_PREFIX, document_id,
+                    "invoice.refreshed" if draft else "invoice.drafted",
+                    tenant.id, Invoice.ID_PREFIX, document_id,
                     {"total": f"{total:f}", "currency": currency},
                 )
             )  # fmt: skip
     copy_rows("invoicing_invoice", _INVOICE_COLUMNS, documents)
     copy_rows("invoicing_invoiceline", _LINE_COLUMNS, lines)
     record_all(happenings, actor=order.actor, at=order.at)
-    return [row[0] for row in documents]  # type: ignore[misc] -- the first column is the id
+    return made
 
 
 def _line_row(

@@ -1,6 +1,5 @@
 """Issuing drafts: balance applied, books posted, frozen for ever, numbered last."""
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -8,9 +7,9 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
-from apps.core.errors import BillingError, NotFound
+from apps.core.errors import NotFound
 from apps.core.locks import lock_row, lock_rows
 from apps.core.states import move_all
 from apps.customers.models import Customer
@@ -24,14 +23,11 @@ from apps.invoicing.domain import (
 )
 from apps.invoicing.models import BalanceApplication, Invoice, IssuedLogo
 from apps.invoicing.numbering import take_numbers
-from apps.invoicing.queries import buyers_of, drafts_due, open_credit, seller_of
+from apps.invoicing.queries import buyers_of, open_credit, seller_of
 from apps.ledger.domain import Amount, Fact, FactKind, NewEntry, entry_for
 from apps.ledger.operations import post_all
 from apps.tenants.models import Tenant
 
-logger = logging.getLogger(__name__)
-
-CHUNK: Final = 500
 _FROZEN: Final = ("series", "number", "seller", "buyer", "balance_applied", "issued_at", "due_at")
 
 
@@ -98,61 +94,6 @@ def issue_documents(
         also=("closed_at",),
     )
     return documents
-
-
-def issue_due(
-    at: datetime, *, actor: str, clock_id: UUID | None = None, tenant_id: UUID | None = None
-) -> int:
-    """Issue every draft whose grace has ended by ``at``; return how many were issued.
-
-    Taken in chunks of 500 per tenant, one transaction each; where a chunk fails its drafts are
-    issued one by one, and one that fails then stays a draft, is logged, and stops no other. Any
-    number of runs may work side by side: a customer that one holds is skipped by the others. ``clock_id`` takes the drafts of customers on that test
-    clock instead of those on real time.
-    """
-    issued = 0
-    due: dict[UUID, list[UUID]] = defaultdict(list)
-    found = drafts_due(at, clock_id=clock_id, tenant_id=tenant_id).order_by("tenant_id", "id")
-    for tenant, draft in found.values_list("tenant_id", "id"):
-        due[tenant].append(draft)
-    for tenant, drafts in due.items():
-        for first in range(0, len(drafts), CHUNK):
-            issued += _issue_chunk(drafts[first : first + CHUNK], tenant, actor, at)
-    return issued
-
-
-def _issue_chunk(drafts: Sequence[UUID], tenant_id: UUID, actor: str, at: datetime) -> int:
-    try:
-        return _issue_together(drafts, tenant_id, actor, at)
-    except (BillingError, DatabaseError):
-        logger.exception("a chunk of %d drafts failed; issuing them singly", len(drafts))
-    issued = 0
-    for draft in drafts:
-        try:
-            issued += _issue_together([draft], tenant_id, actor, at)
-        except (BillingError, DatabaseError):
-            logger.exception("draft %s could not be issued", draft)
-    return issued
-
-
-@transaction.atomic
-def _issue_together(drafts: Sequence[UUID], tenant_id: UUID, actor: str, at: datetime) -> int:
-    """Issue those of the drafts that are still due and whose customers nobody else holds."""
-    wanted = Invoice.objects.filter(id__in=drafts).values("customer_id")
-    customers = list(
-        Customer.objects.filter(id__in=wanted, tenant_id=tenant_id)
-        .order_by("id")
-        .select_for_update(skip_locked=True, no_key=True, of=("self",))
-        .values_list("id", flat=True)
-    )
-    ready = Invoice.objects.filter(
-        id__in=drafts,
-        customer_id__in=customers,
-        status=InvoiceStatus.DRAFT,
-        issue_after__lte=at,
-    ).values_list("id", flat=True)
-    issued = issue_documents(list(ready), tenant_id=tenant_id, actor=actor, at=at)
-    return len(issued)
 
 
 def _refuse_empty(drafts: Sequence[Invoice]) -> None:

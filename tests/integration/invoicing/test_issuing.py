@@ -16,13 +16,16 @@ from apps.customers.models import Customer
 from apps.invoicing.domain import InvoiceCanceled, InvoiceEmpty, InvoiceStatus
 from apps.invoicing.models import BalanceApplication, Invoice, IssuedLogo, NumberSequence
 from apps.invoicing.operations.closing import cancel_invoice
-from apps.invoicing.operations.issuing import issue_documents, issue_due, issue_invoice
+from apps.invoicing.operations.drafts import issue_due
+from apps.invoicing.operations.issuing import issue_documents, issue_invoice
 from apps.invoicing.queries import balance_of
 from apps.ledger.models import JournalEntry, Posting
+from apps.subscriptions.models import Subscription
 from apps.tenants.domain import Mode
 from apps.tenants.models import Tenant
+from tests.make.books import unguarded
 from tests.make.customers import make_customer
-from tests.make.invoicing import fresh, issued, make_draft, make_issued
+from tests.make.invoicing import fresh, issued, make_draft, make_issued, make_waiting
 from tests.make.tenants import ACTOR, AT, make_clock, make_tenant
 
 pytestmark = pytest.mark.django_db
@@ -215,9 +218,9 @@ def test_a_block_takes_the_same_statements_however_many(count: int) -> None:
 
 def test_drafts_are_issued_when_their_grace_ends() -> None:
     tenant = make_tenant()
-    due = make_draft(make_customer(tenant), issue_after=AT)
-    later = make_draft(make_customer(tenant), issue_after=AT + timedelta(seconds=1))
-    by_hand = make_draft(make_customer(tenant))
+    due = make_waiting(make_customer(tenant))
+    later = make_waiting(make_customer(tenant), issue_after=AT + timedelta(seconds=1))
+    by_hand = make_waiting(make_customer(tenant), issue_after=None)
     assert issue_due(AT, actor=ACTOR) == 1
     assert issue_due(AT, actor=ACTOR) == 0
     statuses = [fresh(one).status for one in (due, later, by_hand)]
@@ -226,22 +229,24 @@ def test_drafts_are_issued_when_their_grace_ends() -> None:
 
 def test_a_draft_that_cannot_be_issued_stops_no_other(caplog: Any) -> None:
     tenant = make_tenant()
-    empty = make_draft(make_customer(tenant), [], issue_after=AT)
-    good = make_draft(make_customer(tenant), issue_after=AT)
+    bad = make_waiting(make_customer(tenant))
+    with unguarded("subscriptions_subscription"):
+        Subscription.objects.filter(customer=bad.customer).update(currency="JPY")
+    good = make_waiting(make_customer(tenant))
     assert issue_due(AT, actor=ACTOR) == 1
-    assert [fresh(one).status for one in (empty, good)] == [
+    assert [fresh(one).status for one in (bad, good)] == [
         InvoiceStatus.DRAFT,
         InvoiceStatus.ISSUED,
     ]
-    assert f"draft {empty.id} could not be issued" in caplog.text
+    assert f"draft {bad.id} could not be issued" in caplog.text
 
 
 def test_drafts_of_customers_on_a_clock_follow_the_clock() -> None:
     tenant = make_tenant(mode=Mode.TEST)
     clock = make_clock(tenant)
-    here = make_draft(make_customer(tenant), issue_after=AT)
-    there = make_draft(make_customer(tenant, test_clock_id=clock.id), issue_after=AT)
-    other = make_draft(make_customer(), issue_after=AT)
+    here = make_waiting(make_customer(tenant))
+    there = make_waiting(make_customer(tenant, test_clock_id=clock.id))
+    other = make_waiting(make_customer())
     assert issue_due(AT, actor=ACTOR, tenant_id=tenant.id) == 1
     assert fresh(there).status == InvoiceStatus.DRAFT
     assert issue_due(AT, actor=ACTOR, clock_id=clock.id) == 1

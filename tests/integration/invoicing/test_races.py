@@ -17,13 +17,14 @@ from apps.invoicing.models import Invoice, NumberSequence
 from apps.invoicing.operations import billing
 from apps.invoicing.operations.billing import close_due
 from apps.invoicing.operations.closing import cancel_invoice, write_off_invoice
-from apps.invoicing.operations.issuing import issue_due, issue_invoice
+from apps.invoicing.operations.drafts import issue_due
+from apps.invoicing.operations.issuing import issue_invoice
 from apps.invoicing.operations.payments_received import record_payment
 from apps.invoicing.queries import balance_of
 from apps.ledger.models import JournalEntry
 from tests.make.catalog import make_plan
 from tests.make.customers import make_customer
-from tests.make.invoicing import fresh, make_draft, make_issued
+from tests.make.invoicing import fresh, make_draft, make_issued, make_waiting
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, AT, make_tenant
 
@@ -175,11 +176,11 @@ def test_pay_cancel_and_write_off_at_once(turn: int) -> None:
 
 def test_sweeps_side_by_side_issue_every_draft_once() -> None:
     tenant = make_tenant()
-    drafts = [make_draft(make_customer(tenant), issue_after=AT) for _ in range(30)]
+    drafts = [make_waiting(make_customer(tenant)) for _ in range(12)]
     results = together(*[lambda: issue_due(AT, actor=ACTOR)] * 4)
-    assert sum(int(str(one)) for one in results) == 30
+    assert sum(int(str(one)) for one in results) == 12
     numbers = sorted(str(fresh(one).number) for one in drafts)
-    assert numbers == sorted(str(number) for number in range(1, 31))
+    assert numbers == sorted(str(number) for number in range(1, 13))
 
 
 def due_customers(count: int) -> list[Customer]:
@@ -204,7 +205,7 @@ def test_closing_runs_side_by_side_share_the_work(monkeypatch: pytest.MonkeyPatc
     assert sorted(Invoice.objects.values_list("customer_id", flat=True)) == sorted(
         customer.id for customer in customers
     )
-    assert sorted(Invoice.objects.values_list("number", flat=True)) == list(range(1, 16))
+    assert set(Invoice.objects.values_list("number", flat=True)) == set(range(1, 16))
 
 
 def test_a_closing_run_passes_over_whom_others_hold(monkeypatch: pytest.MonkeyPatch) -> None:

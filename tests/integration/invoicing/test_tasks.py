@@ -10,7 +10,7 @@ from apps.invoicing.models import Invoice
 from apps.tenants.domain import Mode
 from tests.make.catalog import BASE_FEE, make_plan
 from tests.make.customers import make_customer
-from tests.make.invoicing import fresh, make_draft, make_issued
+from tests.make.invoicing import fresh, make_issued, make_waiting
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import AT, make_clock, make_tenant
 
@@ -37,11 +37,11 @@ def test_periods_that_are_over_are_closed() -> None:
 
 
 def test_drafts_are_issued_and_late_invoices_marked() -> None:
-    draft = make_draft(make_customer(), issue_after=AT)
+    draft = make_waiting(make_customer(), issue_after=AT)
     late = make_issued(make_customer(), at=APRIL)
     tenant = make_tenant(mode=Mode.TEST)
     clock = make_clock(tenant, at=APRIL)
-    elsewhere = make_draft(make_customer(tenant, test_clock_id=clock.id), issue_after=AT)
+    elsewhere = make_waiting(make_customer(tenant, test_clock_id=clock.id), issue_after=AT)
     assert (tasks.issue_drafts(), tasks.issue_drafts()) == (1, 0)
     assert fresh(draft).status == "issued"
     assert fresh(elsewhere).status == "draft"

@@ -12,6 +12,7 @@ from apps.core.web.fields import instant_text
 from apps.customers.models import Customer
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.operations.billing import close_due
+from apps.invoicing.operations.drafts import issue_due
 from apps.metering.operations import roll_up
 from apps.subscriptions.domain import CancelMode, Settlement
 from apps.subscriptions.models import Subscription
@@ -141,3 +142,18 @@ def test_where_more_usage_costs_less_the_difference_is_a_credit_memo() -> None:
     ]
     numbers = [one.display_number for one in Invoice.objects.order_by("id")]
     assert numbers == ["INV-000001", "CM-000001"]
+
+
+def test_usage_that_arrives_during_the_grace_is_on_the_invoice() -> None:
+    customer, _ = subscribed()
+    customer.tenant.grace_period = timedelta(days=3)
+    customer.tenant.save()
+    use(customer, "a", APRIL + timedelta(days=3), "100", APRIL + timedelta(days=3))
+    close_due(MAY, actor=ACTOR)
+    use(customer, "late", APRIL + timedelta(days=4), "50", MAY + timedelta(days=2))
+    assert issue_due(MAY + timedelta(days=2), actor=ACTOR) == 0
+    assert issue_due(MAY + timedelta(days=3), actor=ACTOR) == 1
+    assert lines(customer) == [("invoice", "Calls", Decimal("1.50"))]
+    count_all()
+    close_due(MAY + timedelta(days=4), actor=ACTOR)
+    assert len(lines(customer)) == 1
