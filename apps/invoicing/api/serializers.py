@@ -258,7 +258,7 @@ class UsageSpanView(serializers.Serializer[Any]):
     )
 
 
-class UsageView(serializers.Serializer[Any]):
+class UsageBehindView(serializers.Serializer[Any]):
     """What was measured, and how."""
 
     meter = serializers.CharField(source="meter.meter.key")
@@ -289,7 +289,7 @@ class ExplanationView(serializers.Serializer[Any]):
     quantity = DecimalField(source="line.quantity")
     unit = serializers.CharField(source="line.unit")
     included = DecimalField(source="derivation.included")
-    usage = UsageView(allow_null=True, help_text="Null for charges without a meter.")
+    usage = UsageBehindView(allow_null=True, help_text="Null for charges without a meter.")
     price_point = serializers.CharField(source="derivation.price_list")
     pricing = serializers.DictField(source="model", help_text="The price as it was published.")
     steps = StepView(many=True)
