@@ -143,7 +143,7 @@ class EventReader:
             self._check_name(name_field, name, event_name)
         subject = item[subject_field]
         if not isinstance(subject, str) or not KEY.fullmatch(subject):
-            _refuse_subject(subject_field)
+            _refuse_subject(subject_field, subject)
         given_at = get("timestamp")
         occurred_at = self._at if given_at is None else read_instant(given_at)
         if not self._earliest <= occurred_at <= self._latest:
@@ -362,7 +362,9 @@ def _shape_of(item: Mapping[str, object]) -> _Shape:
     return shape
 
 
-def _refuse_subject(field: str) -> NoReturn:
+def _refuse_subject(field: str, given: object) -> NoReturn:
+    if given is None:
+        refuse("subject", "required", "Say whose usage it is: customer, or subscription.")
     refuse(
         field,
         "subject_format",

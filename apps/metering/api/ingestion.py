@@ -135,14 +135,14 @@ class EventDoor(APIView):
             return self.take(value, caller, request, **kwargs)
 
     def _read(self, request: HttpRequest) -> Any:
-        kind = request.META.get("CONTENT_TYPE", "")
-        if kind.partition(";")[0].strip().lower() != "application/json":
-            raise UnsupportedMediaType(kind)
-        if request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
-            raise UnsupportedMediaType("compressed")
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not length.isdigit() or int(length) > self.most_bytes:
             raise BodyTooLarge(f"The body may have at most {self.most_bytes} bytes.")
+        kind = request.META.get("CONTENT_TYPE", "")
+        if int(length) and kind.partition(";")[0].strip().lower() != "application/json":
+            raise UnsupportedMediaType(kind)
+        if request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+            raise UnsupportedMediaType("compressed")
         return read_body(request.body)
 
     def _caller(self, request: HttpRequest) -> tuple[bytes | None, _Caller]:
