@@ -21,6 +21,7 @@ from apps.tenants.desk import (
     choice,
     document,
     instant,
+    itself,
     link,
     named,
     plain,
@@ -33,7 +34,7 @@ class MeterVersionInline(DeskInline):
     model = MeterVersion
     resource = "meters"
     columns = (
-        plain("number", "version"),
+        itself("version"),
         plain("event_name"),
         choice("aggregation"),
         plain("value_property", "value from"),

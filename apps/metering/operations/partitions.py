@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
 from typing import Final
 
 from django.db import connection, transaction
@@ -36,19 +37,22 @@ class Kept:
 def keep_partitions(at: datetime, *, retention: timedelta | None = None) -> Kept:
     """Have a partition for every month around ``at``, and for each that events have fallen into.
 
-    With ``retention``, months that ended so long ago are dropped, once all their events are rolled
-    up: their keys and rollups stay. A repeat does nothing.
+    With ``retention``, months that ended so long ago are dropped, the oldest first, once all their
+    events are rolled up: their keys and rollups stay. A repeat does nothing.
     """
-    made = tuple(month for month in _months_wanted(at) if _make(month))
+    at = at.astimezone(UTC)
+    made = tuple(month for month in _months_wanted(at, retention) if _make(month))
     dropped: tuple[date, ...] = ()
     if retention is not None:
-        dropped = tuple(month for month in _months_before(at - retention) if _drop(month))
+        dropped = tuple(takewhile(_drop, _months_before(at - retention)))
     return Kept(made, dropped)
 
 
-def _months_wanted(at: datetime) -> list[date]:
-    first = at.astimezone(UTC).date().replace(day=1)
+def _months_wanted(at: datetime, retention: timedelta | None) -> list[date]:
+    first = at.date().replace(day=1)
     wanted = {_months_on(first, number) for number in range(-MONTHS_BACK, MONTHS_AHEAD + 1)}
+    if retention is not None:
+        wanted = {month for month in wanted if _months_on(month, 1) > (at - retention).date()}
     with connection.cursor() as cursor:
         cursor.execute(_IN_DEFAULT)
         wanted |= {row[0] for row in cursor.fetchall()}
@@ -56,9 +60,8 @@ def _months_wanted(at: datetime) -> list[date]:
 
 
 def _months_before(at: datetime) -> list[date]:
-    """Return the months that have partitions and ended by ``at``."""
-    last = at.astimezone(UTC).date()
-    return [month for month, _ in _partitions() if _months_on(month, 1) <= last]
+    """Return the months that have partitions and ended by ``at``, the oldest first."""
+    return [month for month, _ in _partitions() if _months_on(month, 1) <= at.date()]
 
 
 def _partitions() -> list[tuple[date, str]]:
