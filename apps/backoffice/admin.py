@@ -137,6 +137,7 @@ class HeartbeatDesk(Desk):
 @admin.register(beat.PeriodicTask)
 class ScheduleDesk(Desk):
     resource = "jobs"
+    plural = "schedule"
     tenant_path = ""
     list_display = (
         plain("name"),
@@ -153,6 +154,7 @@ class ScheduleDesk(Desk):
 @admin.register(BooksCheck)
 class BooksCheckDesk(Desk):
     resource = "ledger"
+    plural = "checks of the books"
     list_display = (ident(), instant("checked_at", "checked"), plain("breaches"))
     detail = (ident(), instant("checked_at", "checked"), plain("breaches"), document("details"))
     when_empty = "The books are checked every night, or now: manage.py check_books."

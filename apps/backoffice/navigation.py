@@ -7,6 +7,8 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
+from apps.tenants.desk import Desk
+
 # title -> (model, icon), …
 _GROUPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "Billing": (
@@ -71,11 +73,11 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         for label, icon in pages:
             model = apps.get_model(label)
             page = admin.site.get_model_admin(model)
-            if page.has_module_permission(request):
+            if isinstance(page, Desk) and page.has_module_permission(request):
                 url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
                 items.append(
                     {
-                        "title": str(model._meta.verbose_name_plural).capitalize(),
+                        "title": page.title(),
                         "icon": icon,
                         "link": url + query,
                     }

@@ -18,6 +18,7 @@ from apps.tenants.desk import (
     choice,
     document,
     instant,
+    itself,
     link,
     plain,
     status,
@@ -27,7 +28,7 @@ from apps.tenants.desk import (
 class PlanInline(DeskInline):
     model = Plan
     resource = "catalog"
-    columns = (plain("key"), plain("name"), instant("created_at", "since"))
+    columns = (itself("plan"), plain("name"), instant("created_at", "since"))
 
 
 @admin.register(Product)
@@ -51,7 +52,7 @@ class PriceListDesk(Desk):
 class PlanVersionInline(DeskInline):
     model = PlanVersion
     resource = "catalog"
-    columns = (plain("number", "version"), status(), instant("published_at", "published"))
+    columns = (itself("version"), status(), instant("published_at", "published"))
     ordering = ("-number",)
 
 
@@ -75,8 +76,7 @@ class PhaseInline(DeskInline):
     model = Phase
     resource = "catalog"
     columns = (
-        plain("position"),
-        plain("name"),
+        itself("phase", lambda row: row.name),
         choice("kind"),
         plain("length_count", "lasts"),
         plain("length_unit", "of"),
@@ -105,7 +105,7 @@ class ChargeInline(DeskInline):
     model = Charge
     resource = "catalog"
     columns = (
-        plain("key"),
+        itself("charge"),
         plain("name"),
         choice("kind"),
         choice("timing"),

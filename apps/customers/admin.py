@@ -10,7 +10,6 @@ class TaxIdInline(DeskInline):
     model = TaxId
     resource = "customers"
     columns = (plain("kind"), plain("value"))
-    show_change_link = False
 
 
 @admin.register(Customer)

@@ -34,6 +34,7 @@ from apps.tenants.desk import (
     document,
     ident,
     instant,
+    itself,
     link,
     named,
     offer,
@@ -70,7 +71,7 @@ class InvoiceLineInline(DeskInline):
     model = InvoiceLine
     resource = "invoices"
     columns = (
-        plain("description"),
+        itself("description"),
         instant("service_start", "from", zone="invoice.zone"),
         instant("service_end", "to, exclusive", zone="invoice.zone"),
         plain("quantity"),
@@ -99,19 +100,17 @@ class InvoiceDesk(Desk):
     related = ("customer__test_clock", "customer__tenant__test_clock")
     detail = (
         ident(),
-        plain("display_number", "number"),
-        status(),
-        choice("kind"),
+        (plain("display_number", "number"), status(), choice("kind")),
         link("customer"),
         instant("period_start", "from", zone="zone"),
         instant("period_end", "to, exclusive", zone="zone"),
         instant("cutoff_at", "bills up to", zone="zone"),
-        amount("subtotal"),
-        amount("discount"),
-        amount("tax"),
-        amount("total"),
-        amount("balance_applied", "from the customer's balance"),
-        amount("amount_paid", "paid"),
+        (amount("subtotal"), amount("discount"), amount("tax")),
+        (
+            amount("total"),
+            amount("balance_applied", "from the customer's balance"),
+            amount("amount_paid", "paid"),
+        ),
         instant("created_at", "created", zone="zone"),
         instant("issue_after", "to be issued", zone="zone"),
         instant("issued_at", "issued", zone="zone"),
@@ -271,7 +270,7 @@ class InvoiceInline(DeskInline):
     model = Invoice
     resource = "invoices"
     columns = (
-        named("number"),
+        itself("number"),
         status(),
         choice("kind"),
         amount("total"),

@@ -43,12 +43,12 @@ class PostingInline(DeskInline):
     resource = "ledger"
     columns = (link("account"), amount("amount", "debit, or −credit"))
     related = ("account",)
-    show_change_link = False
 
 
 @admin.register(JournalEntry)
 class JournalEntryDesk(Desk):
     resource = "ledger"
+    plural = "journal entries"
     list_display = (
         ident(),
         choice("kind"),

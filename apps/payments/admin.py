@@ -25,6 +25,7 @@ from apps.tenants.desk import (
     amount,
     ident,
     instant,
+    itself,
     link,
     named,
     offer,
@@ -155,7 +156,7 @@ class PaymentInline(DeskInline):
     model = Payment
     resource = "payments"
     columns = (
-        ident(),
+        itself("id", lambda row: row.public_id),
         status(),
         amount("amount"),
         plain("provider"),
@@ -170,7 +171,7 @@ class PaymentMethodInline(DeskInline):
     model = PaymentMethod
     resource = "payments"
     columns = (
-        named("method"),
+        itself("method"),
         plain("provider"),
         plain("is_default", "default"),
         instant("created_at", "since"),

@@ -14,8 +14,10 @@ from apps.tenants.desk import (
     DeskInline,
     Verb,
     choice,
+    document,
     ident,
     instant,
+    itself,
     link,
     offer,
     plain,
@@ -90,7 +92,7 @@ class SubscriptionDesk(Desk):
         instant("next_bill_at", "next bill", zone="zone"),
         instant("billed_until", "billed until", zone="zone"),
         instant("changed_from", "changed since", zone="zone"),
-        plain("metadata"),
+        document("metadata"),
     )
     inlines = (SegmentInline, ScheduledChangeInline)
     verbs = (
@@ -153,7 +155,7 @@ class SubscriptionInline(DeskInline):
     model = Subscription
     resource = "subscriptions"
     columns = (
-        ident(),
+        itself("subscription"),
         link("plan_version", "plan"),
         status(),
         instant("started_at", "started", zone="zone"),

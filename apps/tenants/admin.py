@@ -57,6 +57,7 @@ class TenantDesk(Desk):
 @admin.register(ApiKey)
 class ApiKeyDesk(Desk):
     resource = "api_keys"
+    plural = "API keys"
     list_display = (
         plain("name"),
         plain("hint", "key"),

@@ -28,7 +28,7 @@ from apps.backoffice.models import BooksCheck
 from apps.catalog.models import PlanVersion
 from apps.core.models import Job
 from apps.customers.models import Customer
-from apps.invoicing.domain import COLLECTABLE, InvoiceStatus
+from apps.invoicing.domain import COLLECTABLE, DocumentKind, InvoiceStatus
 from apps.invoicing.models import Invoice, ParkedCustomer
 from apps.metering.domain import OrphanStatus
 from apps.metering.models import Meter, OrphanEvent
@@ -119,7 +119,9 @@ def owed(tenant_id: UUID) -> tuple[list[Sums], list[Sums]]:
     due = F("total") - F("balance_applied") - F("amount_paid")
     overdue = Q(status=InvoiceStatus.OVERDUE)
     rows = (
-        Invoice.objects.filter(tenant_id=tenant_id, status__in=COLLECTABLE)
+        Invoice.objects.filter(
+            tenant_id=tenant_id, kind=DocumentKind.INVOICE, status__in=COLLECTABLE
+        )
         .values_list("currency")
         .annotate(
             amount=_sum(due),

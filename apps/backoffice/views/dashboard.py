@@ -82,7 +82,7 @@ def _business(tenant: Tenant, at: datetime, wall: datetime) -> dict[str, Any]:
                 "Receivable",
                 open_,
                 tenant,
-                {"status__in": "issued,partially_paid,overdue"},
+                {"kind__exact": "invoice", "status__in": "issued,partially_paid,overdue"},
                 "Nobody owes anything.",
             ),
             _money_card(

@@ -1,7 +1,6 @@
 """How the desk shows values: amounts with their currency, instants with their zone."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, cast
@@ -10,7 +9,6 @@ from zoneinfo import ZoneInfo
 import moneyed
 from django.apps import apps
 from django.contrib import admin
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
@@ -70,7 +68,20 @@ def ident() -> Column:
 
 def named(title: str) -> Column:
     """Return a column of what the row calls itself."""
-    return _column(str, name="named", title=title, order="pk")
+
+    def show(row: Any) -> str:
+        return format_html('<span class="desk-named">{}</span>', str(row))
+
+    return _column(show, name="named", title=title, order="pk")
+
+
+def itself(title: str, text: Callable[[Any], str] = str) -> Column:
+    """Return a column that leads to the page of the row itself, for rows listed below another."""
+
+    def show(row: Any) -> str:
+        return linked(type(row), row.pk, text(row))
+
+    return _column(show, name="itself", title=title, order="pk")
 
 
 def plain(path: str, title: str = "") -> Column:
@@ -78,7 +89,15 @@ def plain(path: str, title: str = "") -> Column:
 
     def show(row: Any) -> Any:
         value = value_at(row, path)
-        return f"{value.normalize():f}" if isinstance(value, Decimal) else value
+        match value:
+            case Decimal():
+                return f"{value.normalize():,f}"
+            case bool():
+                return "yes" if value else "no"
+            case list():
+                return ", ".join(map(str, value))
+            case _:
+                return value
 
     return _column(show, name=path, title=title, order=_order(path))
 
@@ -112,8 +131,10 @@ def amount(path: str, title: str = "", *, currency: str = "currency") -> Column:
         if value is None:
             return None
         if isinstance(value, moneyed.Money):
-            return amount_text(value.amount, str(value.currency))
-        return amount_text(value, str(value_at(row, currency)))
+            text = amount_text(value.amount, str(value.currency))
+        else:
+            text = amount_text(value, str(value_at(row, currency)))
+        return format_html('<span class="desk-nowrap">{}</span>', text)
 
     return _column(show, name=path, title=title, order=_order(path))
 
@@ -132,12 +153,19 @@ def instant(path: str, title: str = "", *, zone: str = "") -> Column:
         value = value_at(row, path)
         if value is None:
             return None
-        text = instant_text(value)
+        date, _, time = instant_text(value).partition(" ")
+        there = ""
         name = str(value_at(row, zone) or "UTC") if zone else "UTC"
         if name != "UTC":
-            text = f"{text} ({value.astimezone(ZoneInfo(name)):%Y-%m-%d %H:%M} {name})"
-        iso = value.astimezone(UTC).isoformat()
-        return format_html('<time datetime="{}">{}</time>', iso, text)
+            there = f" ({value.astimezone(ZoneInfo(name)):%Y-%m-%d %H:%M} {name})"
+        return format_html(
+            '<time datetime="{}"><span class="desk-nowrap">{}</span>'
+            ' <span class="desk-nowrap">{}</span>{}</time>',
+            value.astimezone(UTC).isoformat(),
+            date,
+            time,
+            there,
+        )
 
     return _column(show, name=path, title=title, order=_order(path))
 
@@ -152,13 +180,30 @@ def document(path: str, title: str = "") -> Column:
     """Return a column of JSON, laid out to be read."""
 
     def show(row: Any) -> Any:
-        value = value_at(row, path)
-        if value in (None, {}, []):
-            return None
-        text = json.dumps(value, indent=2, ensure_ascii=False, cls=DjangoJSONEncoder)
-        return format_html('<pre class="desk-json">{}</pre>', text)
+        lines = list(_lines(value_at(row, path), ""))
+        return format_html('<pre class="desk-json">{}</pre>', "\n".join(lines)) if lines else None
 
     return _column(show, name=path, title=title, order="")
+
+
+def _lines(value: Any, margin: str) -> Iterator[str]:
+    """Yield a JSON value as indented lines; members without content are left out."""
+    match value:
+        case dict():
+            named = value.items()
+        case list():
+            named = ((f"{number}", one) for number, one in enumerate(value, 1))
+        case _:
+            if value not in (None, ""):
+                yield f"{margin}{value}"
+            return
+    for name, member in named:
+        inner = list(_lines(member, f"{margin}  "))
+        if not isinstance(member, dict | list) and len(inner) == 1 and "\n" not in inner[0]:
+            yield f"{margin}{name}: {inner[0].strip()}"
+        elif inner:
+            yield f"{margin}{name}:"
+            yield from inner
 
 
 def link(path: str, title: str = "") -> Column:

@@ -107,7 +107,7 @@ class DeskInline(_ReadOnly, TabularInline):  # type: ignore[misc]  # the theme h
     per_page = 50
     extra = 0
     can_delete = False
-    show_change_link = True
+    hide_title = True
     ordering: ClassVar[Sequence[str]] = ("pk",)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
@@ -136,6 +136,8 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
     downloads: ClassVar[Sequence[Download]] = ()
     # fields that links from elsewhere may filter by, besides those of list_filter
     link_filters: ClassVar[Sequence[str]] = ()
+    # what rows of this kind are called, where adding an s to the model's name is wrong
+    plural: ClassVar[str] = ""
     # says below an empty list how rows of this kind come to be
     when_empty: ClassVar[str] = ""
 
@@ -145,6 +147,11 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
     list_max_show_all = 200
     change_form_outer_before_template = "desk/verbs.html"
     change_form_outer_after_template = "desk/activity.html"
+
+    def title(self) -> str:
+        """Return what a list of these rows is called."""
+        text = self.plural or str(self.opts.verbose_name_plural)
+        return text[:1].upper() + text[1:]
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Say whether the sidebar and the index mention this."""
@@ -328,7 +335,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        extra = {"title": self.opts.verbose_name_plural.capitalize(), **(extra_context or {})}
+        extra = {"title": self.title(), **(extra_context or {})}
         page: HttpResponse = super().changelist_view(request, extra)
         return page
 
@@ -359,7 +366,7 @@ def _tenant_column(rights: Rights) -> Column:
     @admin.display(description="tenant")
     def tenant(row: Any) -> str:
         known = rights.tenants.get(row.tenant_id)
-        return str(known) if known else "–"
+        return f"{known.slug}/{known.mode}" if known else "–"
 
     return tenant
 
