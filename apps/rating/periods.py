@@ -202,7 +202,7 @@ class Schedule:
         if self.anchor.tzinfo is None:
             raise ValueError("an anchor is an instant; a naive datetime is none")
         rules = zone_info(self.zone)
-        wall = self.anchor.astimezone(rules).replace(tzinfo=None, fold=0)
+        wall = self.anchor.astimezone(rules).replace(tzinfo=None)
         object.__setattr__(self, "anchor", self.anchor.astimezone(UTC))
         object.__setattr__(self, "_rules", rules)
         object.__setattr__(self, "_wall", wall)
@@ -275,16 +275,16 @@ def schedule_for(
     if alignment is Alignment.ANNIVERSARY and anchor_day is None:
         return Schedule(start, cadence, zone)
     rules = zone_info(zone)
-    today = start.astimezone(rules).replace(tzinfo=None, fold=0)
-    midnight = today.replace(hour=0, minute=0, second=0, microsecond=0)
-    if cadence.months() == 0:
-        candidates = _midnights_by_days(midnight, cadence, anchor_day)
-        exact_day = None
-    else:
-        opening = _opening_months(cadence) if alignment is Alignment.CALENDAR else _EVERY_MONTH
-        candidates = _midnights_by_months(midnight, opening, anchor_day or 1)
+    now = start.astimezone(rules).replace(tzinfo=None)
+    wall = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    exact_day = None
+    if cadence.unit is Unit.WEEK:
+        wall -= _DAY * ((wall.isoweekday() - (anchor_day or 1)) % _DAYS_PER_WEEK)
+    elif cadence.months():
         exact_day = anchor_day or 1
-    wall = next(wall for wall in candidates if instant(wall, rules) <= start)
+        opening = _opening_months(cadence) if alignment is Alignment.CALENDAR else _EVERY_MONTH
+        candidates = _midnights_back(wall, opening, exact_day)
+        wall = next(candidate for candidate in candidates if candidate <= wall)
 
     def merit(candidate: datetime) -> tuple[int, bool]:
         return (candidate.day if exact_day else 0, _is_shown(candidate, rules))
@@ -320,22 +320,8 @@ def _opening_months(cadence: Cadence) -> frozenset[int]:
     return _EVERY_MONTH
 
 
-def _midnights_by_days(
-    midnight: datetime, cadence: Cadence, anchor_day: int | None
-) -> Iterator[datetime]:
-    """Yield the local midnights at which a unit of days begins, the latest first."""
-    if cadence.unit is Unit.WEEK:
-        midnight -= _DAY * ((midnight.isoweekday() - (anchor_day or 1)) % _DAYS_PER_WEEK)
-    step = _DAY * (_DAYS_PER_WEEK if cadence.unit is Unit.WEEK else 1)
-    while True:
-        yield midnight
-        midnight -= step
-
-
-def _midnights_by_months(
-    midnight: datetime, opening: frozenset[int], day: int
-) -> Iterator[datetime]:
-    """Yield the local midnights of a day in the opening months, clamped, the latest first."""
+def _midnights_back(midnight: datetime, opening: frozenset[int], day: int) -> Iterator[datetime]:
+    """Yield the local midnights of a day in the opening months, clamped, from this month back."""
     first = midnight.replace(day=1)
     while True:
         if first.month in opening:

@@ -266,6 +266,13 @@ def test_boundary_0_is_the_anchor_even_in_a_repeated_hour() -> None:
     assert schedule.index_at(second_time - timedelta(microseconds=1)) == -1
 
 
+def test_an_instant_in_a_repeated_hour_lies_after_the_first_time_it_was_shown() -> None:
+    schedule = Schedule(local("2026-10-20 02:45", "Europe/Berlin"), DAILY, "Europe/Berlin")
+    quarter_past_two_again = utc("2026-10-25 01:15")
+    assert schedule.boundary(5) == utc("2026-10-25 00:45")
+    assert schedule.index_at(quarter_past_two_again) == 5
+
+
 def test_an_anchor_in_another_zone_is_the_same_instant() -> None:
     east = datetime(2026, 1, 31, 12, tzinfo=timezone(timedelta(hours=2)))
     schedule = Schedule(east, MONTHLY, "UTC")
@@ -319,6 +326,7 @@ def test_periods_are_whole_and_touch_the_range() -> None:
         ("2026-02-14 23:59:59.999999", "2026-03-15 00:00:00.000001", [0, 1, 2]),
         ("2026-02-15", "2026-02-15", []),
         ("2026-02-16", "2026-02-15", []),
+        ("2026-02-20", "2026-02-20", []),
         ("2026-02-20", "2026-02-20 00:00:00.000001", [1]),
     ],
 )
