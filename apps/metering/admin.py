@@ -1,8 +1,12 @@
 """Meters, streams, orphans and rollups on the desk."""
 
 from django.contrib import admin
+from django.db.models import Q
 from unfold.paginator import InfinitePaginator
 
+from apps.core.clock import now
+from apps.core.errors import Conflict
+from apps.metering.domain import OrphanStatus
 from apps.metering.models import (
     ChangedUsage,
     EventsDropped,
@@ -15,9 +19,12 @@ from apps.metering.models import (
     UsageRollup,
     UsageSubject,
 )
+from apps.metering.operations.orphans import reattach_orphans
 from apps.tenants.desk import (
+    By,
     Desk,
     DeskInline,
+    Verb,
     choice,
     document,
     instant,
@@ -28,6 +35,13 @@ from apps.tenants.desk import (
     reference,
     status,
 )
+from apps.tenants.queries import tenant_now, tenant_of
+
+
+class StillAnOrphan(Conflict):
+    """The event matches nothing, as before."""
+
+    reason = "still_an_orphan"
 
 
 class MeterVersionInline(DeskInline):
@@ -91,6 +105,17 @@ class EventStreamDesk(Desk):
     when_empty = "A stream takes your own JSON as it is: POST /api/v1/streams."
 
 
+def _reattach(orphan: OrphanEvent, by: By) -> None:
+    found = reattach_orphans(
+        orphan.tenant_id,
+        Q(pk=orphan.pk),
+        actor=by.actor,
+        at=tenant_now(tenant_of(orphan.tenant_id), wall=now()),
+    )
+    if found.left:
+        raise StillAnOrphan("It still matches nothing; mend what its reason says first.")
+
+
 @admin.register(OrphanEvent)
 class OrphanEventDesk(Desk):
     resource = "events"
@@ -105,6 +130,18 @@ class OrphanEventDesk(Desk):
     )
     list_filter = ("status", "reason")
     search_fields = ("key", "subject", "event_name")
+    verbs = (
+        Verb(
+            name="reattach",
+            label="Try to attach",
+            icon="link",
+            resource="events",
+            run=_reattach,
+            fits=lambda orphan: orphan.status == OrphanStatus.OPEN,
+            warning="If a meter, a customer and an open subscription match it now, it becomes"
+            " usage, and is billed by the next run.",
+        ),
+    )
     when_empty = "No event is without a home. Events that match nothing are kept here."
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import msgspec
@@ -20,10 +20,13 @@ class _Doubtful(Exception):
 
 
 def _number(text: str) -> Decimal:
-    number = Decimal(text)
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise _Doubtful from None
     if len(text) > MAX_DIGITS or abs(number.adjusted()) > MAX_DIGITS:
         raise _Doubtful
-    return number
+    return number or Decimal(0)
 
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=_number)

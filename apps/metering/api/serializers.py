@@ -1,11 +1,13 @@
 """What the endpoints of metering read and write."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from apps.core.money import plain
 from apps.core.web.fields import (
     DecimalField,
     ExternalIdField,
@@ -52,6 +54,13 @@ class FilterField(serializers.Field[Any, Any, Any, Any]):
 
     def to_representation(self, value: Filter) -> dict[str, Any]:
         return {"property": value.property, "op": str(value.op), "value": _plain(value.value)}
+
+
+class PlainField(DecimalField):
+    """A decimal shown without zeros at its end."""
+
+    def to_representation(self, value: Decimal) -> str:
+        return plain(value)
 
 
 class RoundingBody(StrictSerializer):
@@ -113,7 +122,7 @@ class MeterVersionView(serializers.Serializer[Any]):
     event_name = serializers.CharField()
     aggregation = serializers.CharField()
     value_property = serializers.CharField(help_text='"" for the event\'s own value.')
-    percentile = DecimalField(allow_null=True)
+    percentile = PlainField(allow_null=True)
     recurring = serializers.BooleanField()
     filters = serializers.SerializerMethodField()
     group_by = serializers.ListField(child=serializers.CharField())
@@ -144,7 +153,7 @@ class MeterView(serializers.Serializer[Any]):
     event_name = serializers.CharField(source="newest.event_name")
     aggregation = serializers.CharField(source="newest.aggregation")
     value_property = serializers.CharField(source="newest.value_property")
-    percentile = DecimalField(source="newest.percentile", allow_null=True)
+    percentile = PlainField(source="newest.percentile", allow_null=True)
     recurring = serializers.BooleanField(source="newest.recurring")
     filters = serializers.SerializerMethodField()
     group_by = serializers.ListField(child=serializers.CharField(), source="newest.group_by")
@@ -239,7 +248,7 @@ class OrphanView(serializers.Serializer[Any]):
     subject = serializers.CharField()
     subject_kind = serializers.CharField()
     timestamp = InstantField(source="occurred_at")
-    value = DecimalField(allow_null=True)
+    value = PlainField(allow_null=True)
     properties = serializers.JSONField()
     suggestion = serializers.SerializerMethodField()
     received_at = InstantField()
@@ -307,7 +316,7 @@ class UsageGroupView(serializers.Serializer[Any]):
     """The quantity of one combination of dimensions."""
 
     values = serializers.DictField(child=serializers.CharField(allow_null=True))
-    quantity = DecimalField()
+    quantity = PlainField()
 
 
 class BucketView(serializers.Serializer[Any]):
@@ -316,7 +325,7 @@ class BucketView(serializers.Serializer[Any]):
     start = InstantField()
     end = InstantField()
     price_point = serializers.CharField(help_text='"" for usage that names none.')
-    quantity = DecimalField()
+    quantity = PlainField()
     count = serializers.IntegerField(help_text="Of the events that were counted.")
     groups = UsageGroupView(many=True)
 

@@ -19,6 +19,7 @@ from apps.metering.domain import (
     MeterKeyTaken,
     filters_document,
 )
+from apps.metering.intake import EVENT_NAME
 from apps.metering.models import Meter, MeterVersion
 from apps.metering.queries.meters import latest_version
 from apps.rating.aggregation import Aggregation, AggregationRule, QuantityRounding, RoundingMode
@@ -238,9 +239,11 @@ def _check(definition: Definition) -> list[dict[str, object]]:
         )
     except Invalid as error:
         errors += error.errors
-    if not definition.event_name or len(definition.event_name) > _LONGEST_NAME:
+    if not EVENT_NAME.fullmatch(definition.event_name):
         errors.append(
-            FieldError("event_name", "invalid", f"a name has 1 to {_LONGEST_NAME} characters")
+            FieldError(
+                "event_name", "name_format", "1 to 100 printable ASCII characters and no spaces"
+            )
         )
     if definition.value_property and definition.aggregation == Aggregation.COUNT:
         errors.append(
