@@ -1,0 +1,94 @@
+"""The physical limit of storing: the same rows by COPY, into tables that look the same."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final
+
+from django.db import connection, transaction
+from psycopg import sql
+
+_SCHEMA: Final = "bench_limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one table in COPY's text format, one by one; generated columns left out."""
+
+    table: str
+    columns: Sequence[str]
+    lines: Sequence[bytes]
+
+
+def transaction_now() -> int:
+    """Return the number of a transaction that begins and ends here, to tell rows by their age."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_current_xact_id()::xid::text")
+        return int(cursor.fetchone()[0])
+
+
+def rows_since(begun: int, tables: Sequence[str]) -> list[Rows]:
+    """Return what transactions that began after the one numbered ``begun`` left in the tables."""
+    return [_rows_of(table, begun) for table in tables]
+
+
+def copy_limit(found: Sequence[Rows], parts: int) -> float:
+    """Store the rows by COPY into empty tables of the same columns, checks and indexes.
+
+    In so many transactions, each with its part of every table; return the seconds they take.
+    Foreign keys and triggers are not copied.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(_SCHEMA)))
+        for rows in found:
+            cursor.execute(
+                sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(
+                    _clone(rows.table), sql.Identifier(rows.table)
+                )
+            )
+    chunks = [
+        [(_copy_into(rows), b"".join(_part(rows.lines, part, parts))) for rows in found]
+        for part in range(parts)
+    ]
+    try:
+        began = perf_counter()
+        for chunk in chunks:
+            with transaction.atomic(), connection.cursor() as cursor:
+                for statement, content in chunk:
+                    with cursor.copy(statement) as copy:
+                        copy.write(content)
+        return perf_counter() - began
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(_SCHEMA)))
+
+
+def _rows_of(table: str, begun: int) -> Rows:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
+            " AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
+            [table],
+        )
+        columns = [name for (name,) in cursor.fetchall()]
+        statement = sql.SQL(
+            "COPY (SELECT {} FROM {} WHERE age(xmin) < age({}::xid)) TO STDOUT"
+        ).format(_listed(columns), sql.Identifier(table), sql.Literal(str(begun)))
+        with cursor.copy(statement) as copy:
+            return Rows(table, columns, [bytes(row) for row in copy])
+
+
+def _copy_into(rows: Rows) -> sql.Composed:
+    return sql.SQL("COPY {} ({}) FROM STDIN").format(_clone(rows.table), _listed(rows.columns))
+
+
+def _listed(columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def _clone(table: str) -> sql.Identifier:
+    return sql.Identifier(_SCHEMA, table)
+
+
+def _part(lines: Sequence[bytes], part: int, parts: int) -> Sequence[bytes]:
+    return lines[len(lines) * part // parts : len(lines) * (part + 1) // parts]
