@@ -19,7 +19,7 @@ _DECIMAL: Final[dict[str, Any]] = {
 
 EVENT: Final[dict[str, Any]] = {
     "type": "object",
-    "required": ["idempotency_key", "timestamp"],
+    "required": ["idempotency_key"],
     "additionalProperties": False,
     "properties": {
         "idempotency_key": {
@@ -35,7 +35,11 @@ EVENT: Final[dict[str, Any]] = {
         "subscription": {**_SUBJECT, "description": "Or under which subscription."},
         "subscription_id": {**_SUBJECT, "description": "The same as subscription."},
         "subject": {**_SUBJECT, "description": "Or either: a subscription is looked for first."},
-        "timestamp": {"type": "string", "format": "date-time"},
+        "timestamp": {
+            "type": "string",
+            "format": "date-time",
+            "description": "When it happened; when it arrives, if left out.",
+        },
         "value": _DECIMAL,
         "properties": {
             "type": "object",

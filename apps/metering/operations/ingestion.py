@@ -148,11 +148,11 @@ def _try_to_store(
         receipts[places[int(where) - 1]].orphan = OrphanReason(reason)
     stored = _fingerprints([events[place - 1].id for place in known])
     for place in known:
-        event = events[place - 1]
-        _compare(receipts[places[place - 1]], event, stored[event.id])
+        event, index = events[place - 1], places[place - 1]
+        receipts[index] = _compared(index, event, stored[event.id])
     for index, event in repeats:
         kept = stored.get(event.id, events[first[event.id]].fingerprint)
-        _compare(receipts[index], event, kept)
+        receipts[index] = _compared(index, event, kept)
     return receipts
 
 
@@ -235,12 +235,16 @@ def _fingerprints(ids: Sequence[bytes]) -> dict[bytes, bytes]:
         return {found.bytes: fingerprint.bytes for found, fingerprint in cursor.fetchall()}
 
 
-def _compare(receipt: Receipt, event: NewEvent, stored: bytes) -> None:
+def _compared(index: int, event: NewEvent, stored: bytes) -> Receipt:
     if event.fingerprint == stored:
-        receipt.status = ReceiptStatus.DUPLICATE
-    else:
-        receipt.status = ReceiptStatus.CONFLICT
-        receipt.stored, receipt.sent = stored.hex(), event.fingerprint.hex()
+        return Receipt(index, ReceiptStatus.DUPLICATE, event.key)
+    return Receipt(
+        index,
+        ReceiptStatus.CONFLICT,
+        event.key,
+        stored=stored.hex(),
+        sent=event.fingerprint.hex(),
+    )
 
 
 def _rejected(index: int, item: object, refused: EventRefused) -> Receipt:
