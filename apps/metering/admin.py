@@ -15,6 +15,7 @@ from apps.metering.models import (
     MeterStamp,
     MeterVersion,
     OrphanEvent,
+    RollupFrontier,
     RollupPosition,
     UsageRollup,
     UsageSubject,
@@ -185,6 +186,13 @@ class RollupPositionDesk(Desk):
     resource = "usage"
     list_display = (link("meter_version", "meter"), plain("caught_up"))
     related = ("meter_version__meter",)
+
+
+@admin.register(RollupFrontier)
+class RollupFrontierDesk(Desk):
+    resource = "usage"
+    tenant_path = ""
+    list_display = (named("reader"), plain("below_xid", "counted below"))
 
 
 @admin.register(ChangedUsage)

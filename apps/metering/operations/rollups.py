@@ -5,6 +5,7 @@ that could still store an event with a lower number is running, so the frontier 
 One reader at a time; the frontier moves in the transaction that writes the rollups.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -12,7 +13,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from apps.metering.models import RollupPosition
+from apps.metering.models import MeterVersion, RollupPosition
 from apps.metering.queries.books import kept_since, wrong_buckets
 
 CHUNK_EVENTS: Final = 50_000
@@ -155,30 +156,30 @@ def _catch_up(version_id: UUID) -> int | None:
 class Rebuilt:
     """What rebuilding a version's rollups found: how many buckets, and how many were wrong."""
 
-    meter_version_id: UUID
+    name: str
     buckets: int
     wrong: int
 
 
-def rebuild_rollups(tenant_id: UUID | None = None) -> list[Rebuilt]:
+def rebuild_rollups(tenant_id: UUID | None = None) -> Iterator[Rebuilt]:
     """Recompute the rollups of a tenant, or of all, from the events, version by version.
 
-    What retention has dropped stays as it was counted. A repeat finds nothing wrong.
+    Each version is a transaction of its own. What retention has dropped stays as it was counted.
+    A repeat finds nothing wrong.
     """
     versions = RollupPosition.objects.filter(caught_up=True)
     if tenant_id is not None:
         versions = versions.filter(tenant_id=tenant_id)
-    return [
-        _rebuild(version_id)
-        for version_id in versions.order_by("meter_version_id").values_list(
-            "meter_version_id", flat=True
-        )
-    ]
+    for position in list(
+        versions.select_related("meter_version__meter").order_by("meter_version_id")
+    ):
+        yield _rebuild(position.meter_version)
 
 
 @transaction.atomic
-def _rebuild(version_id: UUID) -> Rebuilt:
+def _rebuild(version: MeterVersion) -> Rebuilt:
     _alone(wait=True)
+    version_id = version.pk
     wrong = sum(1 for _ in wrong_buckets(version_id))
     since = kept_since()
     with connection.cursor() as cursor:
@@ -195,7 +196,7 @@ def _rebuild(version_id: UUID) -> Rebuilt:
             "SELECT count(*) FROM metering_usagerollup WHERE meter_version_id = %s", [version_id]
         )
         (buckets,) = cursor.fetchone()
-    return Rebuilt(version_id, buckets, wrong)
+    return Rebuilt(str(version), buckets, wrong)
 
 
 def _range(

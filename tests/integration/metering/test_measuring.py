@@ -18,7 +18,6 @@ from apps.core.money import plain
 from apps.customers.models import Customer
 from apps.metering.domain import Measurement, MeterTerms, UsageRequest, UsageSpan
 from apps.metering.invariants import rollups_equal_events
-from apps.metering.operations import roll_up
 from apps.metering.queries import latest_version, measure, measure_as_of, meter_terms
 from apps.rating.aggregation import Aggregation, RoundingMode, Usage, aggregate
 from apps.rating.decimals import parse_decimal
@@ -26,7 +25,7 @@ from apps.rating.filters import matches
 from apps.rating.periods import Span
 from apps.rating.pricing import Measured, Need, band_of, parse_pricing
 from tests.make.customers import make_customer
-from tests.make.metering import make_meter, make_subject
+from tests.make.metering import count_all, make_meter, make_subject
 from tests.make.tenants import make_tenant
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -319,7 +318,7 @@ def test_measuring_is_counting(
         store(other, subs, name, batch)
         arrived += batch
         if rolls:
-            roll_up()
+            count_all()
     meter = meter or make_meter(tenant, event_name=name, **definition)
     version_id = latest_version(meter.pk).pk
     requests = [
@@ -341,7 +340,7 @@ def test_measuring_is_counting(
     assert {number: tidy(one) for number, one in found.by_request.items()} == {
         number: tidy(one) for number, one in expected.items()
     }
-    roll_up()
+    count_all()
     assert list(rollups_equal_events(tenant.pk)) == []
     for again in (measure(requests), measure_as_of(requests, found.snapshot)):
         assert {number: tidy(one) for number, one in again.by_request.items()} == {

@@ -11,11 +11,11 @@ from apps.customers.models import Customer
 from apps.metering.domain import UsageRequest, UsageSpan
 from apps.metering.invariants import rollups_equal_events
 from apps.metering.models import Meter
-from apps.metering.operations import keep_partitions, rebuild_rollups, roll_up
+from apps.metering.operations import keep_partitions, rebuild_rollups
 from apps.metering.operations.partitions import Kept
 from apps.metering.queries import latest_version, measure
 from tests.make.customers import make_customer
-from tests.make.metering import make_meter, send
+from tests.make.metering import count_all, make_meter, send
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -60,12 +60,12 @@ def test_months_around_now_are_there_from_the_start() -> None:
 def test_what_fell_into_the_default_partition_moves_out(customer: Customer, meter: Meter) -> None:
     send(customer.tenant, [call("k", FAR)], at=FAR)
     assert partitions_of("k") == ["metering_usageevent_default"]
-    roll_up()
+    count_all()
     made = keep_partitions(FAR).made
     assert made[0] == date(2030, 6, 1)
     assert made[-1] == date(2031, 10, 1)
     assert partitions_of("k") == ["metering_usageevent_203107"]
-    assert roll_up() == 0  # it is the same event, not a new one
+    assert count_all() == 0  # it is the same event, not a new one
     assert list(rollups_equal_events(None)) == []
 
 
@@ -81,7 +81,7 @@ def test_dropping_a_month_forgets_neither_keys_nor_usage(customer: Customer, met
     month = old.date().replace(day=1)
     early = keep_partitions(now(), retention=timedelta(days=100)).dropped
     assert max(early) < month  # not before its events are rolled up
-    roll_up()
+    count_all()
     dropped = keep_partitions(now(), retention=timedelta(days=100)).dropped
     assert dropped[0] == month
     assert keep_partitions(now(), retention=timedelta(days=100)) == Kept((), ())
@@ -106,10 +106,10 @@ def test_dropping_a_month_forgets_neither_keys_nor_usage(customer: Customer, met
 def test_late_events_for_a_dropped_month_are_counted_too(customer: Customer, meter: Meter) -> None:
     old = now() - timedelta(days=200)
     send(customer.tenant, [call("k", old, 5)], at=now())
-    roll_up()
+    count_all()
     keep_partitions(now(), retention=timedelta(days=100))
     send(customer.tenant, [call("late", old, 7)], at=now())
-    roll_up()
+    count_all()
     keep_partitions(now(), retention=timedelta(days=100))
     assert partitions_of("late") == []
     day = old.replace(hour=0, minute=0, second=0, microsecond=0)

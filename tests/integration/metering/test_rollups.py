@@ -1,5 +1,6 @@
 """The reader counts every event once, whatever happens beside it."""
 
+import json
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -7,6 +8,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
 from apps.core.ids import new_id
@@ -208,10 +210,9 @@ def test_rebuilding_mends_what_is_wrong_and_finds_nothing_twice(
     roll_up()
     UsageRollup.objects.filter(grain="d").update(total=99)
     UsageRollup.objects.filter(grain="h").delete()
-    version_id = latest_version(meter.pk).pk
     assert len(list(rollups_equal_events(meter.tenant_id))) == 2
-    assert rebuild_rollups(meter.tenant_id) == [Rebuilt(version_id, buckets=2, wrong=2)]
-    assert rebuild_rollups(meter.tenant_id) == [Rebuilt(version_id, buckets=2, wrong=0)]
+    assert list(rebuild_rollups(meter.tenant_id)) == [Rebuilt("calls v1", buckets=2, wrong=2)]
+    assert list(rebuild_rollups(meter.tenant_id)) == [Rebuilt("calls v1", buckets=2, wrong=0)]
     assert totals() == [("h 01 12", 3), ("d 01 00", 3)]
 
 
@@ -232,3 +233,24 @@ def test_an_event_without_its_key_shows(customer: Customer, meter: Meter) -> Non
 def _where() -> dict[str, Any]:
     settings = connection.get_connection_params()
     return {name: settings[name] for name in ("dbname", "user", "host") if settings.get(name)}
+
+
+def test_the_command_tells_what_it_mended(
+    customer: Customer, meter: Meter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    send(customer.tenant, calls(1, 2))
+    call_command("rebuild_rollups", "--json")
+    assert json.loads(capsys.readouterr().out) == {
+        "events_counted": 2,
+        "meter_versions": 1,
+        "buckets": 2,
+        "wrong": 0,
+    }
+    UsageRollup.objects.filter(grain="d").update(count=7)
+    call_command("rebuild_rollups", "--tenant", customer.tenant.slug)
+    told = capsys.readouterr()
+    assert told.out == "1 meter versions, 1 buckets mended\n"
+    assert told.err == "calls v1: 2 buckets, 1 were wrong\n"
+    assert totals() == [("h 01 12", 3), ("d 01 00", 3)]
+    with pytest.raises(CommandError):
+        call_command("rebuild_rollups", "--tenant", "nobody")
