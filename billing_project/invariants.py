@@ -6,6 +6,7 @@ A rule takes a tenant's id, or None for all, and yields a sentence per row that 
 from typing import Final
 
 BOOKS: Final = (
+    "apps.metering.invariants",
     "apps.catalog.invariants",
     "apps.subscriptions.invariants",
     "apps.ledger.invariants",

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from django.utils.crypto import get_random_string
 
-from apps.backoffice.models import BooksCheck
+from apps.backoffice.models import BooksCheck, ClockAdvance
 from apps.core.audit import GENESIS
 from apps.core.ids import new_id
 from apps.core.models import (
@@ -56,7 +56,7 @@ from tests.make.customers import make_customer
 from tests.make.invoicing import make_draft, make_issued
 from tests.make.metering import make_meter
 from tests.make.subscriptions import make_subscription
-from tests.make.tenants import AT, make_key, make_member
+from tests.make.tenants import AT, make_clock, make_key, make_member
 
 
 def make_world(tenant: Tenant) -> None:
@@ -211,6 +211,10 @@ def _machinery(tenant: Tenant, mark: str) -> None:
         key=mark,
         fingerprint=b"0" * 32,
         leased_until=AT,
+    )
+    clock = make_clock(Tenant.objects.get(pk=tenant.twin_id))
+    ClockAdvance.objects.create(
+        tenant=tenant, clock=clock, begins_at=AT, to=AT, reached=AT, created_at=AT, ended_at=AT
     )
     BooksCheck.objects.create(
         tenant=tenant, checked_at=AT, breaches=1, details=["ledger.balance: 1 row"]

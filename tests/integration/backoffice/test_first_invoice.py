@@ -20,7 +20,7 @@ def test_the_script_ends_with_a_paid_invoice_also_the_second_time(served: str) -
     tenant = make_tenant(mode=Mode.TEST)
     key = make_key(tenant)
     said = [
-        subprocess.run(  # noqa: S603 -- our own script
+        subprocess.run(
             [SCRIPT, served, key], capture_output=True, text=True, check=False, timeout=60
         )
         for _ in range(2)
@@ -34,7 +34,7 @@ def test_the_script_ends_with_a_paid_invoice_also_the_second_time(served: str) -
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the script calls curl")
 def test_the_script_shows_what_was_refused(served: str) -> None:
-    said = subprocess.run(  # noqa: S603 -- our own script
+    said = subprocess.run(
         [SCRIPT, served, "sk_test_wrong"], capture_output=True, text=True, check=False, timeout=60
     )
     assert said.returncode != 0

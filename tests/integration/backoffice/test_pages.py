@@ -17,7 +17,7 @@ from apps.tenants.desk import Desk
 from apps.tenants.domain import Mode, Role
 from apps.tenants.models import Membership, Operator, Tenant
 from tests.make.backoffice import make_world
-from tests.make.tenants import make_clock, make_operator, make_tenant
+from tests.make.tenants import make_operator, make_tenant
 
 # session, operator, rights, count, rows; and filters that list the values there are
 QUERIES_OF_A_LIST = 7
@@ -44,7 +44,6 @@ def tenant(db: None) -> Tenant:
     tenant = make_tenant(slug="desk")
     hourly, _ = IntervalSchedule.objects.get_or_create(every=1, period=IntervalSchedule.HOURS)
     PeriodicTask.objects.get_or_create(name="x", defaults={"task": "x", "interval": hourly})
-    make_clock(Tenant.objects.get(twin=tenant))
     make_world(tenant)
     return tenant
 

@@ -11,6 +11,10 @@ from apps.core.ids import new_id
 from apps.core.models import AuditEvent, Job
 from apps.invoicing.domain import InvoiceStatus
 from apps.invoicing.models import Invoice
+from apps.metering.domain import OrphanStatus
+from apps.metering.models import OrphanEvent
+from apps.metering.operations import ingest_batch
+from apps.metering.queries import sender_of
 from apps.payments.domain import PaymentStatus
 from apps.payments.models import Payment
 from apps.subscriptions.models import ScheduledChange, Subscription
@@ -21,6 +25,7 @@ from tests.integration.backoffice.test_pages import pages
 from tests.make.catalog import make_plan
 from tests.make.customers import make_customer
 from tests.make.invoicing import fresh, make_draft, make_issued
+from tests.make.metering import make_meter
 from tests.make.payments import make_owing
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import AT, make_key, make_operator, make_tenant
@@ -34,12 +39,17 @@ ALLOWED = {
         "Invoice issue",
         "Invoice write_off",
         "Job revive",
+        "OrphanEvent reattach",
         "Subscription cancel",
         "Subscription cancel_now",
     },
     Role.FINANCE: {"Invoice cancel", "Invoice collect", "Invoice issue", "Invoice write_off"},
-    Role.SUPPORT: {"Subscription cancel", "Subscription cancel_now"},
-    Role.DEVELOPER: {"ApiKey revoke", "Job revive"},
+    Role.SUPPORT: {
+        "OrphanEvent reattach",
+        "Subscription cancel",
+        "Subscription cancel_now",
+    },
+    Role.DEVELOPER: {"ApiKey revoke", "Job revive", "OrphanEvent reattach"},
     Role.READ_ONLY: set(),
 }
 
@@ -82,8 +92,23 @@ def rows_to_act_on(tenant: Tenant) -> dict[str, Any]:
         "ApiKey": ApiKey.objects.get(tenant=tenant),
         "Invoice": make_draft(customer),
         "Job": make_dead_job(tenant),
+        "OrphanEvent": make_orphan(tenant),
         "Subscription": make_subscription(customer, make_plan(tenant)),
     }
+
+
+def make_orphan(tenant: Tenant) -> OrphanEvent:
+    """Return an event that names a customer who is not there."""
+    name = make_meter(tenant).key
+    item = {
+        "idempotency_key": "stray",
+        "event_name": name,
+        "customer": "late-comer",
+        "timestamp": AT.isoformat(),
+        "value": "5",
+    }
+    ingest_batch(sender_of(tenant), [item], at=AT)
+    return OrphanEvent.objects.get(tenant=tenant)
 
 
 def verbs() -> list[tuple[str, str]]:
@@ -243,6 +268,17 @@ def test_cancel_now_ends_a_subscription_at_once(tenant: Tenant) -> None:
     subscription = make_subscription(make_customer(tenant), make_plan(tenant))
     client.post(verb_url(subscription, "cancel_now"))
     assert Subscription.objects.get(pk=subscription.pk).status == "ended"
+
+
+def test_an_orphan_is_attached_once_its_customer_is_there(tenant: Tenant) -> None:
+    client, _ = client_of(tenant, Role.SUPPORT)
+    orphan = make_orphan(tenant)
+    page = client.post(verb_url(orphan, "reattach"), follow=True)
+    assert "still matches nothing" in str(next(iter(page.context["messages"])))
+    make_customer(tenant, external_id="late-comer")
+    client.post(verb_url(orphan, "reattach"))
+    orphan.refresh_from_db()
+    assert orphan.status == OrphanStatus.ATTACHED
 
 
 def test_a_verb_of_another_tenant_is_out_of_reach(tenant: Tenant) -> None:
