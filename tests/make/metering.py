@@ -1,15 +1,18 @@
 """Meters, subjects and events for tests, made by the operations."""
 
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import count
 from typing import Any
 
+from django.db import connection
+
 from apps.core.ids import new_id
 from apps.customers.models import Customer
 from apps.metering.domain import Receipt
 from apps.metering.models import Meter, UsageSubject
-from apps.metering.operations import create_meter, ingest_batch, register_subject
+from apps.metering.operations import create_meter, ingest_batch, register_subject, roll_up
 from apps.metering.queries import sender_of
 from apps.rating.aggregation import Aggregation
 from apps.tenants.models import Tenant
@@ -55,3 +58,22 @@ def send(tenant: Tenant, items: Iterable[Mapping[str, Any]], *, at: datetime = A
     """Ingest events of the tenant that arrive at ``at``; one without a key gets a new one."""
     keyed = [{"idempotency_key": f"event-{next(_numbers)}", **item} for item in items]
     return ingest_batch(sender_of(tenant), keyed, at=at)
+
+
+def count_all() -> int:
+    """Let the reader count every event there is; return how often events were counted.
+
+    It may have to wait: whatever else runs on the server holds the horizon back.
+    """
+    counted = 0
+    for _ in range(600):
+        counted += roll_up()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM metering_usageevent e, metering_rollupfrontier f"
+                " WHERE e.ingest_xid >= f.below_xid::text::xid8 LIMIT 1"
+            )
+            if cursor.fetchone() is None:
+                return counted
+        time.sleep(0.05)
+    raise AssertionError("the reader does not come through")

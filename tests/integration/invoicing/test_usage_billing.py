@@ -1,26 +1,23 @@
 """From events to lines: late usage, corrections and replay against the real database."""
 
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import connection
 
 from apps.core.web.fields import instant_text
 from apps.customers.models import Customer
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.operations.billing import close_due
 from apps.invoicing.operations.drafts import issue_due
-from apps.metering.operations import roll_up
 from apps.subscriptions.domain import CancelMode, Settlement
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.operations import cancel_subscription
 from apps.tenants.domain import LateUsagePolicy
 from tests.make.catalog import make_plan
 from tests.make.customers import make_customer
-from tests.make.metering import make_meter, send
+from tests.make.metering import count_all, make_meter, send
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR
 
@@ -44,21 +41,6 @@ def subscribed(pricing: Mapping[str, object] | None = None) -> tuple[Customer, S
     price = pricing or {"model": "per_unit", "unit_price": "0.01"}
     version = make_plan(customer.tenant, [{"meter": "calls", "name": "Calls", "pricing": price}])
     return customer, make_subscription(customer, version, at=APRIL)
-
-
-def count_all() -> None:
-    """Let the reader count every event: it waits for what else runs on the server."""
-    for _ in range(200):
-        roll_up()
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT 1 FROM metering_usageevent e, metering_rollupfrontier f"
-                " WHERE e.ingest_xid >= f.below_xid::text::xid8 LIMIT 1"
-            )
-            if cursor.fetchone() is None:
-                return
-        time.sleep(0.05)
-    raise AssertionError("the reader does not come through")
 
 
 def use(customer: Customer, key: str, occurred_at: datetime, value: str, at: datetime) -> None:
