@@ -26,7 +26,7 @@ from apps.metering.operations.rollups import Rebuilt
 from apps.metering.queries import changed_usage, latest_version, measure
 from apps.rating.aggregation import Aggregation
 from tests.make.customers import make_customer
-from tests.make.metering import make_meter, send
+from tests.make.metering import count_all, make_meter, send
 from tests.make.tenants import ACTOR, AT
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -81,10 +81,10 @@ def test_hours_and_days_are_kept(customer: Customer, meter: Meter) -> None:
     send(customer.tenant, calls(1, 2))
     send(customer.tenant, calls(4, at=AT + timedelta(minutes=59)))
     send(customer.tenant, calls(8, at=AT - timedelta(hours=20)))
-    assert roll_up() == 4
+    assert count_all() == 4
     send(customer.tenant, calls(16, at=AT - timedelta(hours=20)))
-    assert roll_up() == 1
-    assert roll_up() == 0
+    assert count_all() == 1
+    assert count_all() == 0
     assert totals() == [("h 30 16", 24), ("h 01 12", 7), ("d 30 00", 24), ("d 01 00", 7)]
     assert quantity(customer, meter) == 31
 
@@ -104,7 +104,7 @@ def test_a_slow_transaction_is_not_skipped(customer: Customer, meter: Meter) -> 
     slow.commit()
     slow.close()
     assert quantity(customer, meter) == 101
-    assert roll_up() == 2
+    assert count_all() == 2
     assert quantity(customer, meter) == 101
     assert list(rollups_equal_events(None)) == []
 
@@ -116,7 +116,7 @@ def test_a_second_reader_waits_for_nothing_and_counts_nothing(
     with psycopg.connect(**_where()) as other:
         other.execute("SELECT pg_advisory_xact_lock(4803112021)")
         assert roll_up() == 0
-    assert roll_up() == 1
+    assert count_all() == 1
 
 
 def test_a_reader_that_dies_leaves_nothing_half_counted(customer: Customer, meter: Meter) -> None:
@@ -127,19 +127,19 @@ def test_a_reader_that_dies_leaves_nothing_half_counted(customer: Customer, mete
 
     def die() -> None:
         with transaction.atomic():
-            roll_up()
+            count_all()
             raise Died
 
     with pytest.raises(Died):
         die()
     assert totals() == []
-    assert roll_up() == 2
+    assert count_all() == 2
     assert list(rollups_equal_events(None)) == []
 
 
 def test_a_new_version_catches_up_with_what_was_there(customer: Customer, meter: Meter) -> None:
     send(customer.tenant, calls(3, 5))
-    roll_up()
+    count_all()
     version = revise_meter(
         meter.pk,
         tenant_id=meter.tenant_id,
@@ -151,7 +151,7 @@ def test_a_new_version_catches_up_with_what_was_there(customer: Customer, meter:
     )
     assert quantity(customer, meter, version.pk) == 5  # from the events themselves
     send(customer.tenant, calls(7))
-    roll_up()
+    count_all()
     assert RollupPosition.objects.get(pk=version.pk).caught_up
     assert quantity(customer, meter, version.pk) == 7
     assert list(rollups_equal_events(None)) == []
@@ -159,7 +159,7 @@ def test_a_new_version_catches_up_with_what_was_there(customer: Customer, meter:
 
 def test_catching_up_marks_only_what_may_have_been_billed(customer: Customer, meter: Meter) -> None:
     send(customer.tenant, calls(3))
-    roll_up()
+    count_all()
     clear_changed({customer.pk: changed_usage([customer.pk])[customer.pk].mark})
     revise_meter(
         meter.pk,
@@ -170,7 +170,7 @@ def test_catching_up_marks_only_what_may_have_been_billed(customer: Customer, me
         actor=ACTOR,
         at=AT,
     )
-    roll_up()
+    count_all()
     assert changed_usage([customer.pk]) == {}
 
 
@@ -179,11 +179,11 @@ def test_changes_are_marked_from_the_earliest_and_cleared_by_their_mark(
 ) -> None:
     send(customer.tenant, calls(1))
     send(customer.tenant, calls(1, at=AT - timedelta(days=9)))
-    roll_up()
+    count_all()
     first = changed_usage([customer.pk])[customer.pk]
     assert first.since == AT - timedelta(days=9)
     send(customer.tenant, calls(1))
-    roll_up()
+    count_all()
     clear_changed({customer.pk: first.mark})  # of a run that has not seen the last event
     second = changed_usage([customer.pk])[customer.pk]
     assert (second.since, second.mark > first.mark) == (AT - timedelta(days=9), True)
@@ -198,7 +198,7 @@ def test_long_group_values_are_kept_apart(customer: Customer) -> None:
         customer.tenant,
         [*calls(1, properties={"path": long}), *calls(2, properties={"path": long + "y"})],
     )
-    roll_up()
+    count_all()
     assert sorted(row.total for row in UsageRollup.objects.filter(grain="h")) == [1, 2]
     assert list(rollups_equal_events(None)) == []
 
@@ -207,7 +207,7 @@ def test_rebuilding_mends_what_is_wrong_and_finds_nothing_twice(
     customer: Customer, meter: Meter
 ) -> None:
     send(customer.tenant, calls(1, 2))
-    roll_up()
+    count_all()
     UsageRollup.objects.filter(grain="d").update(total=99)
     UsageRollup.objects.filter(grain="h").delete()
     assert len(list(rollups_equal_events(meter.tenant_id))) == 2
