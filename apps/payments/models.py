@@ -29,6 +29,8 @@ class PaymentMethod(TenantOwned):
     provider_ref = models.CharField(max_length=255)
     label = models.CharField(max_length=100, blank=True, default="")
     is_default = models.BooleanField(default=False)
+    # set while it is the default: invoices issued before are not charged to it by themselves
+    default_since = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
     detached_at = models.DateTimeField(null=True)
 
@@ -43,6 +45,11 @@ class PaymentMethod(TenantOwned):
             models.CheckConstraint(
                 condition=models.Q(is_default=False) | models.Q(detached_at__isnull=True),
                 name="default_method_attached",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(is_default=True, default_since__isnull=False)
+                | models.Q(is_default=False, default_since__isnull=True),
+                name="default_method_since",
             ),
         )
 

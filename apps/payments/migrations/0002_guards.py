@@ -91,7 +91,7 @@ CREATE TRIGGER allocation_bounded BEFORE INSERT ON payments_allocation
 
 -- A method is what it was attached as, for ever; once detached it stays so.
 CREATE FUNCTION method_kept() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE moving CONSTANT text[] := '{label,is_default,detached_at}';
+DECLARE moving CONSTANT text[] := '{label,is_default,default_since,detached_at}';
 BEGIN
   IF tg_op = 'DELETE' OR to_jsonb(OLD) - moving <> to_jsonb(NEW) - moving
      OR (OLD.detached_at IS NOT NULL AND NEW.detached_at IS DISTINCT FROM OLD.detached_at) THEN

@@ -12,7 +12,7 @@ from apps.core.locks import lock_row
 from apps.invoicing.domain import COLLECTABLE, DocumentKind
 from apps.invoicing.models import Invoice
 from apps.payments.domain import QUESTIONS
-from apps.payments.models import Collection, Payment
+from apps.payments.models import Collection, Payment, PaymentMethod
 from apps.payments.operations import timetable
 from apps.payments.operations.attempts import carry_out, place_attempt
 from apps.payments.operations.booking import use_money_on_account
@@ -33,8 +33,8 @@ def collect_invoice(
     """Begin to collect an issued invoice: from the customer's account, then his default method.
 
     Returns the payment of the first attempt, or None where none was made: nothing is due, the
-    tenant does not collect by itself, or the customer has no default method that can be charged.
-    That is no failure; the invoice waits to be paid. A repeat does nothing: what a crash left in
+    tenant does not collect by itself, or the customer had no default method that can be charged
+    when the invoice was issued. That is no failure; the invoice waits to be paid. A repeat does nothing: what a crash left in
     flight is asked about (``resolve_unknown``). Raises ``NotFound``.
     """
     payment = _begin_collection(invoice_id, tenant_id=tenant_id, actor=actor, at=at)
@@ -123,6 +123,9 @@ def _attempt(
         why_not = "The tenant does not collect by itself."
     elif method is None:
         why_not = "The customer has no default payment method."
+    elif not collection.attempts and _came_later(method, invoice):
+        # what is charged does not depend on how soon the job runs
+        why_not = "The customer had no such payment method when it was issued."
     elif not provider_named(method.provider).collects:
         why_not = f"Money by {method.provider} arrives by itself."
     elif Mode(tenant.mode) not in provider_named(method.provider).modes:
@@ -133,6 +136,12 @@ def _attempt(
         return None
     collection.save(update_fields=["next_attempt_at"])
     return place_attempt(invoice, method, due, id=new_id(), automatic=True, actor=actor, at=at)
+
+
+def _came_later(method: PaymentMethod, invoice: Invoice) -> bool:
+    """Say whether the method became the default only after the invoice was issued."""
+    since, issued_at = method.default_since, invoice.issued_at
+    return since is not None and issued_at is not None and since > issued_at
 
 
 def _asks_for_money(invoice: Invoice) -> bool:

@@ -72,6 +72,8 @@ def add_payment_method(
 def set_default(method_id: UUID, *, tenant_id: UUID, actor: str, at: datetime) -> PaymentMethod:
     """Make this the method that is charged when none is named; a repeat changes nothing.
 
+    Invoices that were issued before are not charged to it by themselves, unless collecting them
+    has failed before and is due again.
     Raises ``NotFound``, and ``MethodDetached``.
     """
     method = _lock(method_id, tenant_id)
@@ -91,18 +93,18 @@ def detach(method_id: UUID, *, tenant_id: UUID, actor: str, at: datetime) -> Pay
     method = _lock(method_id, tenant_id)
     if method.detached_at is not None:
         return method
-    method.detached_at, method.is_default = at, False
-    method.save(update_fields=["detached_at", "is_default"])
+    method.detached_at, method.is_default, method.default_since = at, False, None
+    method.save(update_fields=["detached_at", "is_default", "default_since"])
     record("payment_method.detached", method, actor=actor, at=at)
     return method
 
 
 def _make_default(method: PaymentMethod, actor: str, at: datetime) -> None:
     PaymentMethod.objects.filter(customer_id=method.customer_id, is_default=True).update(
-        is_default=False
+        is_default=False, default_since=None
     )
-    method.is_default = True
-    method.save(update_fields=["is_default"])
+    method.is_default, method.default_since = True, at
+    method.save(update_fields=["is_default", "default_since"])
     record("payment_method.made_default", method, actor=actor, at=at)
 
 

@@ -107,6 +107,20 @@ def test_without_a_method_that_can_be_charged_it_waits() -> None:
     }
 
 
+def test_a_method_that_became_the_default_after_the_issue_is_not_charged_by_itself() -> None:
+    invoice = make_owing(None)
+    method = make_method(invoice.customer, default=False)
+    set_default(method.id, **told(invoice, AT + timedelta(seconds=1)))
+
+    assert collect(invoice, AT + timedelta(seconds=2)) is None
+
+    assert Collection.objects.get().last_failure == (
+        "The customer had no such payment method when it was issued."
+    )
+    assert fresh(invoice).status == "issued"
+    assert taken(invoice) == Decimal(0)
+
+
 def test_what_asks_for_no_money_is_not_collected() -> None:
     payer = make_payer()
     paid = make_issued(payer, ["0.00"])
@@ -166,7 +180,7 @@ def test_a_retry_uses_the_method_that_is_default_by_then() -> None:
     invoice = make_owing("sandbox_declined")
     collect(invoice)
     good = make_method(invoice.customer, "sandbox_ok", default=False)
-    set_default(good.id, **told(invoice))
+    set_default(good.id, **told(invoice, AT + timedelta(hours=1)))
 
     retry_collections(AT + 1 * DAY)
 

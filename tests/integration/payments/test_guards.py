@@ -160,7 +160,7 @@ def test_payments_and_methods_are_kept() -> None:
 
 def test_a_detached_method_stays_so() -> None:
     make_payer()
-    execute("UPDATE payments_paymentmethod SET detached_at = now(), is_default = false")
+    PaymentMethod.objects.update(detached_at=AT, is_default=False, default_since=None)
 
     assert refused("UPDATE payments_paymentmethod SET detached_at = NULL") == "payment_method_kept"
 
