@@ -157,6 +157,7 @@ def _payments(tenant: Tenant, customer: Customer, invoice: Invoice, mark: str) -
         provider_ref=mark,
         label="Visa 4242",
         is_default=True,
+        default_since=AT,
         created_at=AT,
     )
     payment = Payment.objects.create(
