@@ -194,7 +194,7 @@ def first_steps(tenant_id: UUID) -> Mapping[str, bool]:
 
 def last_books_check(tenant_id: UUID) -> BooksCheck | None:
     """Return the last nightly check of the tenant's books."""
-    return BooksCheck.objects.filter(tenant_id=tenant_id).first()
+    return BooksCheck.objects.filter(tenant_id=tenant_id).order_by("-checked_at").first()
 
 
 def busiest(tenant_ids: Sequence[UUID]) -> UUID | None:
