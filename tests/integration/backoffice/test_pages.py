@@ -193,3 +193,10 @@ def test_somebody_who_works_for_no_tenant_sees_an_empty_desk(tenant: Tenant) -> 
 def test_the_desk_asks_strangers_to_log_in(db: None) -> None:
     answer = Client().get(reverse("admin:index"))
     assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/login/?next=/admin/")
+
+
+def test_pages_show_without_scripts_though_the_theme_hides_them(root: Client) -> None:
+    strangers_page = Client().get("/admin/login/").content.decode()
+    for page in (root.get("/admin/").content.decode(), strangers_page):
+        assert "x-cloak" in page
+        assert '<noscript><link rel="stylesheet" href="/static/backoffice/noscript.css"' in page
