@@ -23,6 +23,7 @@ from apps.customers.models import Customer
 from apps.invoicing.domain import InvoiceStatus
 from apps.invoicing.models import Invoice
 from apps.payments.models import Collection, Payment
+from apps.payments.operations.methods import add_payment_method
 from apps.subscriptions.domain import CancelMode, SubscriptionStatus
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.operations import cancel_subscription
@@ -31,7 +32,6 @@ from apps.tenants.models import Tenant, TestClock
 from apps.tenants.operations import change_tenant
 from tests.make.catalog import make_plan
 from tests.make.customers import make_customer
-from tests.make.payments import make_method
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, make_clock, make_tenant
 
@@ -56,7 +56,16 @@ def make_subscriber(
 ) -> Subscription:
     """Return a subscription of 49.00 a month, in advance, of a customer on the clock."""
     customer = make_customer(tenant, test_clock_id=clock.id, at=START)
-    make_method(customer, method)
+    add_payment_method(
+        customer.id,
+        id=new_id(),
+        provider="sandbox",
+        provider_ref=method,
+        make_default=True,
+        tenant_id=tenant.id,
+        actor=ACTOR,
+        at=START,
+    )
     return make_subscription(customer, make_plan(tenant, at=START), at=START, **values)
 
 
