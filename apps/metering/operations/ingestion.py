@@ -1,6 +1,7 @@
 """Storing events: one statement per batch, which either commits all of it or nothing."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -104,25 +105,32 @@ def ingest_batch(sender: Sender, items: Sequence[object], *, at: datetime) -> li
     subscription is kept as an orphan. Outside a transaction everything is committed on return.
     Raises ``SenderChanged`` and stores nothing if the sender's key or policy is not as given.
     """
-    expected = expectations(sender.tenant_id)
-    while True:
-        receipts = _try_to_store(sender, items, expected, at)
-        if receipts is not None:
-            return receipts
-        expected = refreshed_expectations(sender.tenant_id)
+    batch = read_batch(sender, items, expectations(sender.tenant_id), at=at)
+    while (receipts := store_batch(batch)) is None:
+        batch = read_batch(sender, items, refreshed_expectations(sender.tenant_id), at=at)
+    return receipts
 
 
-def _try_to_store(
-    sender: Sender, items: Sequence[object], expected: Expectations, at: datetime
-) -> list[Receipt] | None:
-    """Return the receipts, or None, with nothing stored, if the meters are not as expected."""
-    reader = EventReader(sender.tenant_id, expected, _window(sender, at), at=at)
-    receipts: list[Receipt] = []
-    events: list[NewEvent] = []
-    places: list[int] = []  # of each event's item
-    first: dict[bytes, int] = {}  # id -> the first event of the batch with it
-    repeats: list[tuple[int, NewEvent]] = []
-    read, accepted = reader.read, ReceiptStatus.ACCEPTED
+@dataclass(slots=True)
+class Batch:
+    """Items that have been read, ready to be stored."""
+
+    parameters: dict[str, Any]
+    receipts: list[Receipt]
+    events: list[NewEvent]
+    places: list[int]  # of each event's item
+    repeats: list[tuple[int, NewEvent, int]]  # an item, and the event of the batch with its key
+
+
+def read_batch(
+    sender: Sender, items: Sequence[object], expected: Expectations, *, at: datetime
+) -> Batch:
+    """Read what is to be stored; the receipts are those if all of it is new. Stores nothing."""
+    read = EventReader(sender.tenant_id, expected, _window(sender, at), at=at).read
+    accepted = ReceiptStatus.ACCEPTED
+    batch = Batch({}, [], [], [], [])
+    receipts, events = batch.receipts, batch.events
+    first: dict[bytes, int] = {}
     for index, item in enumerate(items):
         try:
             event = read(item)
@@ -131,18 +139,23 @@ def _try_to_store(
             continue
         receipts.append(Receipt(index, accepted, event.key))
         if event.id in first:
-            repeats.append((index, event))
+            batch.repeats.append((index, event, first[event.id]))
         else:
             first[event.id] = len(events)
             events.append(event)
-            places.append(index)
-    if not events:
-        return receipts
-    current, admitted, known, orphans = _run(_parameters(sender, events, expected, at))
+            batch.places.append(index)
+    batch.parameters = _parameters(sender, events, expected, at)
+    return batch
+
+
+def store_batch(batch: Batch) -> list[Receipt] | None:
+    """Store a batch and return its receipts; None, with nothing stored, if the meters changed."""
+    current, admitted, known, orphans = _run(batch.parameters)
     if not admitted:
         raise SenderChanged("The API key is not good any more.")
     if not current:
         return None
+    receipts, events, places = batch.receipts, batch.events, batch.places
     for orphan in orphans:
         where, _, reason = orphan.partition(" ")
         receipts[places[int(where) - 1]].orphan = OrphanReason(reason)
@@ -150,8 +163,8 @@ def _try_to_store(
     for place in known:
         event, index = events[place - 1], places[place - 1]
         receipts[index] = _compared(index, event, stored[event.id])
-    for index, event in repeats:
-        kept = stored.get(event.id, events[first[event.id]].fingerprint)
+    for index, event, first in batch.repeats:
+        kept = stored.get(event.id, events[first].fingerprint)
         receipts[index] = _compared(index, event, kept)
     return receipts
 
