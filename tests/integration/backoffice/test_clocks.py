@@ -35,7 +35,7 @@ from tests.make.customers import make_customer
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, make_clock, make_tenant
 
-TestClock.__test__ = False  # type: ignore[attr-defined]  # for pytest: this is no test
+TestClock.__test__ = False  # for pytest: this is no test
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 pytestmark = pytest.mark.django_db(transaction=True)
