@@ -13,6 +13,7 @@ from apps.core.errors import Invalid
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUE: Final = {char: value for value, char in enumerate(_ALPHABET)}
+_PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 _LENGTH: Final = 26
 
 
@@ -39,11 +40,8 @@ def new_id() -> UUID:
 def encode(prefix: str, identifier: UUID) -> str:
     """Return the TypeID text of ``identifier``."""
     number = identifier.int
-    chars = [""] * _LENGTH
-    for place in range(_LENGTH - 1, -1, -1):
-        chars[place] = _ALPHABET[number & 31]
-        number >>= 5
-    return f"{prefix}_{''.join(chars)}"
+    pairs = [_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)]
+    return f"{prefix}_{''.join(pairs)}"
 
 
 def decode(prefix: str, text: str, *, field: str = "id") -> UUID:

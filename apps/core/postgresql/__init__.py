@@ -1,5 +1,5 @@
-"""Django's PostgreSQL backend, which writes lists and reads instants several times as fast.
+"""Django's PostgreSQL backend, which handles many rows in one statement several times as fast.
 
-Every statement on many rows takes its columns as arrays, and most rows have instants: converting
-them in Python, one by one, took more time than the statements themselves.
+Such a statement takes its columns, or the ids it asks for, as arrays; and most rows have instants.
+Converting all of them in Python one by one took more time than the statements themselves.
 """

@@ -236,8 +236,7 @@ def _cutoffs(tenant: Tenant, customers: Sequence[UUID], order: _Order) -> dict[U
     One whose past changed and for whom nothing is due is billed again up to where he was billed;
     one whom another run has billed meanwhile is left out.
     """
-    changed = changed_usage(customers)
-    rows = (
+    rows = list(
         Subscription.objects.filter(tenant=tenant, customer_id__in=customers)
         .values("customer_id")
         .annotate(
@@ -246,10 +245,10 @@ def _cutoffs(tenant: Tenant, customers: Sequence[UUID], order: _Order) -> dict[U
         )
         .values_list("customer_id", "due", "billed")
     )
-    return {
-        customer: due or billed
-        for customer, due, billed in rows
-        if due or (billed and customer in changed)
+    billed_until = {customer: billed for customer, due, billed in rows if billed and not due}
+    changed = changed_usage(billed_until)
+    return {customer: due for customer, due, _ in rows if due} | {
+        customer: billed_until[customer] for customer in changed
     }
 
 

@@ -1,4 +1,4 @@
-"""Lists that go to the database, and instants that come from it."""
+"""Lists that go to the database, instants that come from it, and asking for many rows."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -9,9 +9,13 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 from django.db import DataError, connection
+from django.db.models import QuerySet
 from psycopg.types.datetime import TimestamptzLoader
 
 from apps.core.postgresql.adapters import ArrayDumper, InstantLoader
+from apps.customers.models import Customer
+from tests.make.customers import make_customer
+from tests.make.tenants import make_tenant
 
 pytestmark = pytest.mark.django_db
 
@@ -107,3 +111,46 @@ def test_an_instant_is_right_where_the_session_has_another_zone() -> None:
     assert read("SELECT '2026-05-01T00:00:00Z'::timestamptz") == datetime(
         2026, 5, 1, 5, 45, tzinfo=shifted
     )
+
+
+def customers(count: int) -> list[Customer]:
+    tenant = make_tenant()
+    return [make_customer(tenant) for _ in range(count)]
+
+
+def statement(rows: QuerySet[Any]) -> str:
+    """What a query asks for, from WHERE on."""
+    return str(rows.order_by().query).partition("WHERE ")[2]
+
+
+def test_rows_are_asked_for_by_one_array_of_ids() -> None:
+    first, second, third = customers(3)
+    ids = {first.id, third.id}
+
+    assert set(Customer.objects.filter(id__in=ids)) == {first, third}
+    assert set(Customer.objects.filter(pk__in={first.id: 1})) == {first}
+    assert set(Customer.objects.exclude(id__in=ids)) == {second}
+    assert set(Customer.objects.filter(tenant_id__in=[first.tenant_id])) == {first, second, third}
+    assert set(Customer.objects.filter(tenant__in=(first.tenant_id,)).filter(id__in=ids)) == {
+        first,
+        third,
+    }
+    assert statement(Customer.objects.filter(id__in=ids)).startswith(
+        '"customers_customer"."id" = ANY('
+    )
+    assert statement(Customer.objects.filter(tenant__in=[first.tenant_id])).startswith(
+        '"customers_customer"."tenant_id" = ANY('
+    )
+
+
+def test_whatever_else_is_asked_for_is_left_to_django() -> None:
+    first, second = customers(2)
+
+    assert set(Customer.objects.filter(id__in=[first.id, None])) == {first}
+    assert set(Customer.objects.filter(id__in=[str(first.id)])) == {first}
+    assert set(Customer.objects.filter(tenant__in=[first.tenant])) == {first, second}
+    assert set(Customer.objects.filter(id__in=[])) == set()
+    assert set(Customer.objects.exclude(id__in=())) == {first, second}
+    subquery = Customer.objects.filter(id=second.id).values("tenant_id")
+    assert set(Customer.objects.filter(tenant_id__in=subquery)) == {first, second}
+    assert set(Customer.objects.filter(email__in=[first.email])) == {first, second}
