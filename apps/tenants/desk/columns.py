@@ -190,14 +190,14 @@ def _lines(value: Any, margin: str) -> Iterator[str]:
     """Yield a JSON value as indented lines; members without content are left out."""
     match value:
         case dict():
-            named = value.items()
+            members = list(value.items())
         case list():
-            named = ((f"{number}", one) for number, one in enumerate(value, 1))
+            members = [(str(number), one) for number, one in enumerate(value, 1)]
         case _:
             if value not in (None, ""):
                 yield f"{margin}{value}"
             return
-    for name, member in named:
+    for name, member in members:
         inner = list(_lines(member, f"{margin}  "))
         if not isinstance(member, dict | list) and len(inner) == 1 and "\n" not in inner[0]:
             yield f"{margin}{name}: {inner[0].strip()}"
