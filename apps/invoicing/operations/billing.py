@@ -17,6 +17,7 @@ from apps.core.errors import BillingError, Invalid
 from apps.core.events import Happening, record_all
 from apps.core.ids import new_id
 from apps.core.locks import lock_row
+from apps.core.money import round_money
 from apps.customers.models import Customer
 from apps.customers.queries import on_clock
 from apps.invoicing.assembly import ProposedLine
@@ -411,7 +412,7 @@ def _store(
                 Happening(
                     "invoice.refreshed" if draft else "invoice.drafted",
                     tenant.id, Invoice.ID_PREFIX, document_id,
-                    {"total": f"{total:f}", "currency": currency},
+                    {"total": str(round_money(total, currency)), "currency": currency},
                 )
             )  # fmt: skip
     copy_rows("invoicing_invoice", _INVOICE_COLUMNS, documents)

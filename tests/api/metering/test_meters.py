@@ -38,7 +38,7 @@ def test_a_meter_is_the_sum_of_what_is_called_like_it(api: Api) -> None:
 
 
 def test_everything_that_a_meter_can_say_comes_back(api: Api) -> None:
-    body = {
+    body: dict[str, Any] = {
         "key": "storage",
         "event_name": "storage.changed",
         "aggregation": "percentile",

@@ -50,7 +50,7 @@ def stored() -> list[tuple[Any, ...]]:
             "SELECT subscription_id, value, properties::text, key FROM metering_usageevent"
             " ORDER BY seq"
         )
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def test_a_stream_takes_the_callers_json(shop: Shop) -> None:
@@ -132,16 +132,17 @@ def test_usages_have_a_quantity_a_price_point_and_a_memo(shop: Shop) -> None:
 
 def test_a_usage_that_cannot_be_is_refused(shop: Shop) -> None:
     path = "/subscriptions/acct_123456/usages"
-    body = {"meter": "clicks", "quantity": 1}
+    body: dict[str, Any] = {"meter": "clicks", "quantity": 1}
     assert shop.api.post(path, body, key=None).json()["errors"][0]["code"] == (
         "idempotency_key_required"
     )
-    for change, status, field in [
+    refusals: list[tuple[dict[str, Any], int, str]] = [
         ({"quantity": None}, 400, "quantity"),
         ({"quantity": "lots"}, 400, "quantity"),
         ({"price_point": 149416}, 400, "price_point"),
         ({"quantty": 1}, 400, "quantty"),
-    ]:
+    ]
+    for change, status, field in refusals:
         answer = shop.api.post(path, {**body, **change})
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (status, field)
     assert shop.api.post(path, {**body, "meter": "nothing"}).status_code == 404

@@ -59,7 +59,7 @@ def as_json(value: Any) -> str:
             return json.dumps(value)
 
 
-def ask(statement: str, *parameters: object) -> Any:
+def ask(statement: str, *parameters: str) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return cursor.fetchone()[0]

@@ -25,7 +25,7 @@ def stored() -> list[tuple[Any, ...]]:
         cursor.execute(
             "SELECT key, customer_id, subscription_id, value FROM metering_usageevent ORDER BY seq"
         )
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def test_subjects_are_found_by_id_and_by_external_id() -> None:

@@ -23,7 +23,7 @@ from apps.rating.aggregation import Aggregation, RoundingMode, Usage, aggregate
 from apps.rating.decimals import parse_decimal
 from apps.rating.filters import matches
 from apps.rating.periods import Span
-from apps.rating.pricing import Measured, Need, band_of, parse_pricing
+from apps.rating.pricing import Measured, Need, TimeOfDay, band_of, parse_pricing
 from tests.make.customers import make_customer
 from tests.make.metering import count_all, make_meter, make_subject
 from tests.make.tenants import make_tenant
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 START = datetime(2026, 3, 30, tzinfo=UTC)
 ZERO = Decimal(0)
 CARRYING = {Aggregation.SUM, Aggregation.LATEST, Aggregation.WEIGHTED_SUM}
-BANDS = parse_pricing(
+_bands = parse_pricing(
     {
         "model": "time_of_day",
         "zone": "Asia/Kolkata",
@@ -42,6 +42,8 @@ BANDS = parse_pricing(
     },
     currency="USD",
 )
+assert isinstance(_bands, TimeOfDay)
+BANDS: TimeOfDay = _bands
 
 numbers = st.decimals(-1000, 1000, places=2).map(lambda number: f"{number:f}")
 instants = st.builds(

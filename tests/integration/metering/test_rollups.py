@@ -70,9 +70,9 @@ def quantity(customer: Customer, meter: Meter, version_id: UUID | None = None) -
     return one.measured.quantity
 
 
-def totals() -> list[tuple[str, Decimal]]:
+def totals() -> list[tuple[str, int]]:
     return [
-        (f"{row.grain} {row.starts_at:%d %H}", row.total)
+        (f"{row.grain} {row.starts_at:%d %H}", int(row.total))
         for row in UsageRollup.objects.order_by("-grain", "starts_at")
     ]
 
