@@ -197,6 +197,7 @@ class Schedule:
     _wall: datetime = field(init=False, repr=False, compare=False)
     _months: int = field(init=False, repr=False, compare=False)
     _step: timedelta = field(init=False, repr=False, compare=False)
+    _reckoned: dict[int, datetime] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.anchor.tzinfo is None:
@@ -208,17 +209,21 @@ class Schedule:
         object.__setattr__(self, "_wall", wall)
         object.__setattr__(self, "_months", self.cadence.months())
         object.__setattr__(self, "_step", timedelta(days=self.cadence.days()))
+        object.__setattr__(self, "_reckoned", {0: self.anchor})
 
     def boundary(self, n: int) -> datetime:
         """Return boundary ``n``, in UTC; ``n`` may be negative.
 
         Raises ``OverflowError`` or ``ValueError`` before the year 1 and after the year 9999.
         """
-        if n == 0:
-            return self.anchor
-        if self._months == 0:
-            return instant(self._wall + self._step * n, self._rules)
-        return instant(_months_later(self._wall, self._months * n), self._rules)
+        found = self._reckoned.get(n)
+        if found is None:
+            if self._months == 0:
+                wall = self._wall + self._step * n
+            else:
+                wall = _months_later(self._wall, self._months * n)
+            found = self._reckoned[n] = instant(wall, self._rules)
+        return found
 
     def index_at(self, t: datetime) -> int:
         """Return the number of the period with an instant: of the last boundary at or before it."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from heapq import merge
 from typing import Final
 from uuid import UUID
@@ -247,9 +248,13 @@ def segment_at(segments: Sequence[SegmentTerms], at: datetime) -> SegmentTerms |
     return None
 
 
+# a run asks for the same one several times per charge, and many subscriptions share it
+_schedule: Final = lru_cache(4096)(schedule_for)
+
+
 def schedule_of(terms: SubscriptionTerms, segment: SegmentTerms, cadence: Cadence) -> Schedule:
     """Return the boundaries of the billing periods of a cadence in a segment."""
-    return schedule_for(segment.anchor_at, cadence, terms.alignment, terms.zone, terms.anchor_day)
+    return _schedule(segment.anchor_at, cadence, terms.alignment, terms.zone, terms.anchor_day)
 
 
 def leading_cadence(charges: Sequence[ChargeTerms]) -> Cadence | None:
