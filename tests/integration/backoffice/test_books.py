@@ -18,6 +18,7 @@ from apps.backoffice.tasks import check_books
 from apps.core.audit import seal_events
 from apps.core.models import AuditHead
 from apps.tenants.models import Tenant
+from tests.make.neighbours import outlive_neighbours
 from tests.make.tenants import AT, make_tenant
 
 
@@ -141,6 +142,7 @@ def test_every_night_every_tenant_is_checked(broken_rule: None) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_check_sees_one_moment_and_changes_nothing() -> None:
     make_tenant()
+    outlive_neighbours()
     seal_events()
     assert list(breaches(None)) == []
 
@@ -148,6 +150,7 @@ def test_a_check_sees_one_moment_and_changes_nothing() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_trail_that_was_cut_off_is_found() -> None:
     tenant = make_tenant()
+    outlive_neighbours()
     seal_events()
     AuditHead.objects.filter(tenant_id=tenant.id).update(number=7)
     assert [one.rule for one in breaches(tenant.id)] == ["backoffice.audit_chain_is_broken"]

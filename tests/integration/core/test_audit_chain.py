@@ -16,6 +16,7 @@ from apps.core.audit import GENESIS, chain_ends, link, seal_events, verify_chain
 from apps.core.events import Happening, record_all
 from apps.core.ids import encode, new_id
 from apps.core.models import AuditEvent, AuditHead, AuditPending, AuditSeal
+from tests.make.neighbours import outlive_neighbours
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,6 +33,7 @@ def happen(tenant_id: UUID, *numbers: int) -> None:
             actor="system:test",
             at=AT,
         )
+    outlive_neighbours()
 
 
 def order_of(tenant_id: UUID) -> list[int]:
@@ -94,6 +96,7 @@ def test_nothing_is_linked_before_older_transactions_have_ended() -> None:
     assert seal_events() == 0
     finish.set()
     thread.join()
+    outlive_neighbours()
     assert seal_events() == 2
     assert order_of(tenant) == [1, 2]
     assert list(verify_chain(tenant)) == []
@@ -194,6 +197,7 @@ def test_an_end_that_was_kept_elsewhere_shows_a_chain_that_was_made_anew() -> No
             " SELECT id, tenant_id FROM core_auditevent WHERE tenant_id = %s",
             [tenant],
         )
+    outlive_neighbours()
     seal_events()
     assert list(verify_chain(tenant)) == []
     assert chain_ends(tenant) != kept

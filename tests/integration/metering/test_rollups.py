@@ -27,6 +27,7 @@ from apps.metering.queries import changed_usage, latest_version, measure
 from apps.rating.aggregation import Aggregation
 from tests.make.customers import make_customer
 from tests.make.metering import count_all, make_meter, send
+from tests.make.neighbours import outlive_neighbours
 from tests.make.tenants import ACTOR, AT
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -239,6 +240,7 @@ def test_the_command_tells_what_it_mended(
     customer: Customer, meter: Meter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     send(customer.tenant, calls(1, 2))
+    outlive_neighbours()
     call_command("rebuild_rollups", "--json")
     assert json.loads(capsys.readouterr().out) == {
         "events_counted": 2,
