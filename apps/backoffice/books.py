@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
-Rule = Callable[[UUID | None], Iterator[str]]
+from apps.core.books import Rule
 
 
 @dataclass(frozen=True, slots=True)

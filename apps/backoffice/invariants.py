@@ -1,13 +1,12 @@
 """What must not exist in the trail of what happened."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 from uuid import UUID
 
 from apps.core.audit import verify_chain
+from apps.core.books import Rule
 from apps.core.models import AuditHead
-
-Rule = Callable[[UUID | None], Iterator[str]]
 
 
 def audit_chain_is_broken(tenant_id: UUID | None) -> Iterator[str]:

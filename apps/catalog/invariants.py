@@ -1,12 +1,11 @@
 """What the catalog must never show; every line yielded is a row that must not exist."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 from uuid import UUID
 
-from django.db import connection
-
 from apps.catalog.models import ChargePrice
+from apps.core.books import Rule, rows_that_break
 from apps.core.errors import Invalid
 from apps.core.ids import encode
 from apps.rating.pricing import parse_pricing
@@ -59,7 +58,7 @@ WHERE (%(tenant)s::uuid IS NULL OR l.tenant_id = %(tenant)s) AND l.tenant_id <> 
 
 def every_charge_has_its_standard_prices(tenant_id: UUID | None) -> Iterator[str]:
     """Every charge of a published version has a standard price in each of its currencies."""
-    for charge_id, currency in _rows(_UNPRICED, tenant_id):
+    for charge_id, currency in rows_that_break(_UNPRICED, tenant_id):
         yield f"charge {encode('chg', charge_id)} has no standard price in {currency}"
 
 
@@ -79,7 +78,7 @@ def every_price_can_be_read(tenant_id: UUID | None) -> Iterator[str]:
 
 def every_version_goes_on(tenant_id: UUID | None) -> Iterator[str]:
     """The phases of a published version are numbered from 0 and end evergreen or a fixed term."""
-    for version_id, count, last, kind in _rows(_ENDLESS, tenant_id):
+    for version_id, count, last, kind in rows_that_break(_ENDLESS, tenant_id):
         yield (
             f"plan version {encode('plv', version_id)} has {count} phases up to number {last},"
             f" the last one {kind}"
@@ -88,18 +87,11 @@ def every_version_goes_on(tenant_id: UUID | None) -> Iterator[str]:
 
 def parts_belong_to_one_tenant(tenant_id: UUID | None) -> Iterator[str]:
     """Prices, charges, phases and plans have the tenant of what they are part of."""
-    for kind, row_id in _rows(_STRAY, tenant_id):
+    for kind, row_id in rows_that_break(_STRAY, tenant_id):
         yield f"{kind} {row_id} refers to another tenant's row"
 
 
-def _rows(query: str, tenant_id: UUID | None) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(query, {"tenant": tenant_id})
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
-
-
-RULES: Final[tuple[Callable[[UUID | None], Iterator[str]], ...]] = (
+RULES: Final[tuple[Rule, ...]] = (
     every_charge_has_its_standard_prices,
     every_price_can_be_read,
     every_version_goes_on,

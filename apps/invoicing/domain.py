@@ -11,7 +11,7 @@ from uuid import UUID
 from moneyed import Money
 
 from apps.core.errors import Conflict, Invalid
-from apps.core.money import round_money
+from apps.core.money import AmountTooFine, fits, round_money
 
 
 class DocumentKind(StrEnum):
@@ -116,6 +116,20 @@ class PaymentCurrency(Invalid):
 
 class PaymentExceedsDue(Conflict):
     reason = "payment_exceeds_due"
+
+
+def refuse_amount(amount: Money, *, document: str, currency: str) -> None:
+    """Raise ``PaymentCurrency``, ``PaymentNotPositive`` or ``AmountTooFine`` if it cannot be paid.
+
+    ``document`` is what the refusal calls the invoice, which is in ``currency``.
+    """
+    code = amount.currency.code
+    if code != currency:
+        raise PaymentCurrency(f"{document} is in {currency}, not in {code}.", field="currency")
+    if not amount.amount > 0:
+        raise PaymentNotPositive("A payment is more than zero.", field="amount")
+    if not fits(amount.amount, currency):
+        raise AmountTooFine(f"{amount.amount} has more decimals than {currency}.", field="amount")
 
 
 def refuse_far_preview(cutoff: datetime, at: datetime) -> None:

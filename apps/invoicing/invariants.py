@@ -1,14 +1,14 @@
 """What documents must never show; every sentence yielded is about a row that must not exist."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Q, Sum
 
+from apps.core.books import Rule, rows_that_break
 from apps.core.ids import encode
 from apps.invoicing.domain import DocumentKind, InvoiceStatus
 from apps.invoicing.models import Invoice, InvoiceLine
@@ -110,32 +110,32 @@ _BATCH: Final = 2000
 
 def documents_add_up(tenant_id: UUID | None) -> Iterator[str]:
     """A document has lines, and is their sum less discount plus tax."""
-    for document, subtotal, lines in _rows(_WRONG_SUM, tenant_id):
+    for document, subtotal, lines in rows_that_break(_WRONG_SUM, tenant_id):
         yield f"{_document(document)} says {subtotal}, its lines {lines}"
 
 
 def lines_are_like_their_document(tenant_id: UUID | None) -> Iterator[str]:
     """A line has the tenant and the currency of its document, and no digits beyond it."""
-    for line, document in _rows(_STRAY_LINES, tenant_id):
+    for line, document in rows_that_break(_STRAY_LINES, tenant_id):
         yield f"{encode(InvoiceLine.ID_PREFIX, line)} does not belong on {_document(document)}"
 
 
 def lines_of_a_key_follow_each_other(tenant_id: UUID | None) -> Iterator[str]:
     """The lines of a key are numbered from 0 without gaps: none was lost, none billed twice."""
-    for line, found, wanted in _rows(_BROKEN_KEYS, tenant_id):
+    for line, found, wanted in rows_that_break(_BROKEN_KEYS, tenant_id):
         yield f"{encode(InvoiceLine.ID_PREFIX, line)} is one of {found} lines of {wanted}"
 
 
 def corrections_correct_their_own_key(tenant_id: UUID | None) -> Iterator[str]:
     """A correction names an earlier line of the same key."""
-    for line, corrected in _rows(_STRAY_CORRECTIONS, tenant_id):
+    for line, corrected in rows_that_break(_STRAY_CORRECTIONS, tenant_id):
         names = [encode(InvoiceLine.ID_PREFIX, one) for one in (line, corrected)]
         yield f"{names[0]} says that it corrects {names[1]}, which is not of its kind"
 
 
 def numbers_have_no_gaps(tenant_id: UUID | None) -> Iterator[str]:
     """The numbers of a series are 1, 2, 3 … up to the last that was given."""
-    for owner, series, count, lowest, highest, last in _rows(_GAPS, tenant_id):
+    for owner, series, count, lowest, highest, last in rows_that_break(_GAPS, tenant_id):
         yield (
             f"series {series} of tenant {owner}: {count or 0} documents from {lowest} to {highest},"
             f" the last number given is {last}"
@@ -144,37 +144,37 @@ def numbers_have_no_gaps(tenant_id: UUID | None) -> Iterator[str]:
 
 def documents_are_issued_whole(tenant_id: UUID | None) -> Iterator[str]:
     """A draft has no number; an issued document has one, its parties and its dates in order."""
-    for document, status in _rows(_HALF_ISSUED, tenant_id):
+    for document, status in rows_that_break(_HALF_ISSUED, tenant_id):
         yield f"{_document(document)} is {status}, but not as such documents are"
 
 
 def statuses_agree_with_payments(tenant_id: UUID | None) -> Iterator[str]:
     """What is open of an invoice fits its status; of a credit memo nothing is ever paid."""
-    for document, status, left, currency in _rows(_WRONG_STATUS, tenant_id):
+    for document, status, left, currency in rows_that_break(_WRONG_STATUS, tenant_id):
         yield f"{_document(document)} is {status} with {left} {currency} open"
 
 
 def overdue_invoices_were_due(tenant_id: UUID | None) -> Iterator[str]:
     """An overdue invoice had to be paid by now, on its customer's clock."""
-    for document, due_at in _rows(_TOO_EARLY, tenant_id):
+    for document, due_at in rows_that_break(_TOO_EARLY, tenant_id):
         yield f"{_document(document)} is overdue, but due only at {due_at}"
 
 
 def applied_balance_adds_up(tenant_id: UUID | None) -> Iterator[str]:
     """What an invoice took from the balance is what credit memos gave to it."""
-    for document, said, given, currency in _rows(_WRONG_BALANCE, tenant_id):
+    for document, said, given, currency in rows_that_break(_WRONG_BALANCE, tenant_id):
         yield f"{_document(document)} took {said} {currency} from the balance, was given {given}"
 
 
 def credit_memos_are_not_overspent(tenant_id: UUID | None) -> Iterator[str]:
     """A credit memo gives its customer's invoices in its currency no more than its total."""
-    for document, total, given, currency in _rows(_OVERSPENT, tenant_id):
+    for document, total, given, currency in rows_that_break(_OVERSPENT, tenant_id):
         yield f"{_document(document)} over {total} {currency} gave {given}"
 
 
 def kept_pdfs_are_unchanged(tenant_id: UUID | None) -> Iterator[str]:
     """The PDF that is kept is the one whose hash the document has."""
-    for (document,) in _rows(_WRONG_PDF, tenant_id):
+    for (document,) in rows_that_break(_WRONG_PDF, tenant_id):
         yield f"the PDF of {_document(document)} is missing or not the one of its hash"
 
 
@@ -222,14 +222,7 @@ def _document(identifier: UUID) -> str:
     return encode(Invoice.ID_PREFIX, identifier)
 
 
-def _rows(query: str, tenant_id: UUID | None) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(query, {"tenant": tenant_id})
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
-
-
-RULES: Final[tuple[Callable[[UUID | None], Iterator[str]], ...]] = (
+RULES: Final[tuple[Rule, ...]] = (
     documents_add_up,
     lines_are_like_their_document,
     lines_of_a_key_follow_each_other,

@@ -1,10 +1,10 @@
 """What the books must never show; every line yielded is a row that must not exist."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 from uuid import UUID
 
-from django.db import connection
+from apps.core.books import Rule, rows_that_break
 
 _UNBALANCED: Final = """
 SELECT p.entry_id, p.currency, sum(p.amount) FROM ledger_posting p
@@ -41,42 +41,35 @@ GROUP BY r.id, p.account_id HAVING sum(p.amount) <> 0
 
 def every_entry_balances(tenant_id: UUID | None) -> Iterator[str]:
     """Every journal entry adds up to zero in every currency."""
-    for entry_id, currency, total in _rows(_UNBALANCED, tenant_id):
+    for entry_id, currency, total in rows_that_break(_UNBALANCED, tenant_id):
         yield f"journal entry {entry_id} is off by {total} {currency}"
 
 
 def every_entry_is_whole(tenant_id: UUID | None) -> Iterator[str]:
     """Every journal entry has all its legs, and at least two."""
-    for entry_id, legs, found in _rows(_INCOMPLETE, tenant_id):
+    for entry_id, legs, found in rows_that_break(_INCOMPLETE, tenant_id):
         yield f"journal entry {entry_id} has {found} of {legs} postings"
 
 
 def postings_match_their_accounts(tenant_id: UUID | None) -> Iterator[str]:
     """A posting has the currency of its account, and the tenant of both account and entry."""
-    for posting_id, currency, accounts in _rows(_STRAY, tenant_id):
+    for posting_id, currency, accounts in rows_that_break(_STRAY, tenant_id):
         yield f"posting {posting_id} in {currency} is on an account in {accounts} or of others"
 
 
 def every_currency_adds_up_to_zero(tenant_id: UUID | None) -> Iterator[str]:
     """All postings of a tenant add up to zero in every currency."""
-    for owner, currency, total in _rows(_OUT_OF_BALANCE, tenant_id):
+    for owner, currency, total in rows_that_break(_OUT_OF_BALANCE, tenant_id):
         yield f"the books of tenant {owner} are off by {total} {currency}"
 
 
 def reversals_are_exact(tenant_id: UUID | None) -> Iterator[str]:
     """A reversal is the exact negation, account by account, of what it reverses."""
-    for entry_id, reverses in _rows(_NOT_NEGATED, tenant_id):
+    for entry_id, reverses in rows_that_break(_NOT_NEGATED, tenant_id):
         yield f"journal entry {entry_id} does not negate {reverses}"
 
 
-def _rows(query: str, tenant_id: UUID | None) -> list[tuple[object, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(query, {"tenant": tenant_id})
-        rows: list[tuple[object, ...]] = cursor.fetchall()
-    return rows
-
-
-RULES: Final[tuple[Callable[[UUID | None], Iterator[str]], ...]] = (
+RULES: Final[tuple[Rule, ...]] = (
     every_entry_balances,
     every_entry_is_whole,
     postings_match_their_accounts,

@@ -1,10 +1,10 @@
 """What payments must never show; every line yielded is a row that must not exist."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 from uuid import UUID
 
-from django.db import connection
+from apps.core.books import Rule, rows_that_break
 
 _PAID_NOT_ALLOCATED: Final = """
 SELECT i.id, i.amount_paid, coalesce(a.total, 0)
@@ -103,31 +103,31 @@ WHERE status IN ('sent', 'unknown', 'pending') AND ask_after IS NULL
 
 def invoices_are_paid_by_allocations(tenant_id: UUID | None) -> Iterator[str]:
     """What an invoice counts as paid is what payments allocate to it."""
-    for invoice_id, paid, allocated in _rows(_PAID_NOT_ALLOCATED, tenant_id):
+    for invoice_id, paid, allocated in rows_that_break(_PAID_NOT_ALLOCATED, tenant_id):
         yield f"invoice {invoice_id} counts {paid} as paid, but {allocated} is allocated to it"
 
 
 def allocations_come_from_received_money(tenant_id: UUID | None) -> Iterator[str]:
     """Only payments that succeeded are allocated, and never more than came in."""
-    for payment_id, status, amount, allocated in _rows(_OVERALLOCATED, tenant_id):
+    for payment_id, status, amount, allocated in rows_that_break(_OVERALLOCATED, tenant_id):
         yield f"payment {payment_id} ({status}) of {amount} has {allocated} allocated"
 
 
 def succeeded_payments_are_in_the_books(tenant_id: UUID | None) -> Iterator[str]:
     """Every payment that succeeded is posted with its amount, and nothing else is."""
-    for key, booked, received in _rows(_UNBOOKED, tenant_id):
+    for key, booked, received in rows_that_break(_UNBOOKED, tenant_id):
         yield f"{key} brought {received}, but the books say {booked}"
 
 
 def cash_clearing_is_what_came_in(tenant_id: UUID | None) -> Iterator[str]:
     """The cash clearing account of a provider is the sum of the payments that succeeded by it."""
-    for provider, currency, booked, received in _rows(_CASH, tenant_id):
+    for provider, currency, booked, received in rows_that_break(_CASH, tenant_id):
         yield f"cash by {provider} is {booked} {currency} in the books, but {received} came in"
 
 
 def receivables_are_the_open_invoices(tenant_id: UUID | None) -> Iterator[str]:
     """A customer's receivable account is what his issued, uncanceled invoices have open."""
-    for customer_id, currency, booked, asked in _rows(_RECEIVABLE, tenant_id):
+    for customer_id, currency, booked, asked in rows_that_break(_RECEIVABLE, tenant_id):
         yield (
             f"customer {customer_id} owes {booked} {currency} in the books,"
             f" but {asked} by his invoices"
@@ -136,7 +136,7 @@ def receivables_are_the_open_invoices(tenant_id: UUID | None) -> Iterator[str]:
 
 def customer_balances_are_what_is_left(tenant_id: UUID | None) -> Iterator[str]:
     """A customer's balance account is what his credit memos and overpayments have left."""
-    for customer_id, currency, booked, left in _rows(_BALANCE, tenant_id):
+    for customer_id, currency, booked, left in rows_that_break(_BALANCE, tenant_id):
         yield (
             f"customer {customer_id} has {booked} {currency} to his credit in the books,"
             f" but {left} by his credit memos and payments"
@@ -145,24 +145,17 @@ def customer_balances_are_what_is_left(tenant_id: UUID | None) -> Iterator[str]:
 
 def one_payment_is_in_flight(tenant_id: UUID | None) -> Iterator[str]:
     """At most one payment of an invoice has an open outcome."""
-    for invoice_id, number in _rows(_CROWDED, tenant_id):
+    for invoice_id, number in rows_that_break(_CROWDED, tenant_id):
         yield f"invoice {invoice_id} has {number} payments in flight"
 
 
 def open_outcomes_are_asked_for(tenant_id: UUID | None) -> Iterator[str]:
     """A payment with an open outcome will be asked about, or waits for a person."""
-    for payment_id, status in _rows(_FORGOTTEN, tenant_id):
+    for payment_id, status in rows_that_break(_FORGOTTEN, tenant_id):
         yield f"payment {payment_id} is {status}, and nobody will ask about it"
 
 
-def _rows(query: str, tenant_id: UUID | None) -> list[tuple[object, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(query, {"tenant": tenant_id})
-        rows: list[tuple[object, ...]] = cursor.fetchall()
-    return rows
-
-
-RULES: Final[tuple[Callable[[UUID | None], Iterator[str]], ...]] = (
+RULES: Final[tuple[Rule, ...]] = (
     invoices_are_paid_by_allocations,
     allocations_come_from_received_money,
     succeeded_payments_are_in_the_books,

@@ -1,11 +1,10 @@
 """What subscriptions must never show; every line yielded is a row that must not exist."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 from uuid import UUID
 
-from django.db import connection
-
+from apps.core.books import Rule, rows_that_break
 from apps.core.ids import encode
 
 _MINE: Final = "(%(tenant)s::uuid IS NULL OR s.tenant_id = %(tenant)s)"
@@ -73,31 +72,31 @@ GROUP BY s.id ORDER BY s.id
 
 def segments_tile_time(tenant_id: UUID | None) -> Iterator[str]:
     """Segments follow each other from a subscription's start to its end, without gap or overlap."""
-    for (subscription_id,) in _rows(_BROKEN_TILES, tenant_id):
+    for (subscription_id,) in rows_that_break(_BROKEN_TILES, tenant_id):
         yield f"the segments of {_named(subscription_id)} do not tile its time"
 
 
 def status_agrees_with_timeline(tenant_id: UUID | None) -> Iterator[str]:
     """What ended has an end and awaits nothing; what is scheduled was not billed; else it holds."""
-    for subscription_id, status in _rows(_MISPLACED, tenant_id):
+    for subscription_id, status in rows_that_break(_MISPLACED, tenant_id):
         yield f"{_named(subscription_id)} is {status}, but its timeline says otherwise"
 
 
 def what_is_unbilled_is_due(tenant_id: UUID | None) -> Iterator[str]:
     """A subscription with something left to bill, or changed since, has its next instant set."""
-    for (subscription_id,) in _rows(_FORGOTTEN, tenant_id):
+    for (subscription_id,) in rows_that_break(_FORGOTTEN, tenant_id):
         yield f"{_named(subscription_id)} has something to bill, and no time at which it is due"
 
 
 def metering_knows_the_same_times(tenant_id: UUID | None) -> Iterator[str]:
     """Events may name a subscription exactly while it holds."""
-    for (subscription_id,) in _rows(_UNKNOWN_TO_METERING, tenant_id):
+    for (subscription_id,) in rows_that_break(_UNKNOWN_TO_METERING, tenant_id):
         yield f"metering takes events of {_named(subscription_id)} at other times than it holds"
 
 
 def parts_belong_to_one_tenant(tenant_id: UUID | None) -> Iterator[str]:
     """A subscription's customer, plan, price list and segments are of its tenant."""
-    for (subscription_id,) in _rows(_STRAY, tenant_id):
+    for (subscription_id,) in rows_that_break(_STRAY, tenant_id):
         yield f"{_named(subscription_id)} refers to another tenant's row"
 
 
@@ -105,14 +104,7 @@ def _named(subscription_id: UUID) -> str:
     return f"subscription {encode('sub', subscription_id)}"
 
 
-def _rows(query: str, tenant_id: UUID | None) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(query, {"tenant": tenant_id})
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
-
-
-RULES: Final[tuple[Callable[[UUID | None], Iterator[str]], ...]] = (
+RULES: Final[tuple[Rule, ...]] = (
     segments_tile_time,
     status_agrees_with_timeline,
     what_is_unbilled_is_due,

@@ -8,7 +8,6 @@ from moneyed import Money
 
 from apps.core.events import record
 from apps.core.locks import lock_row
-from apps.core.money import AmountTooFine, fits
 from apps.core.states import move
 from apps.invoicing.domain import (
     COLLECTABLE,
@@ -17,10 +16,9 @@ from apps.invoicing.domain import (
     InvoiceStatus,
     NotAnInvoice,
     NotCollectable,
-    PaymentCurrency,
     PaymentExceedsDue,
-    PaymentNotPositive,
     amount_text,
+    refuse_amount,
 )
 from apps.invoicing.models import Invoice
 from apps.invoicing.operations.closing import write_off_key
@@ -73,16 +71,7 @@ def record_payment(
 def _check(invoice: Invoice, amount: Money) -> None:
     if invoice.kind != DocumentKind.INVOICE:
         raise NotAnInvoice(f"{invoice} is a credit memo; it cannot be paid.")
-    if amount.currency.code != invoice.currency:
-        raise PaymentCurrency(
-            f"{invoice} is in {invoice.currency}, not in {amount.currency.code}.", field="currency"
-        )
-    if not amount.amount > 0:
-        raise PaymentNotPositive("A payment is more than zero.", field="amount")
-    if not fits(amount.amount, invoice.currency):
-        raise AmountTooFine(
-            f"{amount.amount} has more decimals than {invoice.currency}.", field="amount"
-        )
+    refuse_amount(amount, document=str(invoice), currency=invoice.currency)
     if invoice.status not in COLLECTABLE | {InvoiceStatus.WRITTEN_OFF}:
         raise NotCollectable(f"{invoice} is {invoice.status}; nothing can be paid of it.")
     if amount > invoice.open_amount:

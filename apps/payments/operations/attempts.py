@@ -21,6 +21,7 @@ from apps.invoicing.domain import (
     NotAnInvoice,
     NotCollectable,
     amount_text,
+    refuse_amount,
 )
 from apps.invoicing.models import Invoice
 from apps.payments.domain import (
@@ -34,7 +35,6 @@ from apps.payments.domain import (
     next_question,
 )
 from apps.payments.models import Payment, PaymentMethod
-from apps.payments.operations.locking import refuse_amount
 from apps.payments.operations.outcomes import apply_outcome
 from apps.payments.providers import provider_named
 from apps.payments.providers.interface import ChargeRequest
@@ -187,7 +187,7 @@ def _amount(invoice: Invoice, amount: Money | None) -> Money:
     due = invoice.amount_due
     if amount is None:
         return due
-    refuse_amount(invoice, amount)
+    refuse_amount(amount, document=str(invoice), currency=invoice.currency)
     if amount > due:
         raise AmountExceedsDue(
             f"{amount_text(amount)} {invoice.currency} is more than is due of {invoice}:"

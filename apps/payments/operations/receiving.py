@@ -13,6 +13,7 @@ from apps.invoicing.domain import (
     NotAnInvoice,
     NotCollectable,
     amount_text,
+    refuse_amount,
 )
 from apps.invoicing.models import Invoice
 from apps.payments.domain import (
@@ -25,7 +26,7 @@ from apps.payments.domain import (
 from apps.payments.models import Payment
 from apps.payments.operations.attempts import usable_method
 from apps.payments.operations.booking import TAKES_MONEY, book_receipt
-from apps.payments.operations.locking import lock_with_customer, refuse_amount
+from apps.payments.operations.locking import lock_with_customer
 from apps.payments.providers import provider_named
 from apps.payments.providers.external import External
 
@@ -106,7 +107,7 @@ def _check(invoice: Invoice, amount: Money | None, arrived: datetime, at: dateti
             f"{invoice} was issued at {invoice.issued_at.isoformat()}.", field="received_at"
         )
     if amount is not None:
-        refuse_amount(invoice, amount)
+        refuse_amount(amount, document=str(invoice), currency=invoice.currency)
 
 
 def _is_used(reference: str, invoice: Invoice) -> bool:
