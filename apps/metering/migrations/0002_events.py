@@ -155,29 +155,39 @@ DROP FUNCTION metering_matches, metering_equal, metering_group, metering_text, m
 """
 
 VIEWS = """
+-- what a version of a meter sees in an event, given parts of both: no row if it does not count it
+CREATE FUNCTION metering_seen(
+  aggregation text, value_property text, group_by text[], filters jsonb, value numeric,
+  properties jsonb
+) RETURNS TABLE (counted numeric, item text, "group" text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1 AS $$
+  SELECT x.counted, seen.item,
+         CASE WHEN cardinality(group_by) = 0 AND NOT properties ? 'price_point' THEN '[""]'
+              ELSE metering_group(group_by, properties) END
+  FROM (
+    SELECT CASE WHEN value_property = '' THEN value
+                ELSE metering_number(properties -> value_property) END AS number,
+           CASE WHEN aggregation <> 'unique_count' THEN NULL
+                WHEN value_property = '' THEN trim_scale(value)::text
+                ELSE metering_text(properties -> value_property) END AS item
+  ) AS seen
+  CROSS JOIN LATERAL (
+    SELECT CASE WHEN aggregation IN ('count', 'unique_count') THEN coalesce(seen.number, 0)
+                ELSE seen.number END AS counted
+  ) AS x
+  WHERE x.counted IS NOT NULL AND (aggregation <> 'unique_count' OR seen.item IS NOT NULL)
+    AND (filters = '[]' OR metering_matches(filters, properties))
+$$;
+
 -- each event as each version of a meter sees it, if it counts it at all
 CREATE VIEW metering_countedevent AS
 SELECT v.id AS meter_version_id, v.aggregation, e.tenant_id, e.customer_id, e.subscription_id,
        e.event_name, e.occurred_at, e.received_at, e.key, e.value, e.properties, e.seq,
-       e.ingest_xid, x.counted, seen.item, seen."group", extract(epoch FROM e.occurred_at) AS epoch
+       e.ingest_xid, s.counted, s.item, s."group", extract(epoch FROM e.occurred_at) AS epoch
 FROM metering_meterversion v
 JOIN metering_usageevent e ON e.tenant_id = v.tenant_id AND e.event_name = v.event_name
-CROSS JOIN LATERAL (
-  SELECT CASE WHEN v.value_property = '' THEN e.value
-              ELSE metering_number(e.properties -> v.value_property::text) END AS number,
-         CASE WHEN v.aggregation <> 'unique_count' THEN NULL
-              WHEN v.value_property = '' THEN trim_scale(e.value)::text
-              ELSE metering_text(e.properties -> v.value_property::text) END AS item,
-         CASE WHEN cardinality(v.group_by) = 0 AND NOT e.properties ? 'price_point' THEN '[""]'
-              ELSE metering_group(v.group_by::text[], e.properties) END AS "group"
-) AS seen
-CROSS JOIN LATERAL (
-  SELECT CASE WHEN v.aggregation IN ('count', 'unique_count') THEN coalesce(seen.number, 0)
-              ELSE seen.number END AS counted
-) AS x
-WHERE x.counted IS NOT NULL
-  AND (v.aggregation <> 'unique_count' OR seen.item IS NOT NULL)
-  AND (v.filters = '[]' OR metering_matches(v.filters, e.properties));
+CROSS JOIN LATERAL metering_seen(v.aggregation, v.value_property, v.group_by::text[], v.filters,
+                                 e.value, e.properties) AS s;
 
 -- scope 0: all usage of a customer; 1: that of a subscription; 2: and what names none
 CREATE FUNCTION metering_in_scope(scope int, wanted uuid, found uuid) RETURNS boolean
@@ -256,6 +266,7 @@ VIEWS_BACK = """
 DROP FUNCTION metering_buckets, metering_subject;
 DROP FUNCTION metering_visible, metering_in_scope;
 DROP VIEW metering_countedevent;
+DROP FUNCTION metering_seen;
 """
 
 PARTITIONS = """

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from apps.core.money import EXACT
+from apps.core.money import EXACT, plain
 from apps.metering.domain import (
     EventBehind,
     MeasuredUsage,
@@ -72,20 +72,30 @@ JOIN metering_usagerollup u
 WHERE metering_in_scope(r.scope, r.subscription, u.subscription_id)
 GROUP BY r.n, u."group"
 """
-# the first bound is only there to be a constant that an index can be searched by
+# What came since the frontier is read once for all requests, in the order of transactions: the bound
+# is also given as a constant, by which that index can be searched, and customers are compared as
+# text, so that the index of customers, with all that they ever used, is of no use here.
 _NOT_ROLLED_YET: Final = """
-SELECT r.n, e."group", NULL, NULL, count(*), sum(e.counted), sum(e.counted * e.epoch),
-       min(e.counted), max(e.counted), max(ARRAY[e.epoch, e.seq, e.counted]), NULL
+WITH recent AS MATERIALIZED (
+  SELECT e.tenant_id, e.customer_id, e.subscription_id, e.event_name, e.occurred_at, e.value,
+         e.properties, e.seq, extract(epoch FROM e.occurred_at) AS epoch
+  FROM metering_usageevent e, metering_rollupfrontier f
+  WHERE e.ingest_xid >= %s::text::xid8 AND e.ingest_xid >= f.below_xid::text::xid8
+    AND e.customer_id::text = ANY (%s::text[])
+)
+SELECT r.n, s."group", NULL, NULL, count(*), sum(s.counted), sum(s.counted * e.epoch),
+       min(s.counted), max(s.counted), max(ARRAY[e.epoch, e.seq, s.counted]), NULL
 FROM unnest(%s::int[], %s::uuid[], %s::uuid[], %s::uuid[], %s::int[], %s::timestamptz[],
             %s::timestamptz[])
      AS r(n, version, customer, subscription, scope, lo, hi)
-CROSS JOIN metering_rollupfrontier f
-JOIN metering_countedevent e
-  ON e.meter_version_id = r.version AND e.customer_id = r.customer
+JOIN metering_meterversion v ON v.id = r.version
+JOIN recent e
+  ON e.customer_id = r.customer AND e.event_name = v.event_name AND e.tenant_id = v.tenant_id
  AND e.occurred_at >= r.lo AND e.occurred_at < r.hi
- AND e.ingest_xid >= %s::text::xid8 AND e.ingest_xid >= f.below_xid::text::xid8
+CROSS JOIN LATERAL metering_seen(v.aggregation, v.value_property, v.group_by::text[], v.filters,
+                                 e.value, e.properties) AS s
 WHERE metering_in_scope(r.scope, r.subscription, e.subscription_id)
-GROUP BY r.n, e."group"
+GROUP BY r.n, s."group"
 """
 _EVENTS: Final = """
 SELECT r.n, e."group", d.slot, d.item, count(*), sum(e.counted), sum(e.counted * e.epoch),
@@ -197,7 +207,8 @@ def measure(requests: Sequence[UsageRequest]) -> MeasuredUsage:
         parameters += _columns(rolled)
     if unrolled:
         parts.append(_NOT_ROLLED_YET)
-        parameters += [*_columns(unrolled), str(frontier)]
+        customers = sorted({str(piece.asked.request.customer_id) for piece in pieces})
+        parameters += [str(frontier), customers, *_columns(unrolled)]
     if raw:
         parts.append(_EVENTS)
         parameters += [*_columns(raw), None]
@@ -454,6 +465,11 @@ def _bands(asked: _Asked, rows: _Rows) -> tuple[tuple[int, Decimal], ...]:
 
 
 def _quantity(asked: _Asked, rows: _Rows) -> Decimal:
+    """Return a quantity without the zeros at its end that rollups are stored with."""
+    return Decimal(plain(_aggregated(asked, rows)))
+
+
+def _aggregated(asked: _Asked, rows: _Rows) -> Decimal:
     rule = asked.terms.rule
     span = _joined(asked.request)
     within = [(piece, row) for piece, row in rows if piece.in_span]
