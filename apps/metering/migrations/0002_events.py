@@ -172,7 +172,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1 AS $$
                 ELSE metering_text(properties -> value_property) END AS item
   ) AS seen
   CROSS JOIN LATERAL (
-    SELECT CASE WHEN aggregation IN ('count', 'unique_count') THEN coalesce(seen.number, 0)
+    -- what a unique count tells apart are names, be they in digits: no amounts
+    SELECT CASE aggregation WHEN 'unique_count' THEN 0 WHEN 'count' THEN coalesce(seen.number, 0)
                 ELSE seen.number END AS counted
   ) AS x
   WHERE x.counted IS NOT NULL AND (aggregation <> 'unique_count' OR seen.item IS NOT NULL)

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from apps.core.money import plain
@@ -293,6 +293,16 @@ def store(customer: Customer, subs: list[UUID | None], name: str, batch: list[Fa
         )
 
 
+WEEK = UsageSpan(START, START + timedelta(days=7), unassigned=False)
+
+
+@example(
+    # a name in digits is no amount
+    {"aggregation": Aggregation.UNIQUE_COUNT, "value_property": "region"},
+    [([Fact(START, 0, "0.00", {"region": 5})], False)],
+    0,
+    [(None, (WEEK,), Need.TRANSACTIONS)],
+)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     definitions(),
