@@ -102,6 +102,8 @@ EVENT_RETENTION_DAYS = env.int("EVENT_RETENTION_DAYS", default=0)
 
 # --- Security ---------------------------------------------------------------------------------
 
+# what encrypts secrets at rest: the first encrypts, all decrypt; see docs/security.md
+ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[]) or [SECRET_KEY]
 AUTH_USER_MODEL = "tenants.Operator"
 AUTHENTICATION_BACKENDS = ["apps.tenants.api.authentication.CountedLogin"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]

@@ -10,6 +10,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from apps.core.models import Identified
+from apps.core.sealing import SealedField
 from apps.rating.proration import Basis
 from apps.tenants.domain import LateUsagePolicy, Mode, Role, default_retry_days
 
@@ -160,6 +161,10 @@ class Operator(AbstractBaseUser, PermissionsMixin, Identified):
     name = models.CharField(max_length=200, blank=True, default="")
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=True)  # may open the admin site
+    # the seed of his one-time codes; asked for them only once one has been confirmed
+    otp_seed = SealedField(null=True, editable=False)
+    otp_confirmed_at = models.DateTimeField(null=True)
+    otp_last_step = models.BigIntegerField(null=True)  # of the code used last: none works twice
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[OperatorAccounts] = OperatorAccounts()
