@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from launcher import pango
+from launcher import advisories, pango
 from launcher.system import ROOT
 from launcher.throwaway import Throwaway
 
@@ -97,6 +97,7 @@ def _steps(environ: Mapping[str, str], servers: Throwaway) -> dict[str, Step]:
         "migrations": migrations,
         "settings": deployed,
         "openapi": lambda: _compare_openapi(environ),
+        "advisories": advisories.check,
     }
 
 
