@@ -24,7 +24,7 @@ class SealBroken(RuntimeError):
     """No key of the settings opens this: it was sealed by another, for another row, or changed."""
 
 
-class SealedField(models.BinaryField[bytes, bytes]):
+class SealedField(models.BinaryField[bytes | None, bytes | None]):
     """A secret as it is stored; written by ``seal`` and read by ``unseal``, shown by nobody."""
 
 
