@@ -1,5 +1,6 @@
 """Fixtures for every test: a database of its own kind, an empty Redis, the application over HTTP."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,10 +17,12 @@ from tests.servers import SERVERS, TestServers, use_database
 settings.register_profile(
     "suite",
     deadline=None,  # other work on the machine must not fail a test
+    derandomize=True,  # the same commit gets the same verdict
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("suite")
+settings.register_profile("random", settings.get_profile("suite"), derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 @pytest.fixture(scope="session")
