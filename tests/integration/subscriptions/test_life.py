@@ -36,6 +36,7 @@ from apps.subscriptions.operations import (
     apply_due_changes,
     apply_due_changes_of,
     mark_billed,
+    passing,
     renew_subscription,
     start_subscription,
     withdraw_change,
@@ -560,8 +561,8 @@ def test_the_sweep_goes_on_when_one_subscription_fails(
             raise RuntimeError("as planned")
         return apply_due_changes_of(subscription_id, actor=actor, at=at)
 
-    monkeypatch.setattr(operations, "apply_due_changes_of", failing)
-    monkeypatch.setattr(operations, "_PAGE", 2)
+    monkeypatch.setattr(passing, "apply_due_changes_of", failing)
+    monkeypatch.setattr(passing, "_PAGE", 2)
 
     assert apply_due_changes(on(6, 2)) == 2
 

@@ -1,0 +1,24 @@
+"""Beginning, canceling, renewing and ending subscriptions.
+
+Every operation locks the customer and then the subscription, so it never runs beside a billing run
+of the same customer. A change that lies before the last run sets ``changed_from``: the next run
+bills or credits the difference.
+"""
+
+from apps.subscriptions.operations.canceling import cancel_subscription
+from apps.subscriptions.operations.marking import mark_billed, mark_changed
+from apps.subscriptions.operations.passing import apply_due_changes, apply_due_changes_of
+from apps.subscriptions.operations.renewing import renew_subscription
+from apps.subscriptions.operations.starting import start_subscription
+from apps.subscriptions.operations.withdrawing import withdraw_change
+
+__all__ = (
+    "apply_due_changes",
+    "apply_due_changes_of",
+    "cancel_subscription",
+    "mark_billed",
+    "mark_changed",
+    "renew_subscription",
+    "start_subscription",
+    "withdraw_change",
+)

@@ -1,0 +1,112 @@
+"""Ending a subscription, at once or later."""
+
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+
+from apps.catalog.queries import charges_of
+from apps.core.events import record
+from apps.core.ids import new_id
+from apps.subscriptions.domain import (
+    FURTHEST,
+    CancellationPending,
+    CancelMode,
+    ChangeStatus,
+    ChangeVerb,
+    Settlement,
+    SubscriptionInvalid,
+    SubscriptionStatus,
+    period_end,
+)
+from apps.subscriptions.models import ScheduledChange, Subscription
+from apps.subscriptions.operations.locking import lock_subscription, refuse_ended
+from apps.subscriptions.operations.moving import end_subscription, move_change
+from apps.subscriptions.queries import terms_of
+
+
+@transaction.atomic
+def cancel_subscription(
+    subscription_id: UUID,
+    *,
+    mode: CancelMode,
+    ends_at: datetime | None = None,
+    settlement: Settlement = Settlement.PRORATE,
+    change_id: UUID | None = None,
+    actor: str,
+    at: datetime,
+) -> Subscription:
+    """End a subscription: now, with its current billing period, or at ``ends_at``; return it.
+
+    An end in the future becomes a ``ScheduledChange`` with the id ``change_id``, which can be
+    withdrawn until it is applied. An end in the past, down to the start, takes effect at once and
+    is billed or credited by the next run; usage at and after the end does not count. One that has
+    not begun yet, canceled now, with its period, or at or before its start, never begins.
+    ``settlement`` says what becomes of periods that the end cuts short.
+
+    A repeat with the same ``change_id`` changes nothing. Raises ``SubscriptionEnded``,
+    ``CancellationPending`` (only where the new end would be scheduled too; an immediate one
+    withdraws it), and ``SubscriptionInvalid`` for a date before the start or over ten years ahead.
+    """
+    subscription = lock_subscription(subscription_id)
+    if change_id and subscription.scheduled_changes.filter(pk=change_id).exists():
+        return subscription
+    refuse_ended(subscription)
+    end = _end_asked_for(subscription, mode, ends_at, at)
+    pending = subscription.scheduled_changes.filter(
+        status=ChangeStatus.PENDING, verb=ChangeVerb.CANCEL
+    ).first()
+    if end > max(at, subscription.started_at):
+        if pending is not None:
+            raise CancellationPending(
+                f"This subscription, {subscription.status}, is to end at"
+                f" {pending.effective_at.isoformat()}; withdraw {pending.public_id} first."
+            )
+        change = ScheduledChange.objects.create(
+            id=change_id or new_id(),
+            tenant_id=subscription.tenant_id,
+            subscription=subscription,
+            verb=ChangeVerb.CANCEL,
+            effective_at=end,
+            arguments={"settlement": settlement.value},
+            created_at=at,
+        )
+        record(
+            "subscription.cancellation_scheduled",
+            subscription,
+            actor=actor,
+            at=at,
+            change=change.public_id,
+            ends_at=end.isoformat(),
+        )
+        return subscription
+    if pending is not None:
+        move_change(pending, ChangeStatus.WITHDRAWN, actor=actor, at=at)
+    end_subscription(subscription, end, settlement, actor=actor, at=at)
+    return subscription
+
+
+def _end_asked_for(
+    subscription: Subscription, mode: CancelMode, ends_at: datetime | None, at: datetime
+) -> datetime:
+    if (mode is CancelMode.DATE) != (ends_at is not None):
+        raise SubscriptionInvalid(
+            'give ends_at with the mode "date", and only with it', field="ends_at"
+        )
+    if ends_at is None:
+        if at < subscription.started_at:
+            return subscription.started_at
+        if mode is CancelMode.NOW:
+            return at
+        terms = terms_of(subscription, subscription.segments.order_by("starts_at"))
+        end = period_end(terms, charges_of(one.phase_id for one in terms.segments), at)
+    else:
+        end = ends_at
+    if end < subscription.started_at and subscription.status != SubscriptionStatus.SCHEDULED:
+        raise SubscriptionInvalid(
+            f"it began at {subscription.started_at.isoformat()} and cannot end before",
+            field="ends_at",
+        )
+    if end - at > FURTHEST:
+        raise SubscriptionInvalid("an end lies at most ten years ahead", field="ends_at")
+    return max(end, subscription.started_at)
