@@ -10,19 +10,9 @@ from uuid import UUID
 from django.db import connection
 
 from apps.catalog.queries import charges_of, price_list_ids
-from apps.invoicing.assembly import (
-    Billed,
-    LineKey,
-    ProposedLine,
-    Reach,
-    Slice,
-    in_window,
-    next_due,
-    propose,
-    reach_of,
-    slices_due,
-)
+from apps.invoicing.assembly import Billed, LineKey, ProposedLine, propose
 from apps.invoicing.domain import LineKind
+from apps.invoicing.slicing import Reach, Slice, in_window, next_due, reach_of, slices_due
 from apps.metering.domain import Measurement, UsageRequest
 from apps.metering.queries import changed_usage, measure
 from apps.rating.pricing import needs

@@ -16,14 +16,10 @@ from apps.invoicing.assembly import (
     LineKey,
     PriceMissing,
     ProposedLine,
-    Reach,
-    in_window,
-    next_due,
     propose,
-    reach_of,
-    slices_due,
 )
 from apps.invoicing.domain import LineKind
+from apps.invoicing.slicing import Reach, in_window, next_due, reach_of, slices_due
 from apps.metering.domain import Measurement, UsageSpan
 from apps.rating.aggregation import Aggregation, AggregationRule
 from apps.rating.periods import Alignment, Cadence, Unit

@@ -1,0 +1,329 @@
+"""Which parts of which billing periods are due: timelines, cut where the terms change. Pure.
+
+Only periods that end after the *window* are looked at. The window is the last cutoff or, where
+something changed before it, the instant of that change; so a late event, a backdated change, an
+upgrade or a cancellation in mid-period are no special cases.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final, NamedTuple, TypeAlias
+from uuid import UUID
+
+from msgspec import Struct
+
+from apps.catalog.domain import ChargeKind, ChargeTerms, Timing
+from apps.metering.domain import UsageSpan
+from apps.rating.periods import Cadence, Schedule, Span
+from apps.rating.proration import Basis, prorate
+from apps.subscriptions.domain import (
+    SegmentTerms,
+    Settlement,
+    SubscriptionTerms,
+    schedule_of,
+)
+
+FOREVER: Final = datetime.max.replace(tzinfo=UTC)
+_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+_TICK: Final = timedelta(microseconds=1)
+_ONE: Final = Fraction(1)
+
+Charges: TypeAlias = Mapping[UUID, tuple[ChargeTerms, ...]]  # by phase
+
+
+class Slice(Struct, frozen=True):
+    """One charge in the part of one billing period in which its terms do not change."""
+
+    subscription: SubscriptionTerms
+    charge: ChargeTerms
+    period: Span
+    part: Span
+    segment_start: datetime
+    quantity: Decimal
+    share: Fraction  # of the period, by which prorated prices are multiplied
+    usage: tuple[UsageSpan, ...]  # empty unless the charge is for usage
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What of a subscription is looked at: periods that end after ``window``, due by ``cutoff``."""
+
+    window: datetime
+    cutoff: datetime
+
+
+def reach_of(
+    terms: SubscriptionTerms,
+    cutoff: datetime,
+    *,
+    usage_since: datetime | None,
+    reopened: datetime | None,
+) -> Reach:
+    """Return how far to look back and ahead when the customer is billed to ``cutoff``.
+
+    Ahead, never less far than before: what was billed to a later cutoff stays billed. Back, to
+    the last cutoff or the earliest change before it: of the timeline, of the usage, or a draft
+    that is being replaced (``reopened``).
+    """
+    window = _window_start(terms, usage_since)
+    if reopened is not None:
+        window = min(window, reopened)
+    return Reach(window, max(cutoff, terms.billed_until or cutoff))
+
+
+def _window_start(terms: SubscriptionTerms, usage_since: datetime | None) -> datetime:
+    if terms.billed_until is None:
+        return _BEGINNING
+    earliest = terms.billed_until
+    if terms.changed_from is not None:
+        earliest = min(earliest, terms.changed_from)
+    if usage_since is not None:
+        earliest = min(earliest, usage_since)
+    return earliest
+
+
+def in_window(period_start: datetime, period_end: datetime, window: datetime) -> bool:
+    """Say whether a period is looked at: it ends after the window, or is an instant not before."""
+    return period_end > window or (period_start == period_end and period_start >= window)
+
+
+def slices_due(
+    customer: Sequence[SubscriptionTerms],
+    charges: Charges,
+    *,
+    reaches: Mapping[UUID, Reach],
+    basis: Basis,
+) -> list[Slice]:
+    """Return what of the customer's charges is due within each subscription's reach.
+
+    By its cutoff, inclusive: in advance, a period is due when it starts; in arrears, when its
+    part ends; a fixed charge when its phase begins.
+    """
+    claims = _Claims(customer, charges)
+    found: list[Slice] = []
+    for terms in customer:
+        reach = reaches[terms.id]
+        for run in _runs(terms):
+            pieces: dict[_Pace, list[_Piece]] = {}
+            for charge in charges[run.phase_id]:
+                pace = _pace(charge)
+                if pace not in pieces:
+                    pieces[pace] = list(_pieces(terms, charge, run, reach, basis=basis))
+                found += (
+                    Slice(
+                        subscription=terms,
+                        charge=charge,
+                        period=piece.period,
+                        part=piece.part,
+                        segment_start=piece.segment_start,
+                        quantity=piece.quantity,
+                        share=piece.share,
+                        usage=claims.split(terms, charge, piece.part),
+                    )
+                    for piece in pieces[pace]
+                )
+    return found
+
+
+def next_due(terms: SubscriptionTerms, charges: Charges, after: datetime) -> datetime | None:
+    """Return the first instant after ``after`` at which something of the subscription is due."""
+    found: list[datetime] = []
+    for run in _runs(terms):
+        for charge in {_pace(charge): charge for charge in charges[run.phase_id]}.values():
+            found += (
+                due
+                for stretch in _stretches(charge, run)
+                if (due := _next_due_of(terms, charge, stretch, after)) is not None
+            )
+    return min(found, default=None)
+
+
+# --- timelines ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Neighbouring segments of one phase: usage and fixed charges do not see their borders."""
+
+    phase_id: UUID
+    starts_at: datetime
+    ends_at: datetime | None
+    quantity: Decimal
+    settlement: Settlement
+    segments: tuple[SegmentTerms, ...]
+
+
+def _runs(terms: SubscriptionTerms) -> Iterator[_Run]:
+    gathered: list[SegmentTerms] = []
+    for segment in terms.segments:
+        if gathered and not _continues(gathered[-1], segment):
+            yield _run(gathered)
+            gathered = []
+        gathered.append(segment)
+    if gathered:
+        yield _run(gathered)
+
+
+def _continues(before: SegmentTerms, after: SegmentTerms) -> bool:
+    return (
+        before.phase_id == after.phase_id
+        and before.ends_at == after.starts_at
+        and before.anchor_at == after.anchor_at
+    )
+
+
+def _run(segments: list[SegmentTerms]) -> _Run:
+    first, last = segments[0], segments[-1]
+    return _Run(
+        phase_id=first.phase_id,
+        starts_at=first.starts_at,
+        ends_at=last.ends_at,
+        quantity=first.quantity,
+        settlement=last.settlement,
+        segments=tuple(segments),
+    )
+
+
+# Charges of one pace are due at the same instants for the same parts of the same periods.
+_Pace: TypeAlias = tuple[ChargeKind, Cadence | None, Timing, bool]
+
+
+def _pace(charge: ChargeTerms) -> _Pace:
+    return (charge.kind, charge.cadence, charge.timing, charge.prorated)
+
+
+class _Piece(NamedTuple):
+    """The part of a billing period in which the terms of a charge do not change."""
+
+    period: Span
+    part: Span
+    segment_start: datetime
+    quantity: Decimal
+    share: Fraction
+
+
+def _pieces(
+    terms: SubscriptionTerms, charge: ChargeTerms, run: _Run, reach: Reach, *, basis: Basis
+) -> Iterator[_Piece]:
+    for stretch in _stretches(charge, run):
+        for period, part in _periods(terms, charge, stretch, reach):
+            share = _share(terms, charge, stretch, period, part, basis=basis)
+            yield _Piece(period, part, stretch.starts_at, stretch.quantity, share)
+
+
+def _grid_of(terms: SubscriptionTerms, charge: ChargeTerms, stretch: _Run) -> Schedule:
+    if charge.cadence is None:
+        raise ValueError(f"the charge {charge.key} has no billing period")
+    return schedule_of(terms, stretch.segments[0], charge.cadence)
+
+
+def _stretches(charge: ChargeTerms, run: _Run) -> Sequence[_Run]:
+    """Return the pieces in which a charge is billed: quantities matter only to recurring ones."""
+    if charge.kind is not ChargeKind.RECURRING or len(run.segments) == 1:
+        return (run,)
+    return [_run([segment]) for segment in run.segments]
+
+
+def _periods(
+    terms: SubscriptionTerms,
+    charge: ChargeTerms,
+    stretch: _Run,
+    reach: Reach,
+) -> Iterator[tuple[Span, Span]]:
+    window, cutoff = reach.window, reach.cutoff
+    starts, ends = stretch.starts_at, stretch.ends_at or FOREVER
+    if charge.kind is ChargeKind.FIXED:
+        if starts <= cutoff and in_window(starts, starts, window):
+            yield Span(starts, starts), Span(starts, starts)
+        return
+    last = cutoff + _TICK if charge.timing is Timing.ADVANCE else cutoff
+    schedule = _grid_of(terms, charge, stretch)
+    # a period that is cut short by the stretch's end still counts whole in the window
+    for _, period in schedule.periods(max(starts, window), min(ends, last)):
+        part = Span(max(period.start, starts), min(period.end, ends))
+        due = part.start if charge.timing is Timing.ADVANCE else part.end
+        if due <= cutoff:
+            yield period, part
+    if ends <= window and ends <= last:
+        # the window lies behind the end, but maybe within the period that the end cut short
+        period = schedule.period(schedule.index_at(ends - _TICK))
+        if period.end > window and ends > starts:
+            yield period, Span(max(period.start, starts), ends)
+
+
+def _share(
+    terms: SubscriptionTerms,
+    charge: ChargeTerms,
+    stretch: _Run,
+    period: Span,
+    part: Span,
+    *,
+    basis: Basis,
+) -> Fraction:
+    if not charge.prorated or part == period:
+        return _ONE
+    cut_by_end = stretch.ends_at is not None and part.end == stretch.ends_at
+    if cut_by_end and stretch.settlement is Settlement.NONE:
+        part = Span(part.start, period.end)
+    return prorate(part, period, basis, terms.zone)
+
+
+def _next_due_of(
+    terms: SubscriptionTerms, charge: ChargeTerms, stretch: _Run, after: datetime
+) -> datetime | None:
+    starts, ends = stretch.starts_at, stretch.ends_at or FOREVER
+    if charge.kind is ChargeKind.FIXED:
+        return starts if starts > after else None
+    if after >= ends:
+        return None
+    schedule = _grid_of(terms, charge, stretch)
+    if charge.timing is Timing.ADVANCE:
+        if after < starts:
+            return starts
+        boundary = schedule.boundary(schedule.index_at(after) + 1)
+        return boundary if boundary < ends else None
+    boundary = schedule.boundary(schedule.index_at(max(after, starts)) + 1)
+    return min(boundary, ends)
+
+
+class _Claims:
+    """Which subscription gets the events that name only the customer, for each meter and time.
+
+    The one that started first among those that charge for the meter at that instant. With one
+    subscription per meter, which is nearly always, that is all of its own time.
+    """
+
+    def __init__(self, customer: Sequence[SubscriptionTerms], charges: Charges) -> None:
+        self._claimed: dict[str, list[tuple[UUID, Span]]] = defaultdict(list)
+        self._single = len(customer) == 1
+        if self._single:
+            return
+        for terms in sorted(customer, key=lambda one: (one.started_at, one.id)):
+            for run in _runs(terms):
+                span = Span(run.starts_at, run.ends_at or FOREVER)
+                for key in {c.meter.key for c in charges[run.phase_id] if c.meter is not None}:
+                    self._claimed[key].append((terms.id, span))
+
+    def split(
+        self, terms: SubscriptionTerms, charge: ChargeTerms, part: Span
+    ) -> tuple[UsageSpan, ...]:
+        """Return ``part`` in pieces, each with or without the customer's own events."""
+        if charge.meter is None:
+            return ()
+        if self._single:
+            return (UsageSpan(part.start, part.end, unassigned=True),)
+        free = [part]
+        for owner, span in self._claimed[charge.meter.key]:
+            if owner == terms.id:
+                break
+            free = [rest for piece in free for rest in piece.subtract(span)]
+        pieces = [UsageSpan(one.start, one.end, unassigned=True) for one in free]
+        taken = [part]
+        for one in free:
+            taken = [rest for piece in taken for rest in piece.subtract(one)]
+        pieces += (UsageSpan(one.start, one.end, unassigned=False) for one in taken)
+        return tuple(sorted(pieces, key=lambda piece: piece.start))
