@@ -76,7 +76,8 @@ class Billed:
 class Derivation(Struct, frozen=True):
     """How an expected amount came about; stored on the line and replayed by ``explain``."""
 
-    price_list: str  # "" is the standard list
+    price_list: str  # the price point of the usage; "" where it names none
+    price_list_id: UUID | None  # whose price was taken; None is the standard list
     share: tuple[int, int]  # of the period: numerator, denominator
     included: Decimal
     measured: Measured | None
@@ -142,14 +143,19 @@ def propose(
 # --- expected lines -----------------------------------------------------------------------------
 
 
+class _Price(NamedTuple):
+    list_id: UUID | None
+    terms: PriceTerms
+
+
 def _expected_of(
     one: Slice, measurements: Sequence[Measurement], price_lists: Mapping[str, UUID]
 ) -> Iterator[_Expected]:
     match one.charge.kind:
         case ChargeKind.FIXED:
-            yield _priced(one, LineKind.FIXED, Measured(one.quantity), _standard(one), "")
+            yield _priced(one, LineKind.FIXED, Measured(one.quantity), _price(one), "")
         case ChargeKind.RECURRING:
-            yield _priced(one, LineKind.RECURRING, Measured(one.quantity), _standard(one), "")
+            yield _priced(one, LineKind.RECURRING, Measured(one.quantity), _price(one), "")
         case ChargeKind.USAGE:
             yield from _usage_lines(one, measurements, price_lists)
 
@@ -157,37 +163,37 @@ def _expected_of(
 def _usage_lines(
     one: Slice, measurements: Sequence[Measurement], price_lists: Mapping[str, UUID]
 ) -> Iterator[_Expected]:
-    standard = _standard(one)
+    standard = _price(one)
     by_point = {found.price_point: found.measured for found in measurements}
     by_point.setdefault(STANDARD_PRICES, Measured(_ZERO))
     lines = []
     for point, measured in sorted(by_point.items()):
         price = standard
-        if point:
-            listed = price_lists.get(point)
-            price = one.charge.prices.get((listed, one.subscription.currency), standard)
+        if point in price_lists:
+            listed = price_lists[point]
+            terms = one.charge.prices.get((listed, one.subscription.currency))
+            price = _Price(listed, terms) if terms is not None else standard
         lines.append(_priced(one, LineKind.USAGE, measured, price, point))
     yield from lines
     yield from _bounds(one, standard, sum((line.derivation.expected for line in lines), _ZERO))
 
 
-def _standard(one: Slice) -> PriceTerms:
+def _price(one: Slice) -> _Price:
+    """Return the price of what names no price point: the subscription's, or the standard one."""
     currency = one.subscription.currency
     for listed in (one.subscription.price_list_id, None):
-        price = one.charge.prices.get((listed, currency))
-        if price is not None:
-            return price
+        terms = one.charge.prices.get((listed, currency))
+        if terms is not None:
+            return _Price(listed, terms)
     raise PriceMissing(f"The charge {one.charge.key} has no price in {currency}.")
 
 
-def _priced(
-    one: Slice, kind: LineKind, measured: Measured, price: PriceTerms, point: str
-) -> _Expected:
+def _priced(one: Slice, kind: LineKind, measured: Measured, price: _Price, point: str) -> _Expected:
     charge, currency = one.charge, one.subscription.currency
     included = _ZERO
     if charge.included_quantity and not point:
         included = _times(charge.included_quantity, one.share).quantize(_PLACES, context=ARITHMETIC)
-    rated = rate(price.model, after_included(measured, included) if included else measured)
+    rated = rate(price.terms.model, after_included(measured, included) if included else measured)
     # usage is itself the part of the period; a price for time is not
     share = _ONE if kind is LineKind.USAGE else one.share
     exact = rated.amount if share == _ONE else _times(rated.amount, share)
@@ -199,6 +205,7 @@ def _priced(
         unit=charge.meter.unit if charge.meter else "",
         derivation=Derivation(
             price_list=point,
+            price_list_id=price.list_id,
             share=(share.numerator, share.denominator),
             included=included,
             measured=measured,
@@ -212,20 +219,23 @@ def _priced(
     )
 
 
-def _bounds(one: Slice, price: PriceTerms, total: Decimal) -> Iterator[_Expected]:
+def _bounds(one: Slice, price: _Price, total: Decimal) -> Iterator[_Expected]:
     """Yield what is missing to the charge's minimum, or exceeds its maximum (taken off).
 
     Both are for a whole period and prorated with it where the charge is.
     """
-    if price.minimum is not None:
-        exact = max(_times(price.minimum, one.share) - total, _ZERO)
-        yield _bound(one, LineKind.MINIMUM, exact, f"{one.charge.name}: to the minimum")
-    if price.maximum is not None:
-        exact = min(_times(price.maximum, one.share) - total, _ZERO)
-        yield _bound(one, LineKind.MAXIMUM, exact, f"{one.charge.name}: above the maximum")
+    minimum, maximum = price.terms.minimum, price.terms.maximum
+    if minimum is not None:
+        exact = max(_times(minimum, one.share) - total, _ZERO)
+        yield _bound(one, LineKind.MINIMUM, price, exact, f"{one.charge.name}: to the minimum")
+    if maximum is not None:
+        exact = min(_times(maximum, one.share) - total, _ZERO)
+        yield _bound(one, LineKind.MAXIMUM, price, exact, f"{one.charge.name}: above the maximum")
 
 
-def _bound(one: Slice, kind: LineKind, exact: Decimal, description: str) -> _Expected:
+def _bound(
+    one: Slice, kind: LineKind, price: _Price, exact: Decimal, description: str
+) -> _Expected:
     return _Expected(
         key=_key(one, kind, ""),
         slice=one,
@@ -234,6 +244,7 @@ def _bound(one: Slice, kind: LineKind, exact: Decimal, description: str) -> _Exp
         unit="",
         derivation=Derivation(
             price_list="",
+            price_list_id=price.list_id,
             share=(one.share.numerator, one.share.denominator),
             included=_ZERO,
             measured=None,
@@ -304,6 +315,7 @@ def _taken_back(key: LineKey, past: Billed) -> ProposedLine:
         corrects=past.first_line_id,
         derivation=Derivation(
             price_list=key.group,
+            price_list_id=None,
             share=(0, 1),
             included=_ZERO,
             measured=None,

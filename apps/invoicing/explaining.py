@@ -10,7 +10,7 @@ from typing import Final
 from django.db.models import Q, QuerySet
 
 from apps.catalog.domain import ChargeTerms, PriceTerms
-from apps.catalog.models import Charge, PriceList
+from apps.catalog.models import Charge
 from apps.catalog.queries import charges_of
 from apps.core.errors import Conflict
 from apps.core.money import ARITHMETIC, round_money
@@ -31,7 +31,6 @@ from apps.metering.domain import EventBehind, UsageRequest
 from apps.metering.models import MeterVersion
 from apps.metering.queries.measuring import events_behind, measure_as_of
 from apps.rating.pricing import Measured, Step, after_included, needs, pricing_document, rate
-from apps.subscriptions.models import Subscription
 
 _ZERO: Final = Decimal(0)
 _PLACES: Final = Decimal("1e-12")
@@ -104,7 +103,7 @@ class Verification:
 def explain(line: InvoiceLine) -> Explanation:
     """Return what the line's amount came from; its ``invoice`` is loaded. Reads only."""
     derivation = decode_derivation(line.derivation)
-    charge, price = _terms(line)
+    charge, price = _terms(line, derivation)
     meter = None
     if derivation.meter_version is not None:
         meter = MeterVersion.objects.select_related("meter").get(pk=derivation.meter_version)
@@ -118,7 +117,7 @@ def verify(line: InvoiceLine) -> Verification:
     spans of usage and the snapshot. Events that were dropped by retention since are missing.
     """
     derivation = decode_derivation(line.derivation)
-    charge, price = _terms(line)
+    charge, price = _terms(line, derivation)
     measured = _measured(line, derivation, price)
     expected = _expected(line, derivation, charge, price, measured)
     billed = _billed_before(line)
@@ -157,7 +156,7 @@ def usage_behind(line: InvoiceLine, *, after: int, limit: int) -> list[EventBehi
     bills no usage.
     """
     derivation = decode_derivation(line.derivation)
-    _, price = _terms(line)
+    _, price = _terms(line, derivation)
     request = _request(line, derivation, price)
     if request is None:
         raise NoUsageBehind("This line bills no usage; there are no events behind it.")
@@ -240,17 +239,11 @@ def _with_unit(quantity: Decimal, unit: str) -> str:
 # --- computing it again -------------------------------------------------------------------------
 
 
-def _terms(line: InvoiceLine) -> tuple[ChargeTerms, PriceTerms]:
+def _terms(line: InvoiceLine, derivation: Derivation) -> tuple[ChargeTerms, PriceTerms]:
     """Return the published charge of the line, and the price of it that the line was made with."""
     phase_id = Charge.objects.values_list("phase_id", flat=True).get(pk=line.charge_id)
     charge = next(one for one in charges_of([phase_id])[phase_id] if one.id == line.charge_id)
-    listed = Subscription.objects.values_list("price_list_id", flat=True).get(
-        pk=line.subscription_id
-    )
-    price = charge.price(listed, line.currency)
-    if line.group:
-        point = PriceList.objects.filter(tenant_id=line.tenant_id, key=line.group).first()
-        price = charge.prices.get((point.id if point else None, line.currency), price)
+    price = charge.price(derivation.price_list_id, line.currency)
     if price is None:
         raise PriceMissing(f"The charge {charge.key} has no price in {line.currency} any more.")
     return charge, price

@@ -105,9 +105,7 @@ def request_for(one: Slice, number: int) -> UsageRequest | None:
     meter = one.charge.meter
     if meter is None:
         return None
-    price = one.charge.prices.get(
-        (one.subscription.price_list_id, one.subscription.currency)
-    ) or one.charge.prices.get((None, one.subscription.currency))
+    price = one.charge.price(one.subscription.price_list_id, one.subscription.currency)
     model = price.model if price else None
     return UsageRequest(
         number=number,

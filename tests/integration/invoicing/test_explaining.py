@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from apps.catalog.models import PriceList
 from apps.core.ids import new_id
 from apps.core.web.fields import instant_text
 from apps.customers.models import Customer
@@ -37,6 +38,14 @@ TIERS = {
         {"up_to": None, "unit_price": "0.00005"},
     ],
 }
+PRICES_BY_LIST = [
+    {"currency": "USD", "pricing": {"model": "per_unit", "unit_price": "0.02"}},
+    {
+        "currency": "USD",
+        "price_list": "partner",
+        "pricing": {"model": "per_unit", "unit_price": "0.01"},
+    },
+]
 CALLS = {"meter": "calls", "key": "calls", "name": "API calls"}
 
 
@@ -227,21 +236,26 @@ def test_minimum_and_maximum_are_verified() -> None:
 
 
 def test_named_prices_are_verified_by_themselves() -> None:
-    prices = [
-        {"currency": "USD", "pricing": {"model": "per_unit", "unit_price": "0.02"}},
-        {
-            "currency": "USD",
-            "price_list": "partner",
-            "pricing": {"model": "per_unit", "unit_price": "0.01"},
-        },
-    ]
-    customer, _ = subscribed({**CALLS, "prices": prices})
+    customer, _ = subscribed({**CALLS, "prices": PRICES_BY_LIST})
     use(customer, "100")
     use(customer, "300", properties={"price_point": "partner"})
     standard, partner = sorted(bill(customer), key=lambda line: line.group)
     assert (standard.amount, partner.amount) == (Decimal(2), Decimal(3))
     assert explain(partner).sentences[1].endswith("version 1, at the prices of partner.")
     assert [verify(one).differences for one in (standard, partner)] == [(), ()]
+
+
+def test_a_line_keeps_the_price_list_it_was_made_with() -> None:
+    customer, subscription = subscribed({**CALLS, "prices": PRICES_BY_LIST})
+    partner = PriceList.objects.get(tenant=customer.tenant, key="partner")
+    # today no operation changes the list of a subscription
+    Subscription.objects.filter(pk=subscription.pk).update(price_list=partner)
+    use(customer, "100")
+    (line,) = bill(customer)
+    Subscription.objects.filter(pk=subscription.pk).update(price_list=None)
+    assert line.amount == Decimal(1)
+    assert explain(line).model["unit_price"] == "0.01"
+    assert verify(line).differences == ()
 
 
 def test_what_was_billed_anew_after_a_cancellation_is_verified() -> None:
