@@ -38,8 +38,7 @@ def charges_of(phase_ids: Iterable[UUID]) -> dict[UUID, tuple[ChargeTerms, ...]]
     """Return the charges of each phase, in their order; of an unknown phase none.
 
     At most three queries, and none for published phases that this process has read before: their
-    terms never change. Only the name and unit of a meter may; a process may go on showing the ones
-    it has read.
+    terms never change. They hold the name and unit of meters, which no operation changes either.
     """
     wanted = set(phase_ids)
     missing = wanted - _published.keys()

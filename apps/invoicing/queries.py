@@ -41,7 +41,9 @@ def open_credit(
 ) -> dict[tuple[UUID, str], list[OpenCredit]]:
     """Return what the issued credit memos of customers have left, by customer and currency.
 
-    The oldest memo comes first. What was applied to invoices that are canceled counts as left.
+    The oldest memo comes first. What was applied to invoices that are canceled counts as left. It
+    is what pays the customer's next invoices. All that is owed to him, with what he paid on account,
+    is in the books: ``ledger.queries.customer_balances``.
     """
     memos = (
         Invoice.objects.filter(
@@ -71,14 +73,6 @@ def _applied(relation: str) -> Coalesce:
         Value(Decimal(0)),
         output_field=DecimalField(max_digits=38, decimal_places=12),
     )
-
-
-def balance_of(customer_id: UUID, *, tenant_id: UUID) -> dict[str, Decimal]:
-    """Return what the customer has to his credit, by currency; it pays his next invoices."""
-    return {
-        currency: sum((memo.left for memo in memos), Decimal(0))
-        for (_, currency), memos in open_credit([customer_id], tenant_id=tenant_id).items()
-    }
 
 
 def drafts_due(

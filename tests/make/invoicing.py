@@ -12,12 +12,14 @@ from apps.invoicing.domain import DocumentKind, LineKind
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.operations.billing import bill_customer
 from apps.invoicing.operations.issuing import issue_invoice
+from apps.invoicing.queries import open_credit
 from tests.make.catalog import BASE_FEE, make_plan
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, AT
 
 DERIVATION: dict[str, Any] = {
     "price_list": "",
+    "price_list_id": None,
     "share": [1, 1],
     "included": "0",
     "measured": {"quantity": "1"},
@@ -134,3 +136,11 @@ def make_waiting(customer: Customer, *, issue_after: datetime | None = AT) -> In
         at=cutoff,
     )
     return draft
+
+
+def credit_of(customer: Customer) -> dict[str, Decimal]:
+    """Return by currency what the customer's credit memos have left for his next invoices."""
+    return {
+        currency: sum((memo.left for memo in memos), Decimal(0))
+        for (_, currency), memos in open_credit([customer.id], tenant_id=customer.tenant_id).items()
+    }

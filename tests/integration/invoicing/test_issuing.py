@@ -18,14 +18,13 @@ from apps.invoicing.models import BalanceApplication, Invoice, IssuedLogo, Numbe
 from apps.invoicing.operations.closing import cancel_invoice
 from apps.invoicing.operations.drafts import issue_due
 from apps.invoicing.operations.issuing import issue_documents, issue_invoice
-from apps.invoicing.queries import balance_of
 from apps.ledger.models import JournalEntry, Posting
 from apps.subscriptions.models import Subscription
 from apps.tenants.domain import Mode
 from apps.tenants.models import Tenant
 from tests.make.books import unguarded
 from tests.make.customers import make_customer
-from tests.make.invoicing import fresh, issued, make_draft, make_issued, make_waiting
+from tests.make.invoicing import credit_of, fresh, issued, make_draft, make_issued, make_waiting
 from tests.make.tenants import ACTOR, AT, make_clock, make_tenant
 
 pytestmark = pytest.mark.django_db
@@ -150,17 +149,17 @@ def test_an_invoice_of_nothing_is_paid_at_once() -> None:
 def test_credit_pays_the_next_invoice_the_oldest_first() -> None:
     customer = make_customer()
     memos = [make_issued(customer, [amount]) for amount in ("-10.00", "-20.00", "-30.00")]
-    assert balance_of(customer.id, tenant_id=customer.tenant_id) == {"USD": Decimal(60)}
+    assert credit_of(customer) == {"USD": Decimal(60)}
     invoice = make_issued(customer, ["25.00"])
     assert (invoice.status, invoice.balance_applied.amount) == (InvoiceStatus.PAID, Decimal(25))
     rows = BalanceApplication.objects.order_by("amount").values_list("credit_memo_id", "amount")
     assert list(rows) == [(memos[0].id, Decimal(10)), (memos[1].id, Decimal(15))]
-    assert balance_of(customer.id, tenant_id=customer.tenant_id) == {"USD": Decimal(35)}
+    assert credit_of(customer) == {"USD": Decimal(35)}
     entries = JournalEntry.objects.filter(kind="balance_applied")
     assert entries.count() == 2
     second = make_issued(customer, ["50.00"])
     assert (second.status, second.amount_due.amount) == (InvoiceStatus.ISSUED, Decimal(15))
-    assert balance_of(customer.id, tenant_id=customer.tenant_id) == {}
+    assert credit_of(customer) == {}
 
 
 def test_credit_stays_in_its_currency_and_with_its_customer() -> None:

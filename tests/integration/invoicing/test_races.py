@@ -20,11 +20,10 @@ from apps.invoicing.operations.closing import cancel_invoice, write_off_invoice
 from apps.invoicing.operations.drafts import issue_due
 from apps.invoicing.operations.issuing import issue_invoice
 from apps.invoicing.operations.payments_received import record_payment
-from apps.invoicing.queries import balance_of
 from apps.ledger.models import JournalEntry
 from tests.make.catalog import make_plan
 from tests.make.customers import make_customer
-from tests.make.invoicing import fresh, make_draft, make_issued, make_waiting
+from tests.make.invoicing import credit_of, fresh, make_draft, make_issued, make_waiting
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, AT, make_tenant
 
@@ -108,7 +107,7 @@ def test_one_memo_pays_two_invoices_only_once() -> None:
     )
     assert results == [InvoiceStatus.PAID] * 5
     assert make_issued(customer, ["10.00"]).balance_applied.amount == 0
-    assert balance_of(customer.id, tenant_id=customer.tenant_id) == {}
+    assert credit_of(customer) == {}
 
 
 @pytest.mark.parametrize("turn", range(5))
