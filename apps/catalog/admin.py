@@ -5,7 +5,9 @@ from django.contrib import admin
 from apps.catalog.models import (
     Charge,
     ChargePrice,
+    Feature,
     Phase,
+    PhaseFeature,
     Plan,
     PlanVersion,
     PriceList,
@@ -47,6 +49,16 @@ class PriceListDesk(Desk):
     list_display = (plain("key"), plain("name"), instant("created_at", "since"))
     search_fields = ("key", "name")
     when_empty = "Every price is on the standard list. Price lists hold alternatives to it."
+
+
+@admin.register(Feature)
+class FeatureDesk(Desk):
+    resource = "catalog"
+    list_display = (plain("key"), plain("name"), choice("kind"), link("meter"), plain("unit"))
+    list_filter = ("kind",)
+    search_fields = ("key", "name")
+    related = ("meter",)
+    when_empty = "Features say what a plan lets its customers do: POST /api/v1/features."
 
 
 class PlanVersionInline(DeskInline):
@@ -117,6 +129,22 @@ class ChargeInline(DeskInline):
     ordering = ("position",)
 
 
+class PhaseFeatureInline(DeskInline):
+    model = PhaseFeature
+    resource = "catalog"
+    columns = (link("feature"), plain("limit"))
+    related = ("feature",)
+
+
+@admin.register(PhaseFeature)
+class PhaseFeatureDesk(Desk):
+    resource = "catalog"
+    list_display = (link("phase"), link("feature"), plain("limit"))
+    search_fields = ("feature__key", "phase__version__plan__key")
+    related = ("phase__version__plan", "feature")
+    ordering = ("-id",)
+
+
 @admin.register(Phase)
 class PhaseDesk(Desk):
     resource = "catalog"
@@ -131,7 +159,7 @@ class PhaseDesk(Desk):
     search_fields = ("name", "version__plan__key")
     related = ("version__plan",)
     ordering = ("-id",)
-    inlines = (ChargeInline,)
+    inlines = (ChargeInline, PhaseFeatureInline)
 
 
 class ChargePriceInline(DeskInline):

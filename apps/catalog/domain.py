@@ -51,6 +51,14 @@ class ChargeKind(StrEnum):
     USAGE = "usage"  # what a meter measured in the billing period
 
 
+class FeatureKind(StrEnum):
+    """What is asked of a feature."""
+
+    BOOLEAN = "boolean"  # has the customer got it?
+    LIMIT = "limit"  # how many may he have?
+    METERED = "metered"  # how much may he use in a billing period, and how much has he used?
+
+
 class Timing(StrEnum):
     """At which end of its period a charge is billed."""
 
@@ -121,6 +129,14 @@ class PriceTerms:
     minimum: Decimal | None = None
     maximum: Decimal | None = None
     billing_threshold: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GrantTerms:
+    """What a phase grants of a feature. ``limit`` None grants without limit."""
+
+    feature_id: UUID
+    limit: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)

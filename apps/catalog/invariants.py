@@ -48,6 +48,13 @@ LEFT JOIN metering_meterversion m ON m.id = c.meter_version_id
 WHERE (%(tenant)s::uuid IS NULL OR c.tenant_id = %(tenant)s)
   AND (c.tenant_id <> p.tenant_id OR c.tenant_id <> coalesce(m.tenant_id, c.tenant_id))
 UNION ALL
+SELECT 'feature grant', g.id FROM catalog_phasefeature g
+JOIN catalog_phase p ON p.id = g.phase_id JOIN catalog_feature f ON f.id = g.feature_id
+LEFT JOIN metering_meter m ON m.id = f.meter_id
+WHERE (%(tenant)s::uuid IS NULL OR g.tenant_id = %(tenant)s)
+  AND (g.tenant_id <> p.tenant_id OR g.tenant_id <> f.tenant_id
+       OR f.tenant_id <> coalesce(m.tenant_id, f.tenant_id))
+UNION ALL
 SELECT 'phase', p.id FROM catalog_phase p JOIN catalog_planversion v ON v.id = p.version_id
 WHERE (%(tenant)s::uuid IS NULL OR p.tenant_id = %(tenant)s) AND p.tenant_id <> v.tenant_id
 UNION ALL

@@ -2,9 +2,16 @@
 
 from django.db import models
 
-from apps.catalog.domain import ChargeKind, PhaseKind, PlanVersionStatus, ProductKind, Timing
+from apps.catalog.domain import (
+    ChargeKind,
+    FeatureKind,
+    PhaseKind,
+    PlanVersionStatus,
+    ProductKind,
+    Timing,
+)
 from apps.core.states import Stateful
-from apps.metering.models import MeterVersion
+from apps.metering.models import Meter, MeterVersion
 from apps.rating.periods import Unit
 from apps.tenants.models import TenantOwned
 
@@ -42,6 +49,33 @@ class PriceList(TenantOwned):
         ordering = ("-id",)
         constraints = (
             models.UniqueConstraint(fields=("tenant", "key"), name="price_list_key_once"),
+        )
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Feature(TenantOwned):
+    """Something that a plan lets its customers do; what it is never changes, only its name may."""
+
+    ID_PREFIX = "fea"
+
+    key = models.CharField(max_length=100)
+    name = models.CharField(max_length=200)
+    kind = models.CharField(max_length=20, choices=[(k, k) for k in FeatureKind])
+    meter = models.ForeignKey(Meter, null=True, on_delete=models.PROTECT, related_name="features")
+    unit = models.CharField(max_length=40, blank=True, default="")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "key"), name="feature_key_once"),
+            models.CheckConstraint(
+                condition=models.Q(kind="metered", meter__isnull=False)
+                | models.Q(kind__in=("boolean", "limit"), meter__isnull=True),
+                name="feature_meter_if_metered",
+            ),
         )
 
     def __str__(self) -> str:
@@ -217,3 +251,27 @@ class ChargePrice(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.charge} {self.currency}"
+
+
+class PhaseFeature(TenantOwned):
+    """What a phase grants of a feature; what it does not list, it does not grant."""
+
+    ID_PREFIX = "phf"
+
+    phase = models.ForeignKey(Phase, on_delete=models.CASCADE, related_name="features")
+    feature = models.ForeignKey(Feature, on_delete=models.PROTECT, related_name="grants")
+    # null: without limit, and always so for boolean ones
+    limit = models.DecimalField(max_digits=38, decimal_places=12, null=True)
+
+    class Meta:
+        ordering = ("phase", "feature")
+        constraints = (
+            models.UniqueConstraint(fields=("phase", "feature"), name="phase_feature_once"),
+            models.CheckConstraint(
+                condition=models.Q(limit__isnull=True) | models.Q(limit__gte=0),
+                name="feature_limit_not_negative",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.feature} of {self.phase}"

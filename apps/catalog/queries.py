@@ -10,18 +10,37 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from apps.catalog.documents.drafts import ChargeDraft, Known, PhaseDraft, PriceDraft
+from apps.catalog.documents.drafts import (
+    ChargeDraft,
+    FeatureDraft,
+    GrantDraft,
+    Known,
+    PhaseDraft,
+    PriceDraft,
+)
 from apps.catalog.documents.writing import phases_document
 from apps.catalog.domain import (
     ChargeKind,
     ChargeTerms,
+    FeatureKind,
+    GrantTerms,
     MeterTerms,
     PhaseKind,
     PlanVersionStatus,
     PriceTerms,
     Timing,
 )
-from apps.catalog.models import Charge, ChargePrice, Phase, Plan, PlanVersion, PriceList, Product
+from apps.catalog.models import (
+    Charge,
+    ChargePrice,
+    Feature,
+    Phase,
+    PhaseFeature,
+    Plan,
+    PlanVersion,
+    PriceList,
+    Product,
+)
 from apps.core.money import plain
 from apps.metering.models import MeterVersion
 from apps.metering.queries.meters import terms_of
@@ -47,6 +66,37 @@ def charges_of(phase_ids: Iterable[UUID]) -> dict[UUID, tuple[ChargeTerms, ...]]
         phase_id: read[phase_id] if phase_id in read else _published.get(phase_id, ())
         for phase_id in wanted
     }
+
+
+def features_of(tenant_id: UUID, key: str | None = None) -> list[Feature]:
+    """Return the tenant's features by key, or the one that has the key; two queries.
+
+    Their meters are loaded with their versions.
+    """
+    found = Feature.objects.filter(tenant_id=tenant_id).select_related("meter").order_by("key")
+    if key is not None:
+        found = found.filter(key=key)
+    return list(found.prefetch_related("meter__versions"))
+
+
+def feature_draft(feature: Feature) -> FeatureDraft:
+    """Return a stored feature as a document would describe it, its meter being loaded."""
+    return FeatureDraft(
+        key=feature.key,
+        name=feature.name,
+        kind=FeatureKind(feature.kind),
+        meter=feature.meter.key if feature.meter else None,
+        unit=feature.unit,
+    )
+
+
+def grants_of(phase_ids: Iterable[UUID]) -> dict[UUID, tuple[GrantTerms, ...]]:
+    """Return what each phase grants; one query, and an empty tuple for a phase that grants nothing."""
+    found: dict[UUID, list[GrantTerms]] = {phase_id: [] for phase_id in phase_ids}
+    rows = PhaseFeature.objects.filter(phase__in=list(found)).order_by("pk")
+    for phase_id, feature_id, limit in rows.values_list("phase_id", "feature_id", "limit"):
+        found[phase_id].append(GrantTerms(feature_id, limit))
+    return {phase_id: tuple(listed) for phase_id, listed in found.items()}
 
 
 def _read_charges(phase_ids: set[UUID]) -> dict[UUID, tuple[ChargeTerms, ...]]:
@@ -129,12 +179,16 @@ def known_to(tenant_id: UUID) -> Known:
             Product.objects.filter(tenant_id=tenant_id).values_list("key", flat=True)
         ),
         price_lists=frozenset(price_list_ids(tenant_id)),
+        features={one.key: feature_draft(one) for one in features_of(tenant_id)},
     )
 
 
 def drafts_of(version_ids: Iterable[UUID]) -> dict[UUID, tuple[PhaseDraft, ...]]:
-    """Return what is stored of plan versions as a document would describe it; four queries."""
+    """Return what is stored of plan versions as a document would describe it; five queries."""
     phases = list(Phase.objects.filter(version__in=list(version_ids)).order_by("position"))
+    granted: dict[UUID, list[GrantDraft]] = defaultdict(list)
+    for one in PhaseFeature.objects.filter(phase__in=phases).select_related("feature"):
+        granted[one.phase_id].append(GrantDraft(one.feature.key, one.limit))
     charges: dict[UUID, list[Charge]] = defaultdict(list)
     for charge in (
         Charge.objects.filter(phase__in=phases)
@@ -151,6 +205,7 @@ def drafts_of(version_ids: Iterable[UUID]) -> dict[UUID, tuple[PhaseDraft, ...]]
                 name=phase.name,
                 length=cadence_of(phase.length_unit, phase.length_count),
                 charges=tuple(_charge_draft(charge) for charge in charges[phase.pk]),
+                features=tuple(sorted(granted[phase.pk], key=lambda grant: grant.feature)),
             )
         )
     return {version_id: tuple(listed) for version_id, listed in found.items()}
@@ -238,6 +293,16 @@ def catalog_document(tenant_id: UUID) -> dict[str, object]:
         ],
         "price_lists": [{"key": one.key, "name": one.name} for one in lists],
         "meters": [_meter_document(version) for version in meters],
+        "features": [
+            {
+                "key": one.key,
+                "name": one.name,
+                "kind": one.kind,
+                "meter": one.meter.key if one.meter else None,
+                "unit": one.unit,
+            }
+            for one in features_of(tenant_id)
+        ],
         "plans": [
             {
                 "key": version.plan.key,

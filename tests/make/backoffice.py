@@ -51,7 +51,7 @@ from apps.subscriptions.domain import ChangeVerb
 from apps.subscriptions.models import ScheduledChange
 from apps.tenants.models import LoginTries, Tenant
 from tests.make.books import unguarded
-from tests.make.catalog import make_plan, make_price_list
+from tests.make.catalog import make_feature, make_plan, make_price_list
 from tests.make.customers import make_customer
 from tests.make.invoicing import make_draft, make_issued
 from tests.make.metering import make_meter
@@ -76,7 +76,8 @@ def make_world(tenant: Tenant) -> None:
         "pricing": {"model": "per_unit", "unit_price": "0.01"},
     }
     base = {"key": "base", "name": "Base", "pricing": {"model": "flat", "amount": "49.00"}}
-    plan = make_plan(tenant, [base, usage])
+    granted = [{"feature": make_feature(tenant.id).key, "limit": "3"}]
+    plan = make_plan(tenant, [base, usage], features=granted)
     subscription = make_subscription(customer, plan)
     ScheduledChange.objects.create(
         tenant=tenant,

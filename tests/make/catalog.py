@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import count
 from typing import Any
+from uuid import UUID
 
-from apps.catalog.models import PlanVersion, PriceList
+from apps.catalog.models import Feature, PlanVersion, PriceList
+from apps.catalog.operations.features import create_feature
 from apps.catalog.operations.lists import create_price_list
 from apps.catalog.operations.plans import add_version, create_plan
 from apps.core.ids import new_id
@@ -78,3 +80,11 @@ def make_version(
 def make_price_list(tenant: Tenant, key: str = "partner", *, at: datetime = AT) -> PriceList:
     """Return a new price list."""
     return create_price_list(tenant.id, id=new_id(), key=key, name=key, actor=ACTOR, at=at)
+
+
+def make_feature(
+    tenant_id: UUID, key: str | None = None, *, at: datetime = AT, **values: Any
+) -> Feature:
+    """Return a new feature: one with a limit unless told otherwise."""
+    document = {"key": key or f"feature-{next(_numbers)}", "kind": "limit", **values}
+    return create_feature(tenant_id, id=new_id(), document=document, actor=ACTOR, at=at)

@@ -10,7 +10,14 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.catalog.documents.writing import phases_document
-from apps.catalog.domain import ChargeKind, PhaseKind, PlanVersionStatus, ProductKind, Timing
+from apps.catalog.domain import (
+    ChargeKind,
+    FeatureKind,
+    PhaseKind,
+    PlanVersionStatus,
+    ProductKind,
+    Timing,
+)
 from apps.catalog.models import Plan, PlanVersion
 from apps.catalog.operations.upload_catalog import Change
 from apps.core.web.fields import (
@@ -162,6 +169,15 @@ class ChargeDocument(StrictSerializer):
     prices = PriceDocument(many=True, required=False)
 
 
+class GrantDocument(StrictSerializer):
+    """A feature that is granted, up to a limit if it has one."""
+
+    feature = KeyField()
+    limit = DecimalField(
+        required=False, allow_null=True, help_text="Without limit unless given; not for boolean."
+    )
+
+
 class PhaseDocument(StrictSerializer):
     """A stretch of a plan; all but an evergreen one have a duration."""
 
@@ -169,15 +185,20 @@ class PhaseDocument(StrictSerializer):
     name = LineField(required=False)
     duration = PeriodField(required=False, allow_null=True)
     charges = ChargeDocument(many=True, required=False)
+    features = GrantDocument(many=True, required=False)
 
 
 class VersionDocument(StrictSerializer):
-    """The terms of a plan version: ``charges`` of one evergreen phase, or ``phases``."""
+    """The terms of a plan version: ``charges`` of one evergreen phase, or ``phases``.
+
+    ``features`` are granted in every phase that does not say otherwise.
+    """
 
     currency = CurrencyField(required=False)
     billing_period = PeriodField(required=False)
     charges = ChargeDocument(many=True, required=False)
     phases = PhaseDocument(many=True, required=False)
+    features = GrantDocument(many=True, required=False)
     publish = FlagField(required=False, default=True)
 
 
@@ -228,12 +249,40 @@ class MeterDocument(StrictSerializer):
     rounding_places = WholeField(required=False)
 
 
+class FeatureDocument(StrictSerializer):
+    """A feature: what it is, and what measures it if it is metered."""
+
+    key = KeyField()
+    name = LineField(required=False, help_text="The key unless given.")
+    kind = serializers.ChoiceField(
+        choices=[kind.value for kind in FeatureKind],
+        required=False,
+        help_text="metered where a meter is named, else boolean.",
+    )
+    meter = KeyField(required=False, allow_null=True)
+    unit = LineField(max_length=40, required=False)
+
+
+class FeatureView(serializers.Serializer[Any]):
+    """Something that plans let their customers do."""
+
+    object = ObjectField("feature")
+    id = IdField("fea")
+    key = serializers.CharField()
+    name = serializers.CharField()
+    kind = serializers.ChoiceField(choices=[kind.value for kind in FeatureKind])
+    meter = serializers.CharField(source="meter.key", allow_null=True, default=None)
+    unit = serializers.CharField()
+    created_at = InstantField()
+
+
 class CatalogDocument(StrictSerializer):
     """A whole catalog, or any part of one."""
 
     products = ProductDocument(many=True, required=False)
     price_lists = PriceListDocument(many=True, required=False)
     meters = MeterDocument(many=True, required=False)
+    features = FeatureDocument(many=True, required=False)
     plans = PlanDocument(many=True, required=False)
 
 
@@ -244,7 +293,7 @@ class CatalogView(CatalogDocument):
 class UploadedView(serializers.Serializer[Any]):
     """What became of one thing in an uploaded catalog."""
 
-    kind = serializers.ChoiceField(choices=["product", "price_list", "meter", "plan"])
+    kind = serializers.ChoiceField(choices=["product", "price_list", "meter", "feature", "plan"])
     key = serializers.CharField()
     id = serializers.SerializerMethodField()
     change = serializers.ChoiceField(choices=[change.value for change in Change])
@@ -254,7 +303,13 @@ class UploadedView(serializers.Serializer[Any]):
 
     @extend_schema_field({"type": "string"})
     def get_id(self, made: Any) -> str:
-        prefixes = {"product": "pro", "price_list": "prl", "meter": "met", "plan": "pla"}
+        prefixes = {
+            "product": "pro",
+            "price_list": "prl",
+            "meter": "met",
+            "feature": "fea",
+            "plan": "pla",
+        }
         return IdField(prefixes[made.kind]).to_representation(made.id)
 
 

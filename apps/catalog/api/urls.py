@@ -3,11 +3,12 @@
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
-from apps.catalog.api.views import Catalog, Plans, PlanVersions, PriceLists, Products
+from apps.catalog.api.views import Catalog, Features, Plans, PlanVersions, PriceLists, Products
 
 router = SimpleRouter(trailing_slash=False)
 router.register("products", Products, basename="product")
 router.register("price-lists", PriceLists, basename="price-list")
+router.register("features", Features, basename="feature")
 router.register("plans", Plans, basename="plan")
 router.register("plan-versions", PlanVersions, basename="plan-version")
 

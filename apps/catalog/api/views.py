@@ -14,6 +14,8 @@ from apps.catalog.api.reading import documents_read
 from apps.catalog.api.serializers import (
     CatalogDocument,
     CatalogView,
+    FeatureDocument,
+    FeatureView,
     PlanDocument,
     PlanRow,
     PlanVersionRow,
@@ -27,8 +29,8 @@ from apps.catalog.api.serializers import (
     VersionDocument,
 )
 from apps.catalog.domain import PlanVersionStatus, ProductKind
-from apps.catalog.models import Plan, PlanVersion, PriceList, Product
-from apps.catalog.operations import lists, plans
+from apps.catalog.models import Feature, Plan, PlanVersion, PriceList, Product
+from apps.catalog.operations import features, lists, plans
 from apps.catalog.operations.upload_catalog import upload_catalog
 from apps.catalog.queries import catalog_document, drafts_of, plans_for
 from apps.core.web.parsing import refuse
@@ -179,6 +181,40 @@ class PriceLists(CatalogDoor):
             at=self.at,
         )
         return Response(PriceListView(price_list).data, status.HTTP_201_CREATED)
+
+
+@extend_schema(tags=["catalog"])
+class Features(CatalogDoor):
+    """What plans let their customers do."""
+
+    own_name = "key"
+    serializer_class = FeatureView
+
+    def get_queryset(self) -> QuerySet[Feature]:
+        return Feature.objects.filter(tenant_id=self.tenant_id).select_related("meter")
+
+    @extend_schema(
+        request=FeatureDocument,
+        responses={201: FeatureView},
+        examples=[
+            OpenApiExample(
+                "Calls that are counted by a meter",
+                value={"key": "calls", "name": "API calls", "meter": "api_calls"},
+                request_only=True,
+            )
+        ],
+    )
+    def create(self, request: Request) -> Response:
+        """Add a feature, which the phases of plans may grant."""
+        with documents_read():
+            feature = features.create_feature(
+                self.tenant_id,
+                id=self.effect_id,
+                document=self.document(),
+                actor=self.actor,
+                at=self.at,
+            )
+        return Response(FeatureView(feature).data, status.HTTP_201_CREATED)
 
 
 @extend_schema(tags=["catalog"])

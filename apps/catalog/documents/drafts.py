@@ -4,9 +4,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from apps.catalog.domain import ChargeKind, MeterTerms, PhaseKind, PriceTerms, ProductKind, Timing
+from apps.catalog.domain import (
+    ChargeKind,
+    FeatureKind,
+    MeterTerms,
+    PhaseKind,
+    PriceTerms,
+    ProductKind,
+    Timing,
+)
 from apps.rating.aggregation import Aggregation, RoundingMode
 from apps.rating.periods import Cadence
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureDraft:
+    """A feature as described; ``meter`` is the key of what a metered one is measured by."""
+
+    key: str
+    name: str
+    kind: FeatureKind
+    meter: str | None
+    unit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +36,7 @@ class Known:
     meter_versions: Mapping[tuple[str, int], MeterTerms] = field(default_factory=dict)
     products: frozenset[str] = frozenset()
     price_lists: frozenset[str] = frozenset()
+    features: Mapping[str, FeatureDraft] = field(default_factory=dict)
     # the same document describes these meters: the version that its charges mean
     described_meters: Mapping[str, int] = field(default_factory=dict)
     # it describes these wrongly: complained about there, and not again where they are named
@@ -50,13 +70,25 @@ class ChargeDraft:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantDraft:
+    """A feature that a phase grants, by its key; ``limit`` None is without limit."""
+
+    feature: str
+    limit: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseDraft:
-    """A phase as described; ``length`` None lasts until the subscription ends."""
+    """A phase as described; ``length`` None lasts until the subscription ends.
+
+    Features are in the order of their keys.
+    """
 
     kind: PhaseKind
     name: str
     length: Cadence | None
     charges: tuple[ChargeDraft, ...]
+    features: tuple[GrantDraft, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

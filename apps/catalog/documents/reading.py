@@ -1,11 +1,12 @@
 """Reading documents, with every problem of all their objects at once. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Final, TypeVar
 
 from apps.catalog.documents.drafts import (
     ChargeDraft,
+    GrantDraft,
     Known,
     MeterDraft,
     PhaseDraft,
@@ -14,6 +15,7 @@ from apps.catalog.documents.drafts import (
     PriceListDraft,
     ProductDraft,
 )
+from apps.catalog.documents.features import grants_at, in_order
 from apps.catalog.documents.parts import (
     bound_at,
     cadence_at,
@@ -147,9 +149,10 @@ class Reader:
         )
 
     def version(self, fields: Fields) -> tuple[PhaseDraft, ...]:
-        """Read the terms: ``currency``, ``billing_period``, and ``charges`` or ``phases``.
+        """Read the terms: ``currency``, ``billing_period``, ``features``, ``charges`` or ``phases``.
 
-        ``charges`` alone are one evergreen phase. The caller closes the object.
+        ``charges`` alone are one evergreen phase; features are granted in every phase that does not
+        say otherwise. The caller closes the object.
         """
         currency = None
         if fields.has("currency"):
@@ -157,13 +160,15 @@ class Reader:
         else:
             fields.take("currency", required=False)
         cadence = cadence_at(fields, "billing_period")
+        granted = grants_at(fields, self.known)
         if fields.gives("charges") and fields.gives("phases"):
             fields.note("charges", "ambiguous", "give charges, or phases that have them")
         if fields.gives("phases"):
             fields.take("charges", required=False)
             rows = fields.rows("phases")
             phases = tuple(
-                self._phase(row, currency, cadence, is_last=row is rows[-1]) for row in rows
+                self._phase(row, currency, cadence, granted, is_last=row is rows[-1])
+                for row in rows
             )
             for earlier, phase, row in zip(phases, phases[1:], rows[1:], strict=False):
                 if phase.kind is PhaseKind.TRIAL and earlier.kind is not PhaseKind.TRIAL:
@@ -171,17 +176,25 @@ class Reader:
         else:
             fields.take("phases", required=False)
             charges = self._charges(fields, currency, cadence, required=True)
-            phases = (PhaseDraft(PhaseKind.EVERGREEN, "Evergreen", None, charges),)
+            features = in_order(granted)
+            phases = (PhaseDraft(PhaseKind.EVERGREEN, "Evergreen", None, charges, features),)
         self._note_missing_prices(fields, phases)
         return phases
 
     def _phase(
-        self, fields: Fields, currency: str | None, cadence: Cadence | None, *, is_last: bool
+        self,
+        fields: Fields,
+        currency: str | None,
+        cadence: Cadence | None,
+        granted: Mapping[str, GrantDraft],
+        *,
+        is_last: bool,
     ) -> PhaseDraft:
         kind = word_at(fields, "kind", PhaseKind, None)
         name = line_at(fields, "name", default=kind.replace("_", " ").capitalize())
         length = cadence_at(fields, "duration")
         charges = self._charges(fields, currency, cadence, required=False)
+        features = in_order(granted, grants_at(fields, self.known))
         fields.close()
         if kind == PhaseKind.EVERGREEN and length is not None:
             fields.note("duration", "evergreen_ends", "an evergreen phase has no duration")
@@ -191,7 +204,7 @@ class Reader:
             fields.note("kind", "phase_unreachable", "nothing follows an evergreen phase")
         elif is_last and kind in {PhaseKind.TRIAL, PhaseKind.DISCOUNT}:
             fields.note("kind", "last_phase", "the last phase is evergreen or a fixed term")
-        return PhaseDraft(PhaseKind(kind or PhaseKind.EVERGREEN), name, length, charges)
+        return PhaseDraft(PhaseKind(kind or PhaseKind.EVERGREEN), name, length, charges, features)
 
     def _charges(
         self, fields: Fields, currency: str | None, cadence: Cadence | None, *, required: bool

@@ -17,6 +17,10 @@ def phases_document(phases: Iterable[PhaseDraft]) -> list[dict[str, object]]:
             "name": phase.name,
             "duration": cadence_document(phase.length),
             "charges": [_charge_document(charge) for charge in phase.charges],
+            "features": [
+                {"feature": one.feature, "limit": _plain_or_none(one.limit)}
+                for one in phase.features
+            ],
         }
         for phase in phases
     ]

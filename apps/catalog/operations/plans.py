@@ -16,7 +16,16 @@ from apps.catalog.domain import (
     PlanVersionStatus,
     VersionPublished,
 )
-from apps.catalog.models import Charge, ChargePrice, Phase, Plan, PlanVersion, Product
+from apps.catalog.models import (
+    Charge,
+    ChargePrice,
+    Feature,
+    Phase,
+    PhaseFeature,
+    Plan,
+    PlanVersion,
+    Product,
+)
 from apps.catalog.operations.lists import create_product
 from apps.catalog.queries import known_to, price_list_ids
 from apps.core.constraints import broken
@@ -222,7 +231,8 @@ def store_version(
 
 def _store_phases(version: PlanVersion, drafts: Iterable[PhaseDraft]) -> None:
     lists = price_list_ids(version.tenant_id)
-    phases, charges, prices = [], [], []
+    features = dict(Feature.objects.filter(tenant_id=version.tenant_id).values_list("key", "pk"))
+    phases, charges, prices, grants = [], [], [], []
     for position, draft in enumerate(drafts):
         phase = Phase(
             tenant_id=version.tenant_id,
@@ -234,6 +244,15 @@ def _store_phases(version: PlanVersion, drafts: Iterable[PhaseDraft]) -> None:
             length_count=draft.length.count if draft.length else None,
         )
         phases.append(phase)
+        grants += [
+            PhaseFeature(
+                tenant_id=version.tenant_id,
+                phase=phase,
+                feature_id=features[one.feature],
+                limit=one.limit,
+            )
+            for one in draft.features
+        ]
         for place, described in enumerate(draft.charges):
             charge = Charge(
                 tenant_id=version.tenant_id,
@@ -268,6 +287,7 @@ def _store_phases(version: PlanVersion, drafts: Iterable[PhaseDraft]) -> None:
     Phase.objects.bulk_create(phases)
     Charge.objects.bulk_create(charges)
     ChargePrice.objects.bulk_create(prices)
+    PhaseFeature.objects.bulk_create(grants)
 
 
 def _publish(version: PlanVersion, *, actor: str, at: datetime) -> None:

@@ -10,15 +10,18 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from apps.catalog.documents.drafts import (
+    FeatureDraft,
     MeterDraft,
     PlanDraft,
     PriceListDraft,
     ProductDraft,
     same_terms,
 )
+from apps.catalog.documents.features import feature_at
 from apps.catalog.documents.reading import Reader
 from apps.catalog.domain import PlanVersionStatus
-from apps.catalog.models import Plan, PlanVersion, PriceList, Product
+from apps.catalog.models import Feature, Plan, PlanVersion, PriceList, Product
+from apps.catalog.operations.features import store_feature
 from apps.catalog.operations.lists import create_price_list, create_product
 from apps.catalog.operations.plans import publish_version, store_plan, store_version
 from apps.catalog.queries import drafts_of, known_to
@@ -32,6 +35,7 @@ from apps.metering.operations import create_meter, revise_meter
 from apps.rating.documents import Fields
 from apps.rating.filters import parse_filters
 
+_SECTIONS: Final = ("products", "price_lists", "meters", "features", "plans")
 _TAKE_TURNS: Final = "SELECT pg_advisory_xact_lock(hashtextextended('catalog ' || %s, 0))"
 
 
@@ -81,7 +85,7 @@ def upload_catalog(
     by = _By(tenant_id, actor, at)
     reader = Reader(known_to(tenant_id))
     root = reader.fields(document)
-    sections = {name: _rows(root, name) for name in ("products", "price_lists", "meters", "plans")}
+    sections = {name: _rows(root, name) for name in _SECTIONS}
     root.close()
 
     products = [reader.product(row) for row in sections["products"]]
@@ -95,6 +99,11 @@ def upload_catalog(
         described_meters={one.key: one.version for one in meters if one.version is not None},
         broken_meters=_keys(sections["meters"]) - {one.key for one in meters},
     )
+    features = [feature_at(row, reader.known) for row in sections["features"]]
+    reader.known = replace(
+        reader.known,
+        features={**known.features, **{one.key: one for one in features}},
+    )
     plans = [_read_plan(reader, row) for row in sections["plans"]]
     for rows in sections.values():
         _note_repeats(rows)
@@ -105,6 +114,7 @@ def upload_catalog(
         *(_store_product(one, by) for one in products),
         *(_store_price_list(one, by) for one in price_lists),
         *meters,
+        *(_store_feature(one, by) for one in features),
         *(_store_plan(one, by) for one in plans),
     )
 
@@ -279,6 +289,15 @@ def _store_price_list(draft: PriceListDraft, by: _By) -> Uploaded:
     return Uploaded("price_list", draft.key, price_list.pk, change)
 
 
+def _store_feature(draft: FeatureDraft, by: _By) -> Uploaded:
+    feature = Feature.objects.filter(tenant_id=by.tenant_id, key=draft.key).first()
+    if feature is None:
+        feature = store_feature(by.tenant_id, draft, id=new_id(), actor=by.actor, at=by.at)
+        return Uploaded("feature", draft.key, feature.pk, Change.CREATED)
+    change = _rename(feature, "feature.changed", by, name=draft.name, unit=draft.unit)
+    return Uploaded("feature", draft.key, feature.pk, change)
+
+
 def _store_plan(draft: PlanDraft, by: _By) -> Uploaded:
     found = Plan.objects.filter(tenant_id=by.tenant_id, key=draft.key).first()
     if found is None:
@@ -311,7 +330,9 @@ def _is_current(newest: PlanVersion, draft: PlanDraft) -> bool:
     )
 
 
-def _rename(row: Product | PriceList | Plan, event: str, by: _By, **values: object) -> Change:
+def _rename(
+    row: Product | PriceList | Feature | Plan, event: str, by: _By, **values: object
+) -> Change:
     changed = [name for name, value in values.items() if getattr(row, name) != value]
     if not changed:
         return Change.UNCHANGED

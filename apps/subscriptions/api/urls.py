@@ -1,10 +1,16 @@
 """Paths."""
 
+from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
+from apps.subscriptions.api.entitlements import Entitlements
 from apps.subscriptions.api.views import Subscriptions
 
 router = SimpleRouter(trailing_slash=False)
 router.register("subscriptions", Subscriptions, basename="subscription")
 
-urlpatterns = router.urls
+urlpatterns: list[URLPattern | URLResolver] = [
+    *router.urls,
+    path("customers/<str:pk>/entitlements", Entitlements.as_view({"get": "retrieve"})),
+    path("customers/<str:pk>/entitlements/<str:feature>", Entitlements.as_view({"get": "one"})),
+]

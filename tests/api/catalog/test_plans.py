@@ -144,6 +144,7 @@ def test_a_plan_is_made_published_from_one_document() -> None:
                                 ],
                             },
                         ],
+                        "features": [],
                     }
                 ],
             }
@@ -283,7 +284,7 @@ def test_lists_take_as_many_queries_for_three_plans_as_for_one(count: int) -> No
 
     assert len(answer.json()["data"]) == count
     assert len(versions.json()["data"]) == 2 * count
-    assert (len(queries), len(of_versions), len(of_one)) == (3, 2, 6)
+    assert (len(queries), len(of_versions), len(of_one)) == (3, 2, 7)
 
 
 def test_another_tenant_sees_and_touches_nothing() -> None:
@@ -295,6 +296,7 @@ def test_another_tenant_sees_and_touches_nothing() -> None:
         "products": [],
         "price_lists": [],
         "meters": [],
+        "features": [],
         "plans": [],
     }
     for path in (f"/plans/{version.plan.public_id}", f"/plan-versions/{version.public_id}"):

@@ -7,10 +7,10 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from apps.catalog import invariants
-from apps.catalog.models import Charge, ChargePrice, Phase, PlanVersion
+from apps.catalog.models import Charge, ChargePrice, Feature, Phase, PhaseFeature, PlanVersion
 from apps.core.constraints import broken
 from apps.core.ids import new_id
-from tests.make.catalog import make_plan, make_price_list
+from tests.make.catalog import make_feature, make_plan, make_price_list
 from tests.make.metering import make_meter
 from tests.make.tenants import AT, make_tenant
 
@@ -43,6 +43,13 @@ CHANGES: dict[str, Callable[[], object]] = {
     "a minimum": lambda: ChargePrice.objects.update(minimum=5),
     "a price more": lambda: copy_of(ChargePrice.objects.get()).save(force_insert=True),
     "a price gone": lambda: ChargePrice.objects.all().delete(),
+    "a feature more": lambda: PhaseFeature.objects.create(
+        tenant_id=Phase.objects.get().tenant_id,
+        phase=Phase.objects.get(),
+        feature=make_feature(Phase.objects.get().tenant_id, "more"),
+    ),
+    "a limit": lambda: PhaseFeature.objects.update(limit=5),
+    "a feature gone": lambda: PhaseFeature.objects.all().delete(),
 }
 
 
@@ -51,7 +58,9 @@ CHANGES: dict[str, Callable[[], object]] = {
 def test_nothing_of_a_published_version_changes(
     change: Callable[[], object], *, retired: bool
 ) -> None:
-    make_plan(make_tenant())
+    tenant = make_tenant()
+    make_feature(tenant.id, "seats")
+    make_plan(tenant, features=[{"feature": "seats", "limit": "3"}])
     if retired:
         PlanVersion.objects.update(status="retired")
 
@@ -72,10 +81,15 @@ def test_nothing_of_a_published_version_changes(
         "a price more",
         "a price gone",
         "a version gone",
+        "a limit",
+        "a feature more",
+        "a feature gone",
     ],
 )
 def test_a_draft_may_still_change(name: str) -> None:
-    make_plan(make_tenant(), publish=False)
+    tenant = make_tenant()
+    make_feature(tenant.id, "seats")
+    make_plan(tenant, features=[{"feature": "seats", "limit": "3"}], publish=False)
 
     CHANGES[name]()
 
@@ -92,6 +106,17 @@ def test_a_version_goes_its_way(before: str, after: str) -> None:
     assert broken(caught.value) == "published_is_frozen"
 
 
+@pytest.mark.parametrize("changed", [{"kind": "boolean"}, {"key": "other"}])
+def test_a_feature_is_what_it_is_for_ever(changed: dict[str, str]) -> None:
+    make_feature(make_tenant().id, "seats")
+    Feature.objects.update(name="Seats", unit="seat")
+
+    with pytest.raises(IntegrityError) as caught, transaction.atomic():
+        Feature.objects.update(**changed)
+
+    assert broken(caught.value) == "feature_kept"
+
+
 def test_a_published_version_is_not_deleted_by_hand_either() -> None:
     make_plan(make_tenant())
 
@@ -105,16 +130,19 @@ def test_a_published_version_is_not_deleted_by_hand_either() -> None:
     ("table", "column"),
     [
         ("catalog_charge", "included_quantity"),
+        ("catalog_phasefeature", "limit"),
         ("catalog_chargeprice", "minimum"),
         ("catalog_chargeprice", "maximum"),
         ("catalog_chargeprice", "billing_threshold"),
     ],
 )
 def test_what_is_no_number_is_refused(table: str, column: str) -> None:
-    make_plan(make_tenant(), publish=False)
+    tenant = make_tenant()
+    make_feature(tenant.id, "seats")
+    make_plan(tenant, features=[{"feature": "seats", "limit": "3"}], publish=False)
 
     with pytest.raises(IntegrityError) as caught, transaction.atomic():
-        execute(f"UPDATE {table} SET {column} = 'NaN'")  # noqa: S608 -- the test's own words
+        execute(f"UPDATE {table} SET \"{column}\" = 'NaN'")  # noqa: S608 -- the test's own words
 
     assert broken(caught.value) == f"not_nan_{column}"
 
