@@ -84,6 +84,7 @@ def make_world(tenant: Tenant) -> None:
         subscription=subscription,
         verb=ChangeVerb.CANCEL,
         effective_at=AT + timedelta(days=30),
+        arguments={"settlement": "prorate"},
         created_at=AT,
     )
     _usage(tenant, customer, version, mark)

@@ -1,0 +1,233 @@
+"""How every route of the API is called, as data: one row per method and route, more where more is named.
+
+``{kind}`` in a path, a query or a body stands for the name of a thing: its id, or its owner's own name
+for it; ``{new}`` for what is new in every request. A route that names nothing of anybody's stands in ``NAMES_NOTHING``.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from apps.tenants.domain import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that is answered well if all it names is the caller's own."""
+
+    method: str
+    path: str
+    body: Any = None
+    mode: Mode = Mode.LIVE
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}" + (
+            " in the body" if "{" in json.dumps(self.body)[1:] else ""
+        )
+
+
+_TERMS: Final = {
+    "currency": "USD",
+    "billing_period": "monthly",
+    "charges": [{"key": "base", "pricing": {"model": "flat", "amount": "59.00"}}],
+}
+_EVENT: Final = {"idempotency_key": "{new}", "timestamp": "2026-05-01T11:00:00Z", "value": "1"}
+_CUTOFF: Final = {"cutoff": "2026-05-01T12:00:00Z"}
+_TEST: Final = Mode.TEST
+
+CALLS: Final = (
+    Call("GET", "tenants/{tenant}"),
+    Call("GET", "api-keys/{api_key}"),
+    Call("POST", "api-keys/{api_key}/rotate", {}),
+    Call("GET", "members/{member}"),
+    Call("PATCH", "members/{member}", {"role": "support"}),
+    Call("DELETE", "members/{member}"),
+    Call("GET", "test-clocks/{test_clock}", mode=_TEST),
+    Call("POST", "test-clocks/{test_clock}/attach", mode=_TEST),
+    Call("GET", "test-clocks/{test_clock}/advance", mode=_TEST),
+    Call("POST", "test-clocks/{test_clock}/advance", {"by": {"days": 1}}, mode=_TEST),
+    Call("GET", "audit-events/{audit_event}"),
+    Call("GET", "audit-events?object={customer_id}"),
+    Call("GET", "jobs/{job}"),
+    Call("POST", "jobs/{job}/revive"),
+    Call("GET", "customers/{customer}"),
+    Call("PATCH", "customers/{customer}", {"name": "Renamed"}),
+    Call("GET", "customers?external_id={customer_name}"),
+    Call("GET", "customers?test_clock={test_clock}", mode=_TEST),
+    Call("POST", "customers", {"name": "New", "test_clock": "{test_clock}"}, mode=_TEST),
+    Call("GET", "customers/{customer}/usage"),
+    Call("GET", "customers/{customer}/usage?meter={meter}"),
+    Call("GET", "customers/{customer}/payment-methods"),
+    Call(
+        "POST",
+        "customers/{customer}/payment-methods",
+        {"provider": "external", "external_key": "another"},
+    ),
+    Call("GET", "meters/{meter}"),
+    Call("GET", "meters?key={meter_name}"),
+    Call("GET", "meters/{meter}/versions"),
+    Call("POST", "meters/{meter}/versions", {"aggregation": "max"}),
+    Call("GET", "streams/{stream}"),
+    Call("GET", "streams?handle={stream_name}"),
+    Call("PATCH", "streams/{stream}", {"value_path": "count"}),
+    Call("POST", "streams/{stream_name}/events", {"user": "{customer_name}", "page": "{new}"}),
+    Call(
+        "POST", "streams/{stream_name}/events/bulk", [{"user": "{customer_name}", "page": "{new}"}]
+    ),
+    Call("POST", "events", {**_EVENT, "meter": "{meter_name}", "customer": "{customer}"}),
+    Call("POST", "events", {**_EVENT, "meter": "{meter_name}", "subscription": "{subscription}"}),
+    Call(
+        "POST",
+        "events/batch",
+        {"events": [{**_EVENT, "meter": "{meter_name}", "customer": "{customer}"}]},
+    ),
+    Call("POST", "subscriptions/{subscription}/usages", {"meter": "{meter}", "quantity": "1"}),
+    Call("GET", "orphan-events/{orphan}"),
+    Call("GET", "orphan-events?subject={orphan_name}"),
+    Call("POST", "orphan-events/reattach", {"ids": ["{orphan}"], "customer": "{customer}"}),
+    Call("POST", "orphan-events/reattach", {"filter": {"subject": "{orphan_name}"}}),
+    Call("GET", "subscriptions/{subscription}/usage"),
+    Call("GET", "subscriptions/{subscription}/usage?meter={meter}"),
+    Call("GET", "customers/{customer}/entitlements"),
+    Call("GET", "customers/{customer}/entitlements/{feature_name}"),
+    Call("GET", "features/{feature}"),
+    Call("POST", "features", {"key": "crawled", "kind": "metered", "meter": "{meter_name}"}),
+    Call("GET", "products/{product}"),
+    Call("GET", "price-lists/{price_list}"),
+    Call("GET", "plans/{plan}"),
+    Call("GET", "plans?product={product_name}"),
+    Call("POST", "plans/{plan}/versions", _TERMS),
+    Call("POST", "plans", {**_TERMS, "key": "crawled", "name": "C", "product": "{product_name}"}),
+    Call(
+        "POST",
+        "plans",
+        {
+            **_TERMS,
+            "key": "granting",
+            "name": "G",
+            "features": [{"feature": "{feature_name}", "limit": "1"}],
+        },
+    ),
+    Call(
+        "POST",
+        "plans",
+        {
+            **_TERMS,
+            "key": "metered",
+            "name": "M",
+            "charges": [
+                {
+                    "key": "usage",
+                    "meter": "{meter_name}",
+                    "pricing": {"model": "per_unit", "unit_price": "1"},
+                }
+            ],
+        },
+    ),
+    Call(
+        "POST",
+        "catalog",
+        {
+            "plans": [
+                {
+                    **_TERMS,
+                    "key": "uploaded",
+                    "name": "Uploaded",
+                    "product": "{product_name}",
+                }
+            ]
+        },
+    ),
+    Call("GET", "plan-versions/{plan_version}"),
+    Call("GET", "plan-versions?plan={plan_name}"),
+    Call("PUT", "plan-versions/{draft_version}", {**_TERMS, "publish": False}),
+    Call("POST", "plan-versions/{draft_version}/publish"),
+    Call("POST", "plan-versions/{plan_version}/retire"),
+    Call("GET", "subscriptions/{subscription}"),
+    Call("GET", "subscriptions?customer={customer}"),
+    Call("GET", "subscriptions?plan={plan_name}"),
+    Call("GET", "subscriptions?external_id={subscription_name}"),
+    Call(
+        "POST",
+        "subscriptions",
+        {"customer": "{customer}", "plan": "{plan}", "price_list": "{price_list}"},
+    ),
+    Call("GET", "subscriptions/{subscription}/periods?count=1"),
+    Call("GET", "subscriptions/{subscription}/scheduled-changes"),
+    Call("DELETE", "subscriptions/{subscription}/scheduled-changes/{change}"),
+    Call("POST", "subscriptions/{subscription}/renew"),
+    Call("POST", "subscriptions/{subscription}/cancel", {"mode": "now"}),
+    Call("GET", "invoices?customer={customer}"),
+    Call("POST", "invoices/preview", {"customer": "{customer}", **_CUTOFF}),
+    Call("POST", "invoices", {"customer": "{customer}", **_CUTOFF}),
+    Call("GET", "invoices/{invoice}"),
+    Call("PUT", "invoices/{invoice}", {}),
+    Call("PATCH", "invoices/{invoice}", {}),
+    Call("DELETE", "invoices/{invoice}"),
+    Call("POST", "invoices/{invoice}/lines", {}),
+    Call("PUT", "invoices/{invoice}/lines", {}),
+    Call("PATCH", "invoices/{invoice}/lines", {}),
+    Call("DELETE", "invoices/{invoice}/lines"),
+    Call("GET", "invoices/{invoice}/html"),
+    Call("GET", "invoices/{invoice}/events"),
+    Call("GET", "invoices/{invoice}/lines/{line}/explain"),
+    Call("GET", "invoices/{invoice}/lines/{line}/verify"),
+    Call("GET", "invoices/{invoice}/lines/{line}/usage-events"),
+    Call("GET", "invoices/{invoice}/pdf"),
+    Call("POST", "invoices/{invoice}/cancel"),
+    Call("POST", "invoices/{invoice}/pay", {"payment_method": "{method}", "amount": "1.00"}),
+    Call("POST", "invoices/{invoice}/charge", {}),
+    Call("POST", "invoices/{invoice}/write-off", {"reason": "gone"}),
+    Call("POST", "invoices/{draft}/issue"),
+    Call("GET", "payments/{payment}"),
+    Call("GET", "payments?customer={customer_id}"),
+    Call("GET", "payments?invoice={invoice_id}"),
+    Call("GET", "payments?payment_method={method}"),
+    Call("GET", "payments?provider_ref={payment_name}"),
+    Call("GET", "payment-methods/{method}"),
+    Call("POST", "payment-methods/{method}/set-default"),
+    Call("DELETE", "payment-methods/{method}"),
+    Call("GET", "ledger/accounts/{account}"),
+    Call("GET", "ledger/accounts?customer={customer_id}"),
+    Call("GET", "ledger/entries?account={account}"),
+    Call("GET", "ledger/entries?customer={customer_id}"),
+    Call("GET", "ledger/entries?source_key={entry_name}"),
+    Call("GET", "ledger/entries/{entry}"),
+    # what ends something comes last, so that the rest finds it
+    Call("POST", "plans/{plan}/archive"),
+    Call("DELETE", "plans/{draft_plan}"),
+    Call("POST", "meters/{meter}/archive"),
+    Call("POST", "streams/{stream}/archive"),
+    Call("POST", "api-keys/{api_key}/revoke"),
+)
+
+# they name nothing: not in their path, nor in what they take
+NAMES_NOTHING: Final = frozenset(
+    {
+        ("POST", "auth/login"),
+        ("GET", "tenant"),
+        ("PATCH", "tenant"),
+        ("GET", "tenants"),
+        ("POST", "tenants"),
+        ("GET", "api-keys"),
+        ("POST", "api-keys"),
+        ("GET", "members"),
+        ("POST", "members"),
+        ("GET", "test-clocks"),
+        ("POST", "test-clocks"),
+        ("GET", "jobs"),
+        ("POST", "meters"),
+        ("POST", "streams"),
+        ("GET", "orphan-events/count"),
+        ("GET", "features"),
+        ("GET", "products"),
+        ("POST", "products"),
+        ("GET", "price-lists"),
+        ("POST", "price-lists"),
+        ("GET", "catalog"),
+        ("GET", "payment-methods"),
+        ("GET", "ledger/accounts"),
+        ("GET", "ledger/entries"),
+        ("GET", "ledger/trial-balance"),
+    }
+)

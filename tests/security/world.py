@@ -1,0 +1,252 @@
+"""A tenant with something of everything, and the names under which callers know it."""
+
+import json
+import re
+import secrets
+import string
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.apps import apps
+from django.db import connection
+
+from apps.catalog.models import Feature, Plan, PlanVersion, Product
+from apps.catalog.operations.lists import create_product
+from apps.catalog.operations.plans import create_plan
+from apps.core.ids import encode, new_id
+from apps.core.models import AuditEvent, Identified, Job
+from apps.customers.models import Customer
+from apps.invoicing.domain import InvoiceStatus
+from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.operations.billing import bill_customer
+from apps.ledger.models import JournalEntry, LedgerAccount
+from apps.metering.models import EventStream, Meter, OrphanEvent
+from apps.payments.models import Payment, PaymentMethod
+from apps.subscriptions.domain import CancelMode, Settlement
+from apps.subscriptions.models import ScheduledChange, Subscription
+from apps.subscriptions.operations import cancel_subscription
+from apps.tenants.domain import Mode, Role
+from apps.tenants.models import ApiKey, Membership, Tenant, TestClock
+from tests.make.backoffice import make_world
+from tests.make.books import unguarded
+from tests.make.catalog import make_feature, make_plan, make_price_list, plan_document
+from tests.make.customers import make_customer
+from tests.make.metering import make_meter
+from tests.make.payments import make_method
+from tests.make.subscriptions import make_subscription
+from tests.make.tenants import ACTOR, AT, make_key, make_tenant
+
+_LETTERS: Final = string.ascii_letters
+_PLACE: Final = re.compile(r"\{([a-z_]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What callers may call a thing: its id, and its owner's own name for it."""
+
+    id: str
+    name: str | None = None
+
+    def all(self) -> list[str]:
+        """Return every name."""
+        return [self.id] if self.name is None else [self.id, self.name]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A tenant, what there is of it, and the keys to it."""
+
+    tenant: Tenant
+    things: Mapping[str, Names]
+    keys: Mapping[Mode, str]
+    member: Membership  # an owner
+    ids: tuple[str, ...]  # of every row that it has, in both modes
+    words: tuple[str, ...]  # that occur in its rows and nowhere else
+
+    def names(self, place: str) -> list[str]:
+        """Return what can stand for ``{place}``: ``customer``, ``customer_id``, ``customer_name``."""
+        if place in self.things:
+            return self.things[place].all()
+        kind, _, which = place.rpartition("_")
+        names = self.things[kind]
+        if which == "id":
+            return [names.id]
+        assert names.name is not None
+        return [names.name]
+
+
+def make_full(letter: str) -> World:
+    """Return a new tenant with a row of every kind; ``letter`` begins all of its own names."""
+    mark = letter + secrets.token_hex(6)
+    tenant = make_tenant(slug=mark, name=f"Company {mark}")
+    tenant.invoice_prefix = mark.upper()
+    tenant.save()
+    make_world(tenant)
+    _more(tenant, mark)
+    things = dict(_things(tenant, mark))
+    owner = Membership.objects.get(tenant=tenant, role=Role.OWNER)
+    twin = Tenant.objects.get(pk=tenant.twin_id)
+    return World(
+        tenant=tenant,
+        things=things,
+        keys={Mode.LIVE: make_key(tenant), Mode.TEST: make_key(twin)},
+        member=owner,
+        ids=tuple(_ids(tenant)),
+        words=(mark, mark.upper()),
+    )
+
+
+def _more(tenant: Tenant, mark: str) -> None:
+    """Add what the desk's world lacks: own names, drafts, a customer who may do anything."""
+    customer = make_customer(
+        tenant, external_id=f"{mark}-customer", name=f"{mark} Ltd", email=f"{mark}@example.com"
+    )
+    create_product(tenant.id, id=new_id(), key=f"{mark}-product", name=mark, actor=ACTOR, at=AT)
+    make_price_list(tenant, f"{mark}-list")
+    make_feature(tenant.id, f"{mark}-feature")
+    make_meter(tenant, key=f"{mark}_meter")
+    subscription = make_subscription(
+        customer,
+        make_plan(tenant, key=f"{mark}-plan", product=f"{mark}-product"),
+        external_id=f"{mark}-subscription",
+    )
+    cancel_subscription(
+        subscription.id,
+        mode=CancelMode.PERIOD_END,
+        settlement=Settlement.NONE,
+        change_id=new_id(),
+        actor=ACTOR,
+        at=AT,
+    )
+    bill_customer(
+        customer.id,
+        tenant_id=tenant.id,
+        request_id=new_id(),
+        cutoff=AT,
+        issue=True,
+        actor=ACTOR,
+        at=AT,
+    )
+    make_method(customer, f"{mark}-method", provider="external")
+    OrphanEvent.objects.filter(tenant=tenant).update(subject=f"{mark}-orphan")
+    with unguarded("payments_payment"):  # no provider is asked for this
+        Payment.objects.filter(tenant=tenant).update(provider_ref=f"{mark}-charge")
+    create_plan(
+        tenant.id,
+        id=new_id(),
+        document=plan_document(key=f"{mark}-draft", publish=False),
+        actor=ACTOR,
+        at=AT,
+    )
+
+
+def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
+    def one(model: Any, **values: Any) -> Any:
+        return model.objects.filter(tenant_id=tenant.id, **values).order_by("pk").first()
+
+    customer = one(Customer, external_id=f"{mark}-customer")
+    billed = one(Invoice, customer=customer)
+    payment, orphan = one(Payment), one(OrphanEvent)
+    entry = one(JournalEntry)
+    stream = one(EventStream)
+    yield "tenant", Names(tenant.public_id, tenant.slug)
+    yield "api_key", Names(one(ApiKey).public_id)
+    yield "member", Names(one(Membership, role=Role.OWNER).public_id)
+    clock = TestClock.objects.get(tenant_id=tenant.twin_id)
+    yield "test_clock", Names(clock.public_id)
+    yield "audit_event", Names(one(AuditEvent).public_id)
+    yield "job", Names(one(Job, state="dead").public_id)
+    yield "customer", Names(customer.public_id, customer.external_id)
+    meter = one(Meter, key=f"{mark}_meter")
+    yield "meter", Names(meter.public_id, meter.key)
+    yield "stream", Names(stream.public_id, stream.handle)
+    yield "orphan", Names(orphan.public_id, orphan.subject)
+    yield "feature", _keyed(one(Feature, key=f"{mark}-feature"))
+    yield "product", _keyed(one(Product))
+    yield "price_list", Names(*_price_list(tenant, mark))
+    yield "plan", _keyed(one(Plan, key=f"{mark}-plan"))
+    yield "draft_plan", _keyed(one(Plan, key=f"{mark}-draft"))
+    yield "plan_version", Names(one(PlanVersion, plan__key=f"{mark}-plan").public_id)
+    yield "draft_version", Names(one(PlanVersion, plan__key=f"{mark}-draft").public_id)
+    own = one(Subscription, external_id=f"{mark}-subscription")
+    change = one(ScheduledChange, subscription=own)
+    yield "subscription", Names(own.public_id, own.external_id)
+    yield "change", Names(change.public_id)
+    yield "invoice", Names(billed.public_id, billed.display_number)
+    yield "line", Names(InvoiceLine.objects.filter(invoice=billed)[0].public_id)
+    yield "draft", Names(one(Invoice, status=InvoiceStatus.DRAFT).public_id)
+    yield "payment", Names(payment.public_id, payment.provider_ref)
+    yield "method", Names(one(PaymentMethod, customer=customer).public_id)
+    yield "account", Names(one(LedgerAccount).public_id)
+    yield "entry", Names(entry.public_id, entry.source_key)
+
+
+def _keyed(row: Any) -> Names:
+    return Names(row.public_id, row.key)
+
+
+def _price_list(tenant: Tenant, mark: str) -> tuple[str, str]:
+    model: Any = apps.get_model("catalog", "PriceList")
+    found = model.objects.get(tenant_id=tenant.id, key=f"{mark}-list")
+    return found.public_id, found.key
+
+
+def _ids(tenant: Tenant) -> Iterator[str]:
+    both = (tenant.id, tenant.twin_id)
+    owned: dict[str, Any] = {"tenant_id__in": both}
+    yield from (encode("ten", one) for one in both)
+    for model in apps.get_models():
+        columns = {field.attname for field in model._meta.concrete_fields}
+        if issubclass(model, Identified) and "tenant_id" in columns:
+            rows = model._default_manager.filter(**owned)
+            yield from (encode(model.ID_PREFIX, pk) for pk in rows.values_list("pk", flat=True))
+
+
+def filled(template: Any, names: Mapping[str, str]) -> Any:
+    """Return a path or a body with its places filled."""
+    if isinstance(template, str):
+        return _PLACE.sub(lambda found: names[found[1]], template)
+    text = json.dumps(template)
+    return json.loads(_PLACE.sub(lambda found: names[found[1]], text))
+
+
+def places(template: Any) -> list[str]:
+    """Return the places of a path or a body, each once."""
+    text = template if isinstance(template, str) else json.dumps(template)
+    return [place for place in dict.fromkeys(_PLACE.findall(text)) if place != "new"]
+
+
+def never(name: str) -> str:
+    """Return a name of the same form that nothing ever had."""
+    prefix, _, rest = name.partition("_")
+    if prefix.isalpha() and len(rest) == 26:
+        return encode(prefix, new_id())
+    return "".join(
+        secrets.choice(string.digits if one.isdigit() else _alphabet(one)) if one.isalnum() else one
+        for one in name
+    )
+
+
+def _alphabet(letter: str) -> str:
+    return string.ascii_uppercase if letter.isupper() else string.ascii_lowercase
+
+
+def dump(tenant: Tenant) -> dict[str, str]:
+    """Return, table by table, a digest of the rows of the company, in both of its modes."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name FROM information_schema.columns"
+            " WHERE table_schema = 'public' AND column_name = 'tenant_id'"
+        )
+        tables = [(table, "tenant_id") for (table,) in cursor.fetchall()]
+        tables.append(("tenants_tenant", "id"))
+        found = {}
+        for table, column in tables:
+            cursor.execute(
+                f"SELECT count(*) || ' ' || coalesce(md5(string_agg(t::text, ';'"  # noqa: S608 -- names of tables
+                f" ORDER BY t::text)), '') FROM {table} t WHERE {column} IN (%s, %s)",
+                [tenant.id, tenant.twin_id],
+            )
+            (found[table],) = cursor.fetchone()
+    return found
