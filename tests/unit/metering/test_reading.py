@@ -77,7 +77,7 @@ def read_singly(items: list[Any]) -> Outcome:
     return rows, refused
 
 
-good = {
+good: dict[str, st.SearchStrategy[Any]] = {
     "idempotency_key": st.text("ab-:~!", min_size=1, max_size=8),
     "timestamp": st.sampled_from(
         [
@@ -94,7 +94,7 @@ good = {
         max_size=3,
     ),
 }
-odd = {
+odd: dict[str, st.SearchStrategy[Any]] = {
     "idempotency_key": st.sampled_from([None, "", " ", "ä", "x" * 256, 5, "a\n", "a\x7f"]),
     "timestamp": st.sampled_from(
         [
@@ -128,13 +128,13 @@ odd = {
         ]
     ),
 }
-subjects = st.one_of(
+subjects: st.SearchStrategy[tuple[str, Any]] = st.one_of(
     st.tuples(
         st.sampled_from(["customer", "subscription", "subject"]), st.sampled_from(["c-1", "c-2"])
     ),
     st.tuples(st.sampled_from(["customer_id", "nobody"]), st.sampled_from([None, "", "ü", 3])),
 )
-names = st.one_of(
+names: st.SearchStrategy[tuple[str, Any]] = st.one_of(
     st.tuples(st.just("event_name"), st.sampled_from(["calls", "traffic", "sizes"])),
     st.tuples(st.just("meter"), st.sampled_from(["call_meter", "calls"])),
     st.tuples(
