@@ -14,6 +14,8 @@ import psycopg
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
+from apps.core.postgresql.base import tell_tenant
+
 # dimensions, whether there are nulls, type of the elements, number of them, lower bound
 _HEADER: Final = struct.Struct("!iiIii")
 _LENGTH: Final = struct.Struct("!i")
@@ -136,10 +138,11 @@ _told: "WeakSet[psycopg.Connection[Any]]" = WeakSet()
 
 
 def cursor(connection: "psycopg.Connection[Any]") -> "psycopg.Cursor[Any]":
-    """Return a cursor to which binary arrays may be passed."""
+    """Return a cursor to which binary arrays may be passed, for the scope that this is."""
     if connection not in _told:
         for kind in (Uuids, Texts, Booleans, Documents, Ints, Instants):
             dumper = type(f"{kind.__name__}Dumper", (_BinaryDumper,), {"oid": kind.array_oid})
             connection.adapters.register_dumper(kind, dumper)
         _told.add(connection)
+    tell_tenant(connection)
     return psycopg.Cursor(connection)
