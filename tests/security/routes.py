@@ -38,14 +38,15 @@ def api_routes() -> list[tuple[str, str, Any]]:
 
 def _walk(patterns: Sequence[Any], before: str = "") -> Iterator[tuple[str, Any]]:
     for pattern in patterns:
-        here = before + _plain(str(pattern.pattern))
+        here = before + plain(str(pattern.pattern))
         if isinstance(pattern, URLResolver):
             yield from _walk(pattern.url_patterns, here)
         elif isinstance(pattern, URLPattern):
             yield here, pattern.callback
 
 
-def _plain(pattern: str) -> str:
+def plain(pattern: str) -> str:
+    """Return a pattern with its groups as ``{name}``."""
     text = pattern.removeprefix("^").removesuffix("$").removesuffix("\\Z")
     return _GROUP.sub(lambda found: "{" + (found[1] or found[2]) + "}", text)
 

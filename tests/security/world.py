@@ -4,12 +4,15 @@ import json
 import re
 import secrets
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from django.apps import apps
 from django.db import connection
+from django.http import Http404
+from django.urls import resolve
 
 from apps.catalog.models import Feature, Plan, PlanVersion, Product
 from apps.catalog.operations.lists import create_product
@@ -36,6 +39,8 @@ from tests.make.metering import make_meter
 from tests.make.payments import make_method
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, AT, make_key, make_tenant
+from tests.security.calls import Call
+from tests.security.routes import API, plain
 
 _LETTERS: Final = string.ascii_letters
 _PLACE: Final = re.compile(r"\{([a-z_]+)\}")
@@ -249,4 +254,15 @@ def dump(tenant: Tenant) -> dict[str, str]:
                 [tenant.id, tenant.twin_id],
             )
             (found[table],) = cursor.fetchone()
+    return found
+
+
+def called(calls: Iterable[Call]) -> set[tuple[str, str]]:
+    """Return method and route of every call that leads somewhere."""
+    found = set()
+    for call in calls:
+        path = call.path.partition("?")[0]
+        with suppress(Http404):
+            match = resolve(f"/{API}{filled(path, dict.fromkeys(places(path), 'x'))}")
+            found.add((call.method, plain(match.route.removeprefix(API))))
     return found

@@ -33,6 +33,7 @@ from apps.catalog.models import Feature, Plan, PlanVersion, PriceList, Product
 from apps.catalog.operations import features, lists, plans
 from apps.catalog.operations.upload_catalog import upload_catalog
 from apps.catalog.queries import catalog_document, drafts_of, plans_for
+from apps.core.web.fields import StrictSerializer
 from apps.core.web.parsing import refuse
 from apps.core.web.views import Door, Reader, one_of, text
 
@@ -261,6 +262,7 @@ class Plans(CatalogDoor):
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
         """Remove a plan that was never published."""
+        self.read(StrictSerializer)
         plans.delete_plan(self.get_object().pk, actor=self.actor, at=self.at)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -268,6 +270,7 @@ class Plans(CatalogDoor):
     @action(detail=True, methods=["post"])
     def archive(self, request: Request, pk: str) -> Response:
         """Take a plan off sale; its subscriptions go on."""
+        self.read(StrictSerializer)
         plan = plans.archive_plan(self.get_object().pk, actor=self.actor, at=self.at)
         return self.answer(self.get_queryset().get(pk=plan.pk))
 
@@ -351,6 +354,7 @@ class PlanVersions(CatalogDoor):
     @action(detail=True, methods=["post"])
     def publish(self, request: Request, pk: str) -> Response:
         """Put a draft on sale and fix its terms for ever."""
+        self.read(StrictSerializer)
         version = plans.publish_version(self.get_object().pk, actor=self.actor, at=self.at)
         return Response(version_view(version))
 
@@ -358,6 +362,7 @@ class PlanVersions(CatalogDoor):
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, pk: str) -> Response:
         """Take a version off sale; its subscriptions go on."""
+        self.read(StrictSerializer)
         version = plans.retire_version(self.get_object().pk, actor=self.actor, at=self.at)
         return Response(version_view(version))
 

@@ -10,6 +10,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.core.web.fields import StrictSerializer
 from apps.core.web.views import Door, Reader, text
 from apps.metering.api.serializers import (
     DefinitionBody,
@@ -118,6 +119,7 @@ class Meters(Door):
     @action(detail=True, methods=["post"])
     def archive(self, request: Request, pk: str) -> Response:
         """Take no more events and no new charges. What was measured stays."""
+        self.read(StrictSerializer)
         meter: Meter = self.get_object()
         archive_meter(meter.id, tenant_id=self.tenant_id, actor=self.actor, at=self.at)
         return Response(MeterView(self.get_object()).data)
@@ -177,6 +179,7 @@ class Streams(Door):
     @action(detail=True, methods=["post"])
     def archive(self, request: Request, pk: str) -> Response:
         """Take no more events."""
+        self.read(StrictSerializer)
         stream: EventStream = self.get_object()
         stream = archive_stream(stream.id, tenant_id=self.tenant_id, actor=self.actor, at=self.at)
         return Response(StreamView(stream).data)

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from apps.core.clock import now
 from apps.core.errors import PaymentDeclined
 from apps.core.money import CURRENCIES
+from apps.core.web.fields import StrictSerializer
 from apps.core.web.views import Door, Reader, id_of, instant, named, one_of, text
 from apps.customers.models import Customer
 from apps.customers.queries import customer_now, customers_for
@@ -53,6 +54,7 @@ class PaymentMethods(Door):
     @action(detail=True, methods=["post"], url_path="set-default")
     def set_default(self, _request: Request, pk: str) -> Response:
         """Charge this method when none is named, and when invoices are issued."""
+        self.read(StrictSerializer)
         method: PaymentMethod = self.get_object()
         at = self._customer_time(method.customer_id)
         method = set_default(method.id, tenant_id=self.tenant_id, actor=self.actor, at=at)
@@ -61,6 +63,7 @@ class PaymentMethods(Door):
     @extend_schema(request=None, responses={200: PaymentMethodView})
     def destroy(self, _request: Request, pk: str) -> Response:
         """Use this method never again; its payments stay."""
+        self.read(StrictSerializer)
         method: PaymentMethod = self.get_object()
         at = self._customer_time(method.customer_id)
         method = detach(method.id, tenant_id=self.tenant_id, actor=self.actor, at=at)

@@ -23,7 +23,7 @@ from apps.catalog.queries import version_on_sale
 from apps.core.clock import now
 from apps.core.errors import FieldError, Invalid, NotFound
 from apps.core.ids import decode, is_id
-from apps.core.web.fields import ObjectField
+from apps.core.web.fields import ObjectField, StrictSerializer
 from apps.core.web.views import Door, ParameterInvalid, Reader, instant, named, one_of, text
 from apps.customers.models import Customer
 from apps.customers.queries import customer_now
@@ -207,6 +207,7 @@ class Subscriptions(Door):
     @action(detail=True, methods=["post"])
     def renew(self, request: Request, pk: str) -> Response:
         """Let another term follow the current one; a repeat within the term changes nothing."""
+        self.read(StrictSerializer)
         subscription, at = self._found()
         operations.renew_subscription(subscription.pk, actor=self.actor, at=at)
         return self.answer(subscription.pk)
@@ -233,6 +234,7 @@ class Subscriptions(Door):
     )
     def withdraw(self, request: Request, pk: str, change: str) -> Response:
         """Take back a change that waits for its time."""
+        self.read(StrictSerializer)
         subscription, at = self._found()
         found: ScheduledChange = named(subscription.scheduled_changes.all(), change, own_name=None)
         withdrawn = operations.withdraw_change(found.pk, actor=self.actor, at=at)

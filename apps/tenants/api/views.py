@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 
 from apps.core.clock import now
 from apps.core.models import AuditEvent, Job
+from apps.core.web.fields import StrictSerializer
 from apps.core.web.views import Door, Reader, check_body, one_of, read_body, text
 from apps.tenants import operations, queries
 from apps.tenants.api.authentication import BearerOfInstallation
@@ -217,6 +218,7 @@ class ApiKeys(Door):
     @action(detail=True, methods=["post"])
     def revoke(self, request: Request, pk: str) -> Response:
         """End a key at once."""
+        self.read(StrictSerializer)
         key: ApiKey = self.get_object()
         key = operations.revoke_api_key(key.id, actor=self.actor, at=now())
         return Response(ApiKeyView(key).data)
@@ -284,6 +286,7 @@ class Members(Door):
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
         """Take a member's role away, from the next request on."""
+        self.read(StrictSerializer)
         member: Membership = self.get_object()
         operations.remove_member(member.id, held=self.principal.scopes, actor=self.actor, at=now())
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -321,6 +324,7 @@ class TestClocks(Door):
     @action(detail=True, methods=["post"])
     def attach(self, request: Request, pk: str) -> Response:
         """Let the tenant, with all customers that have no clock of their own, live on this one."""
+        self.read(StrictSerializer)
         clock: TestClock = self.get_object()
         tenant = operations.attach_clock(self.tenant_id, clock.id, actor=self.actor, at=now())
         return Response(TenantView(tenant).data)
@@ -359,6 +363,7 @@ class Jobs(Door):
     @action(detail=True, methods=["post"])
     def revive(self, request: Request, pk: str) -> Response:
         """Try a dead job again, and those that died because it did."""
+        self.read(StrictSerializer)
         job: Job = self.get_object()
         job = operations.revive_job(job.id, actor=self.actor, at=self.at)
         return Response(JobView(job).data)

@@ -23,7 +23,6 @@ from apps.ledger.operations import post_all, reverse_entry
 from apps.tenants.models import Tenant
 from tests.make.ledger import make_fact
 from tests.make.tenants import AT, make_tenant
-from tests.servers import as_superuser
 
 pytestmark = pytest.mark.django_db
 
@@ -216,8 +215,7 @@ def test_nothing_is_changed_or_deleted(tenant: Tenant, table: str, statement: st
 
 
 def test_nothing_is_truncated(tenant: Tenant) -> None:
-    with as_superuser():  # the program's own role may not even try
-        assert refused(("TRUNCATE ledger_posting",)) == "append_only"
+    assert refused(("TRUNCATE ledger_posting",)) == "append_only"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -264,12 +262,11 @@ def unguarded() -> Iterator[None]:
     """Let every write through, as if no rule of the database stood guard."""
     execute("SET CONSTRAINTS ALL IMMEDIATE")  # what was written before has been checked
     execute("SET CONSTRAINTS ALL DEFERRED")
-    with as_superuser():
-        execute("SET session_replication_role = replica")
-        try:
-            yield
-        finally:
-            execute("SET session_replication_role = origin")
+    execute("SET session_replication_role = replica")
+    try:
+        yield
+    finally:
+        execute("SET session_replication_role = origin")
 
 
 def sentences() -> dict[str, int]:
@@ -331,5 +328,5 @@ def test_replica_mode_ends_with_the_context() -> None:
     with unguarded():
         pass
 
-    with as_superuser(), pytest.raises(DatabaseError), transaction.atomic():
+    with pytest.raises(DatabaseError), transaction.atomic():
         execute("DELETE FROM ledger_posting; TRUNCATE ledger_posting")
