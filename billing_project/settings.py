@@ -52,6 +52,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "apps.core.web.middleware.request_id",
+    "apps.core.web.middleware.nobodys_scope",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -81,21 +82,28 @@ TEMPLATES = [
 
 # --- Database ---------------------------------------------------------------------------------
 
-_DATABASE = env.db_url("DATABASE_URL")
-DATABASES = {
-    "default": {
-        **_DATABASE,
+
+def _database(variable: str) -> dict[str, object]:
+    url = env.db_url(variable)
+    return {
+        **url,
         "ENGINE": "apps.core.postgresql",
         "CONN_MAX_AGE": env.int("CONN_MAX_AGE", default=60),
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
-            **_DATABASE.get("OPTIONS", {}),  # ?host=/a/socket/folder, ?sslmode=…
+            **url.get("OPTIONS", {}),  # ?host=/a/socket/folder, ?sslmode=…
             "connect_timeout": 5,
             # lock < statement < web worker: whoever waits longest gives up last
             "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s",
         },
     }
-}
+
+
+# What serves anybody connects as a role that owns nothing; see deploy/roles.sql.
+DATABASES = {"default": _database("DATABASE_URL")}
+# Only `migrate` and `bench` connect as the owner of the tables, and only they are given this.
+if env("DATABASE_OWNER_URL", default=""):
+    DATABASES["owner"] = _database("DATABASE_OWNER_URL")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # events older than so many days are dropped month by month; 0 keeps them for ever
 EVENT_RETENTION_DAYS = env.int("EVENT_RETENTION_DAYS", default=0)

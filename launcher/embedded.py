@@ -24,11 +24,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Self, TypedDict
+from typing import IO, Final, Self, TypedDict
 
 import psycopg
 
 from launcher.system import (
+    ROOT,
     LauncherError,
     interrupt_with_parent,
     is_root,
@@ -38,6 +39,11 @@ from launcher.system import (
 )
 
 DATABASE = "billing"
+APPLICATION: Final = "billing"
+_OWNER: Final = "billing_owner"
+_SUPERUSER: Final = "postgres"
+_UNFINISHED: Final = "billing_unfinished"
+_ROLES: Final = ROOT / "deploy" / "roles.sql"
 _WHEEL_MAJOR = 18
 _OLDEST_MAJOR = 15
 _BUILTIN_LOCALES_SINCE = 17
@@ -66,15 +72,25 @@ class Places:
 
     @property
     def database_url(self) -> str:
-        return self.url_of(DATABASE)
+        """The database, as the role that serves: it owns nothing and sees one tenant at a time."""
+        return self._url_of(DATABASE, APPLICATION)
+
+    @property
+    def owner_url(self) -> str:
+        """The database, as the role that owns its tables and migrates them."""
+        return self._url_of(DATABASE, _OWNER)
+
+    @property
+    def superuser_url(self) -> str:
+        """The cluster's own database, as the cluster's superuser."""
+        return self._url_of(_MAINTENANCE_DATABASE, _SUPERUSER)
 
     @property
     def redis_url(self) -> str:
         return f"redis+socket://{self.sockets}/valkey.sock"
 
-    def url_of(self, database: str) -> str:
-        """The URL of another database on the same PostgreSQL."""
-        return f"postgresql://{DATABASE}@/{database}?host={self.sockets}"
+    def _url_of(self, database: str, role: str) -> str:
+        return f"postgresql://{role}@/{database}?host={self.sockets}"
 
 
 def places(data: Path) -> Places:
@@ -295,7 +311,8 @@ def _make_cluster(programs: Path, cluster: Path, *, major: int, volatile: bool) 
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     _give_away(unfinished)
-    command = [str(programs / "initdb"), "-D", str(unfinished), "-U", DATABASE, "--auth=trust"]
+    command = [str(programs / "initdb"), "-D", str(unfinished), "-U", _SUPERUSER]
+    command += ["--auth=trust"]
     command += ["--encoding=UTF8", "--no-instructions", *_locale(major)]
     if volatile:
         command += ["--no-sync", "--wal-segsize=1"]
@@ -331,14 +348,7 @@ def _wait_for_postgres(server: subprocess.Popen[bytes], where: Places, log: Path
         if server.poll() is not None:
             raise LauncherError(f"PostgreSQL ended with {server.returncode}; see {log}")
         try:
-            with psycopg.connect(
-                where.url_of(_MAINTENANCE_DATABASE), autocommit=True, connect_timeout=5
-            ) as connection:
-                known = connection.execute(
-                    "select 1 from pg_database where datname = %s", [DATABASE]
-                ).fetchone()
-                if known is None:
-                    connection.execute(f"create database {DATABASE}")
+            _make_database(where)
         except psycopg.OperationalError:
             if time.monotonic() > deadline:
                 _stop(server)
@@ -346,6 +356,21 @@ def _wait_for_postgres(server: subprocess.Popen[bytes], where: Places, log: Path
             time.sleep(0.02)
         else:
             return
+
+
+def _make_database(where: Places) -> None:
+    """Make the database and its roles; a repeat changes nothing."""
+    with psycopg.connect(where.superuser_url, autocommit=True, connect_timeout=5) as server:
+        if server.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
+            return
+        server.execute(f"drop database if exists {_UNFINISHED}")
+        server.execute(f"create database {_UNFINISHED}")
+        with psycopg.connect(where.superuser_url, dbname=_UNFINISHED) as unfinished:
+            unfinished.execute(_ROLES.read_bytes())
+            # for the scratch databases of `manage.py bench`
+            unfinished.execute(f"alter role {_OWNER} createdb")
+            unfinished.execute(f"grant pg_checkpoint to {_OWNER}")
+        server.execute(f"alter database {_UNFINISHED} rename to {DATABASE}")
 
 
 # Valkey -------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from launcher.system import ROOT, LauncherError, make_data_folder
 
 _SECRET_KEY_CHARACTERS: Final = 64
 _SECONDS_FOR_A_START: Final = 240
+_ANNOUNCED: Final = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "SECRET_KEY")
 
 
 def data_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -75,6 +76,8 @@ class Instance:
         """Fill in what Django's settings need and the environment does not say yet."""
         where = places(self.data)
         environ.setdefault("BILLING_DATA_DIR", str(self.data))
+        if not environ.get("DATABASE_URL"):
+            environ["DATABASE_OWNER_URL"] = where.owner_url
         for name, value in (
             ("DATABASE_URL", where.database_url),
             ("REDIS_URL", where.redis_url),
@@ -85,7 +88,7 @@ class Instance:
 
     def announce(self, environ: Mapping[str, str]) -> None:
         """Tell other commands that the keeper's servers answer, and where."""
-        known = {name: environ[name] for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY")}
+        known = {name: environ[name] for name in _ANNOUNCED if name in environ}
         write_private(self._servers_file, json.dumps(known))
 
     def withdraw(self) -> None:

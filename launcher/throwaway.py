@@ -40,6 +40,14 @@ class Throwaway:
         return self._servers.places.database_url
 
     @property
+    def owner_url(self) -> str:
+        return self._servers.places.owner_url
+
+    @property
+    def superuser_url(self) -> str:
+        return self._servers.places.superuser_url
+
+    @property
     def redis_url(self) -> str:
         return self._servers.places.redis_url
 
@@ -99,6 +107,7 @@ def _fingerprint() -> str:
         *ROOT.glob("apps/**/*.sql"),
         ROOT / "billing_project" / "settings.py",
         ROOT / "launcher" / "embedded.py",
+        ROOT / "deploy" / "roles.sql",
         ROOT / "requirements-dev.lock",
     ]
     for path in sorted(sources):

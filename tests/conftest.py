@@ -12,6 +12,7 @@ from django.test.testcases import LiveServerThread
 from hypothesis import HealthCheck, settings
 from pytest_django.plugin import DjangoDbBlocker
 
+from apps.core.tenancy import tenant_scope
 from tests.servers import SERVERS, TestServers, use_database
 
 settings.register_profile(
@@ -62,6 +63,13 @@ def redis_client(servers: TestServers) -> Iterator[redis.Redis]:
     client = servers.redis()
     yield client
     client.close()
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_scope() -> Iterator[None]:
+    """Begin every test outside of any tenant; the first that it makes is the one it is about."""
+    with tenant_scope(None):
+        yield
 
 
 @pytest.fixture(autouse=True)

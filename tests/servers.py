@@ -3,11 +3,15 @@
 Without DATABASE_URL and REDIS_URL a run gets its own throw-away servers, started when the first
 test asks for them (at once, with xdist). Every worker gets its own copy of one migrated database,
 and its own Redis database.
+
+Tests connect as the program does: as a role that owns nothing and sees one tenant's rows. Servers
+of somebody else need DATABASE_OWNER_URL too, for a superuser, and the roles of deploy/roles.sql.
 """
 
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
@@ -18,9 +22,15 @@ from django.db import connections
 from psycopg import sql
 from pytest_django.plugin import DjangoDbBlocker, blocking_manager_key
 
+from launcher.system import ROOT
 from launcher.throwaway import Throwaway
 
 _TEMPLATE = "BILLING_TEST_TEMPLATE"
+_SUPERUSER = "BILLING_TEST_SUPERUSER_URL"
+_SUPERUSER_ROLE = "BILLING_TEST_SUPERUSER"
+_ROLES = ROOT / "deploy" / "roles.sql"
+_OWNER = "billing_owner"
+_APP = "billing"
 _SECRET_KEY = "only-for-tests-0123456789-abcdefghijklmnopqrstuvwxyz"  # noqa: S105
 
 
@@ -35,17 +45,21 @@ class TestServers:
         self._throwaway: Throwaway | None = None
         self._started = self.worker != "main"
         if self.worker == "main":
-            if not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL")):
+            if os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL"):
+                os.environ[_SUPERUSER] = os.environ["DATABASE_OWNER_URL"]
+            else:
                 self._throwaway = Throwaway()
                 os.environ["DATABASE_URL"] = self._throwaway.database_url
+                os.environ["DATABASE_OWNER_URL"] = self._throwaway.owner_url
                 os.environ["REDIS_URL"] = self._throwaway.redis_url
+                os.environ[_SUPERUSER] = self._throwaway.superuser_url
         elif os.environ["REDIS_URL"].startswith("redis+socket:"):
             number = int(self.worker.removeprefix("gw")) + 1
             os.environ["REDIS_URL"] += f"?virtual_host={number}"
         os.environ["SECRET_KEY"] = _SECRET_KEY
         os.environ["ALLOWED_HOSTS"] = "127.0.0.1,localhost,testserver"
         os.environ["CONN_MAX_AGE"] = "0"
-        self.database_url = os.environ["DATABASE_URL"]
+        self.superuser_url = os.environ[_SUPERUSER]
         self.redis_url = os.environ["REDIS_URL"]
 
     def start(self, blocker: DjangoDbBlocker) -> None:
@@ -59,6 +73,7 @@ class TestServers:
                 os.environ[_TEMPLATE] = str(connections["default"].settings_dict["NAME"])
             else:
                 os.environ[_TEMPLATE] = self._make_template()
+        self._let_tests_become_superuser()
 
     def copy_template(self) -> str:
         """Make this process's database anew from the template, whatever used it; return its name.
@@ -72,8 +87,8 @@ class TestServers:
                 sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
             )
             connection.execute(
-                sql.SQL("create database {} template {} strategy file_copy").format(
-                    sql.Identifier(name), sql.Identifier(template)
+                sql.SQL("create database {} template {} owner {} strategy file_copy").format(
+                    sql.Identifier(name), sql.Identifier(template), sql.Identifier(_OWNER)
                 )
             )
         return name
@@ -100,6 +115,8 @@ class TestServers:
         name = f"billing_test_{os.getpid()}_{int(time.time())}"
         with self._maintenance() as connection:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        with psycopg.connect(self.superuser_url, dbname=name) as connection:
+            connection.execute(_ROLES.read_bytes())
         use_database(name)
         _migrate()
         return name
@@ -116,7 +133,36 @@ class TestServers:
 
     def _maintenance(self) -> psycopg.Connection:
         """A connection to a database that is never a template."""
-        return psycopg.connect(self.database_url, dbname="postgres", autocommit=True)
+        return psycopg.connect(self.superuser_url, dbname="postgres", autocommit=True)
+
+    def _let_tests_become_superuser(self) -> None:
+        """Allow ``SET ROLE`` where a test has to break what the program may not touch.
+
+        The role's rights stay what they are until that is said.
+        """
+        with self._maintenance() as connection:
+            superuser = connection.info.user
+            connection.execute(sql.SQL("alter role {} noinherit").format(sql.Identifier(_APP)))
+            connection.execute(
+                sql.SQL("grant {} to {}").format(sql.Identifier(superuser), sql.Identifier(_APP))
+            )
+            os.environ[_SUPERUSER_ROLE] = superuser
+
+
+@contextmanager
+def as_superuser() -> Iterator[None]:
+    """Have Django's connection do what no role of the program may, inside ``with``.
+
+    For breaking on purpose what triggers and rights protect: the owner's rights, no row security.
+    """
+    role = sql.Identifier(os.environ[_SUPERUSER_ROLE])
+    with connections["default"].cursor() as cursor:
+        cursor.execute(sql.SQL("set role {}").format(role))
+        try:
+            yield
+        finally:
+            if not connections["default"].needs_rollback:  # which undoes it
+                cursor.execute("reset role")
 
 
 def use_database(name: str) -> None:

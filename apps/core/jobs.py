@@ -20,6 +20,7 @@ from django.db.models import Q, QuerySet
 
 from apps.core.ids import new_id
 from apps.core.models import Job
+from apps.core.tenancy import tenant_scope
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +226,8 @@ def _run(claimed: Job) -> None:
         _fail(claimed, f"this version of the program knows no job {claimed.name!r}")
     else:
         try:
-            _WORK[claimed.name](**claimed.arguments)
+            with tenant_scope(claimed.tenant_id):
+                _WORK[claimed.name](**claimed.arguments)
         except Exception as error:
             logger.exception("job %s %s failed", claimed.name, claimed.public_id)
             connection.close_if_unusable_or_obsolete()

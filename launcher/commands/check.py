@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         **os.environ,
         **_PRODUCTION,
         "DATABASE_URL": servers.database_url,
+        "DATABASE_OWNER_URL": servers.owner_url,
         "REDIS_URL": servers.redis_url,
     }
     try:

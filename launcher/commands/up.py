@@ -16,13 +16,14 @@ from typing import Final
 
 import django
 from django.apps import apps
+from django.conf import settings
 from django.core.management import call_command, get_commands
 from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from launcher import pango
 from launcher.children import Child, stop_all
-from launcher.embedded import Servers, places
+from launcher.embedded import APPLICATION, Servers, places
 from launcher.instance import Instance, data_folder, write_private
 from launcher.system import LauncherError
 
@@ -165,14 +166,20 @@ def _discard_unfinished_demo(instance: Instance) -> None:
             "Loading the demo company into the database was cut short. Empty that database, or"
             f" keep what is there by removing {instance.demo_unfinished}."
         )
-    with connection.cursor() as cursor:
+    with connections["owner"].cursor() as cursor:
         cursor.execute("drop schema public cascade")
         cursor.execute("create schema public")
+        cursor.execute(f"grant usage on schema public to {APPLICATION}")
 
 
 def _enter(instance: Instance) -> None:
-    """What a forked child does first: let go of the lock, and drop two warnings of no use here."""
+    """What a forked child does first: let go of what only the parent needs.
+
+    That is the lock, the way to the database as its owner, and two warnings of no use here.
+    """
     instance.forget_keeper()
+    os.environ.pop("DATABASE_OWNER_URL", None)
+    settings.DATABASES.pop("owner", None)
     warnings.filterwarnings("ignore", message="You're running the worker with superuser")
     warnings.filterwarnings("ignore", message="No directory at")
 

@@ -48,7 +48,11 @@ def test_compose_takes_its_secrets_from_the_environment() -> None:
     for name in ("migrate", "web", "worker", "beat"):
         environment = services[name]["environment"]
         assert environment["SECRET_KEY"] == "${SECRET_KEY:?set it in .env}"  # noqa: S105
-        assert "${POSTGRES_PASSWORD:?set it in .env}" in environment["DATABASE_URL"]
+        assert "//billing:${APP_PASSWORD:?set it in .env}@" in environment["DATABASE_URL"]
+        owner = environment.get("DATABASE_OWNER_URL", "")
+        assert ("//billing_owner:${OWNER_PASSWORD:?set it in .env}@" in owner) == (
+            name == "migrate"
+        )
     offered = set(re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     needed = set(re.findall(r"(?<!\$)\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text()))
     assert needed <= offered

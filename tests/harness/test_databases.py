@@ -8,6 +8,8 @@ import requests
 from django.db import connection
 from pytest_socket import SocketConnectBlockedError
 
+from tests.servers import as_superuser
+
 
 def tables_named(name: str) -> int:
     with connection.cursor() as cursor:
@@ -27,7 +29,7 @@ def migrations_recorded() -> int:
 @pytest.mark.parametrize("turn", [1, 2])
 def test_what_a_test_writes_is_rolled_back(turn: int) -> None:
     assert tables_named("left_behind") == 0
-    with connection.cursor() as cursor:
+    with as_superuser(), connection.cursor() as cursor:
         cursor.execute("create table left_behind ()")
     assert tables_named("left_behind") == 1
 
@@ -37,7 +39,7 @@ def test_what_a_test_writes_is_rolled_back(turn: int) -> None:
 def test_what_a_test_commits_is_gone_even_where_truncate_is_refused(turn: int) -> None:
     assert tables_named("left_behind") == 0
     assert migrations_recorded() > 0
-    with connection.cursor() as cursor:
+    with as_superuser(), connection.cursor() as cursor:
         cursor.execute("create table left_behind (id int)")
         cursor.execute(
             "create function refuse() returns trigger language plpgsql"

@@ -65,7 +65,7 @@ def test_a_second_start_finds_the_data_of_the_first(data: Path) -> None:
     for expected in ([], [(1,)]):
         with (
             Servers(data, valkey=False, volatile=True) as servers,
-            psycopg.connect(servers.places.database_url) as connection,
+            psycopg.connect(servers.places.owner_url) as connection,
         ):
             connection.execute("create table if not exists kept (n int)")
             assert connection.execute("select n from kept").fetchall() == expected

@@ -10,6 +10,7 @@ from django.contrib.auth.hashers import make_password
 
 from apps.core.clock import now
 from apps.core.ids import new_id
+from apps.core.tenancy import current_tenant, enter_tenant
 from apps.tenants.domain import Mode, Role
 from apps.tenants.models import Membership, Operator, Tenant, TestClock
 from apps.tenants.operations import (
@@ -35,7 +36,11 @@ def make_tenant(
     zone: str = "UTC",
     mode: Mode = Mode.LIVE,
 ) -> Tenant:
-    """Return a new tenant: the live one, or its test twin if asked for."""
+    """Return a new tenant: the live one, or its test twin if asked for.
+
+    The first tenant of a test is the one in whose scope the test goes on; what concerns another
+    is for ``with tenant_scope(other.id)``.
+    """
     live = create_tenant(
         id=new_id(),
         slug=slug or f"acme-{next(_numbers)}",
@@ -45,7 +50,10 @@ def make_tenant(
         actor=ACTOR,
         at=AT,
     )
-    return live if mode == Mode.LIVE else Tenant.objects.get(pk=live.twin_id)
+    made = live if mode == Mode.LIVE else Tenant.objects.get(pk=live.twin_id)
+    if current_tenant() is None:
+        enter_tenant(made.id)
+    return made
 
 
 def make_key(

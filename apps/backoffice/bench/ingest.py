@@ -8,7 +8,7 @@ from random import Random
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connections, transaction
 from psycopg import sql
 
 from apps.backoffice.bench.crew import Crew
@@ -21,7 +21,7 @@ from apps.backoffice.bench.events import (
     key_rows,
 )
 from apps.backoffice.bench.report import Findings, Note, Ratio
-from apps.backoffice.bench.scratch import Scratch
+from apps.backoffice.bench.scratch import OWNER, Scratch
 from apps.backoffice.bench.sizes import Sizes
 from apps.backoffice.bench.web import post, seconds_to_serve, web_server
 from apps.backoffice.bench.world import World, fill, make_world, remember_keys, settle
@@ -162,7 +162,7 @@ def _ingest_held(world: World) -> None:
 def _copy_held() -> None:
     into_keys, into_events = _copy_into(_KEYS, KEY_COLUMNS), _copy_into(_EVENTS, EVENT_COLUMNS)
     for key_lines, event_lines in _held:
-        with transaction.atomic(), connection.cursor() as cursor:
+        with transaction.atomic(OWNER), connections[OWNER].cursor() as cursor:
             with cursor.copy(into_keys) as copy:
                 copy.write(key_lines)
             with cursor.copy(into_events) as copy:
@@ -213,6 +213,6 @@ def _ingest_overlapping(world: World) -> int:
 
 
 def _stored() -> int:
-    with connection.cursor() as cursor:
+    with connections[OWNER].cursor() as cursor:
         cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(_EVENTS)))
         return int(cursor.fetchone()[0])

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
-from django.db import connection, transaction
+from django.db import connections, transaction
 from psycopg import sql
+
+from apps.backoffice.bench.scratch import OWNER
 
 _SCHEMA: Final = "bench_limit"
 
@@ -22,7 +24,7 @@ class Rows:
 
 def transaction_now() -> int:
     """Return the number of a transaction that begins and ends here, to tell rows by their age."""
-    with connection.cursor() as cursor:
+    with connections[OWNER].cursor() as cursor:
         cursor.execute("SELECT pg_current_xact_id()::xid::text")
         return int(cursor.fetchone()[0])
 
@@ -38,7 +40,7 @@ def copy_limit(found: Sequence[Rows], parts: int) -> float:
     In so many transactions, each with its part of every table; return the seconds they take.
     Foreign keys and triggers are not copied.
     """
-    with connection.cursor() as cursor:
+    with connections[OWNER].cursor() as cursor:
         cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(_SCHEMA)))
         for rows in found:
             cursor.execute(
@@ -53,18 +55,18 @@ def copy_limit(found: Sequence[Rows], parts: int) -> float:
     try:
         began = perf_counter()
         for chunk in chunks:
-            with transaction.atomic(), connection.cursor() as cursor:
+            with transaction.atomic(OWNER), connections[OWNER].cursor() as cursor:
                 for statement, content in chunk:
                     with cursor.copy(statement) as copy:
                         copy.write(content)
         return perf_counter() - began
     finally:
-        with connection.cursor() as cursor:
+        with connections[OWNER].cursor() as cursor:
             cursor.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(_SCHEMA)))
 
 
 def _rows_of(table: str, begun: int) -> Rows:
-    with connection.cursor() as cursor:
+    with connections[OWNER].cursor() as cursor:
         cursor.execute(
             "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
             " AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",

@@ -8,19 +8,22 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 import psycopg
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, connections
 from psycopg import sql
 
 PREFIX: Final = "countinghouse_bench"
-_URL: Final = "DATABASE_URL"
+OWNER: Final = "owner"  # the connection as the role that owns the tables
+_URLS: Final = ("DATABASE_URL", "DATABASE_OWNER_URL")
+_ROLES: Final = settings.BASE_DIR / "deploy" / "roles.sql"
 _BROKER: Final = "REDIS_URL"
 # one that nobody listens to: what is measured must not call the installation's workers
 _NO_BROKER: Final = "memory://localhost"
 
 
 class NoScratchDatabase(Exception):
-    """The installation's database user may not make databases."""
+    """Nobody has said how to connect as the owner of the tables, or he may not make databases."""
 
 
 class Scratch:
@@ -36,7 +39,7 @@ class Scratch:
         self._numbers = count(1)
         self._made: list[str] = []
         self._home = str(connection.settings_dict["NAME"])
-        self._environment = {name: os.environ.get(name) for name in (_URL, _BROKER)}
+        self._environment = {name: os.environ.get(name) for name in (*_URLS, _BROKER)}
 
     def __enter__(self) -> Self:
         """Make the blank database and use it; ``NoScratchDatabase`` if that is forbidden."""
@@ -44,6 +47,8 @@ class Scratch:
         try:
             self._use(self._make(self._template or "template0"))
             if not self._template:
+                with connections[OWNER].cursor() as cursor:
+                    cursor.execute(_ROLES.read_text())
                 call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
         except BaseException:
             self.__exit__()
@@ -94,8 +99,9 @@ class Scratch:
 
     def _use(self, name: str) -> None:
         _turn_to(name)
-        if _URL in os.environ:
-            os.environ[_URL] = urlsplit(os.environ[_URL])._replace(path=f"/{name}").geturl()
+        for url in _URLS:
+            if url in os.environ:
+                os.environ[url] = urlsplit(os.environ[url])._replace(path=f"/{name}").geturl()
 
     def _make(self, template: str) -> str:
         name = f"{PREFIX}_{os.getpid()}_{next(self._numbers)}"
@@ -107,7 +113,7 @@ class Scratch:
                 server.execute(statement)
             except psycopg.errors.InsufficientPrivilege as error:
                 raise NoScratchDatabase(
-                    "The database user may not make databases: ALTER USER … CREATEDB."
+                    "The owner of the tables may not make databases: ALTER ROLE … CREATEDB."
                 ) from error
         self._made.append(name)
         return name
@@ -121,13 +127,16 @@ class Scratch:
 
 def _turn_to(name: str) -> None:
     connections.close_all()
-    connections.settings["default"]["NAME"] = name
-    connection.settings_dict["NAME"] = name
+    for alias in connections:
+        connections.settings[alias]["NAME"] = name
+        connections[alias].settings_dict["NAME"] = name
 
 
 def _maintenance() -> psycopg.Connection:
     """Return a connection to a database that every server has."""
-    parameters = connection.get_connection_params()
+    if OWNER not in connections:
+        raise NoScratchDatabase("Set DATABASE_OWNER_URL to the role that owns the tables.")
+    parameters = connections[OWNER].get_connection_params()
     wanted = ("host", "port", "user", "password", "options", "sslmode")
     given = {name: parameters[name] for name in wanted if name in parameters}
     return psycopg.connect(**given, dbname="postgres", autocommit=True)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.db.models import Model
 from psycopg import sql
 
+from apps.backoffice.bench.scratch import OWNER
 from apps.catalog.operations.plans import create_plan
 from apps.core.ids import new_id
 from apps.customers.models import Customer
@@ -159,8 +160,9 @@ def remember_keys() -> None:
 
 def settle() -> None:
     """Have the database do now what it would do later, so that it does not fall into a timing."""
-    _run("VACUUM ANALYZE")
-    _run("CHECKPOINT")
+    with connections[OWNER].cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+        cursor.execute("CHECKPOINT")
 
 
 def _fill_slice(world: World, events: int, first: int, last: int) -> None:

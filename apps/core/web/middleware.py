@@ -7,6 +7,7 @@ from typing import Final
 from django.http import HttpRequest, HttpResponse
 
 from apps.core.ids import encode, new_id
+from apps.core.tenancy import tenant_scope
 
 _USABLE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -23,5 +24,17 @@ def request_id(
         response = get_response(request)
         response.headers["X-Request-Id"] = identifier
         return response
+
+    return handle
+
+
+def nobodys_scope(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    """Begin every request outside of any tenant; whoever finds out who asks enters his scope."""
+
+    def handle(request: HttpRequest) -> HttpResponse:
+        with tenant_scope(None):
+            return get_response(request)
 
     return handle

@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 from apps.core.clock import now
 from apps.core.errors import Conflict, FieldError, Invalid, NotFound
 from apps.core.ids import decode, encode
+from apps.core.tenancy import enter_tenant
 from apps.core.web.errors import answer
 from apps.core.web.fields import unknown_field
 from apps.core.web.parsing import BodyTooLarge, RequestInvalid, refuse
@@ -151,6 +152,7 @@ class EventDoor(APIView):
         digest = hashlib.sha256(repr(credential).encode()).digest()
         known = _remembered.get(digest)
         if known is not None and known.until > time.monotonic():
+            enter_tenant(known.sender.tenant_id)
             return digest, known
         authenticator: Any = self.get_authenticators()[0]  # ours takes Django's requests as well
         principal, _ = authenticator.authenticate(request) or (None, None)

@@ -41,10 +41,12 @@ BEGIN
 END $$;
 SELECT make_append_only('metering_usageeventkey');
 
--- a UUIDv7, for orphans
+-- a UUIDv7, for orphans: milliseconds, then their fraction, so that ids ascend as they are made
 CREATE FUNCTION metering_new_id() RETURNS uuid LANGUAGE sql VOLATILE AS $$
-  SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')
-          || '7' || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid
+  SELECT (lpad(to_hex(micros / 1000), 12, '0') || '7'
+          || lpad(to_hex(micros % 1000 * 4096 / 1000), 3, '0')
+          || substr(replace(gen_random_uuid()::text, '-', ''), 17))::uuid
+  FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros) AS now
 $$;
 
 CREATE SEQUENCE metering_changedusage_mark;

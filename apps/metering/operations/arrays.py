@@ -5,14 +5,16 @@ and read again character by character there. For batches of a thousand events bo
 """
 
 import struct
-from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar, Final, TypeVar
 from uuid import UUID
 from weakref import WeakSet
 
 import psycopg
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
+
+from apps.core.postgresql.base import tell_tenant
 
 # dimensions, whether there are nulls, type of the elements, number of them, lower bound
 _HEADER: Final = struct.Struct("!iiIii")
@@ -22,6 +24,9 @@ _BIGINT: Final = struct.Struct("!iq")
 _NULL: Final = _LENGTH.pack(-1)
 _UUID_LENGTH: Final = _LENGTH.pack(16)
 _JSONB_VERSION: Final = b"\x01"
+_BOOLEANS: Final = {False: _LENGTH.pack(1) + b"\x00", True: _LENGTH.pack(1) + b"\x01"}
+
+T = TypeVar("T", bound=Hashable)
 
 
 class BinaryArray:
@@ -30,9 +35,12 @@ class BinaryArray:
     array_oid: ClassVar[int]
     element_oid: ClassVar[int]
 
-    def __init__(self, elements: Sequence[bytes], *, has_nulls: bool = False) -> None:
-        """Take elements that each begin with their length."""
-        header = _HEADER.pack(1, has_nulls, self.element_oid, len(elements), 1)
+    def __init__(
+        self, elements: Sequence[bytes], *, count: int | None = None, has_nulls: bool = False
+    ) -> None:
+        """Take elements that each begin with their length; ``count`` if some are joined already."""
+        number = len(elements) if count is None else count
+        header = _HEADER.pack(1, has_nulls, self.element_oid, number, 1)
         self.sent = header + b"".join(elements)
 
 
@@ -42,6 +50,10 @@ class Uuids(BinaryArray):
 
 class Texts(BinaryArray):
     array_oid, element_oid = 1009, 25
+
+
+class Booleans(BinaryArray):
+    array_oid, element_oid = 1000, 16
 
 
 class Documents(BinaryArray):
@@ -58,11 +70,14 @@ class Instants(BinaryArray):
 
 def uuids(values: Sequence[bytes]) -> Uuids:
     """Return an array of uuids, given as 16 bytes each."""
-    return Uuids([_UUID_LENGTH + value for value in values])
+    # all are of one length, so that it is what lies between them
+    return Uuids([_UUID_LENGTH.join([b"", *values])], count=len(values))
 
 
 def optional_uuids(values: Sequence[UUID | None]) -> Uuids:
-    """Return an array of uuids, some of them null."""
+    """Return an array of uuids, most of them null."""
+    if not any(values):
+        return Uuids([_NULL * len(values)], count=len(values), has_nulls=True)
     elements = [_NULL if value is None else _UUID_LENGTH + value.bytes for value in values]
     return Uuids(elements, has_nulls=True)
 
@@ -71,6 +86,12 @@ def texts(values: Sequence[str]) -> Texts:
     """Return an array of texts."""
     pack = _LENGTH.pack
     return Texts([pack(len(text)) + text for text in [value.encode() for value in values]])
+
+
+def few_texts(values: Sequence[str]) -> Texts:
+    """Return an array of texts, few of them different."""
+    packed = {value: _LENGTH.pack(len(value.encode())) + value.encode() for value in set(values)}
+    return Texts([packed[value] for value in values])
 
 
 def optional_texts(values: Sequence[str | None]) -> Texts:
@@ -89,9 +110,16 @@ def documents(values: Sequence[bytes]) -> Documents:
     return Documents([pack(len(value) + 1) + _JSONB_VERSION + value for value in values])
 
 
-def ints(values: Sequence[int]) -> Ints:
-    """Return an array of integers."""
-    return Ints([_INT.pack(4, value) for value in values])
+def booleans(values: Sequence[bool]) -> Booleans:
+    """Return an array of booleans."""
+    return Booleans([_BOOLEANS[value] for value in values])
+
+
+def places(values: Sequence[T]) -> tuple[list[T], Ints]:
+    """Return the different values, and an array of the place of each among them, from 1."""
+    distinct = list(dict.fromkeys(values))
+    packed = {value: _INT.pack(4, place) for place, value in enumerate(distinct, 1)}
+    return distinct, Ints([packed[value] for value in values])
 
 
 def instants(values: Sequence[int]) -> Instants:
@@ -110,10 +138,11 @@ _told: "WeakSet[psycopg.Connection[Any]]" = WeakSet()
 
 
 def cursor(connection: "psycopg.Connection[Any]") -> "psycopg.Cursor[Any]":
-    """Return a cursor to which binary arrays may be passed."""
+    """Return a cursor to which binary arrays may be passed, for the scope that this is."""
     if connection not in _told:
-        for kind in (Uuids, Texts, Documents, Ints, Instants):
+        for kind in (Uuids, Texts, Booleans, Documents, Ints, Instants):
             dumper = type(f"{kind.__name__}Dumper", (_BinaryDumper,), {"oid": kind.array_oid})
             connection.adapters.register_dumper(kind, dumper)
         _told.add(connection)
+    tell_tenant(connection)
     return psycopg.Cursor(connection)

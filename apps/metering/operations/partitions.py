@@ -6,19 +6,15 @@ from itertools import takewhile
 from typing import Final
 
 from django.db import connection, transaction
-from psycopg import sql
 
-from apps.metering.models import EventsDropped, RollupPosition
+from apps.metering.models import EventsDropped
 
 MONTHS_BACK: Final = 13
 MONTHS_AHEAD: Final = 3
 _MONTHS_PER_YEAR: Final = 12
 _LOCK: Final = 4_803_112_022  # of whoever changes partitions, among advisory locks
 
-_IN_DEFAULT: Final = """
-SELECT DISTINCT (date_trunc('month', occurred_at AT TIME ZONE 'UTC'))::date
-FROM metering_usageevent_default ORDER BY 1
-"""
+_IN_DEFAULT: Final = "SELECT metering_months_in_default()"
 _PARTITIONS: Final = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'metering_usageevent'::regclass AND c.relname ~ '_[0-9]{6}$'
@@ -84,20 +80,9 @@ def _drop(month: date) -> bool:
     """Drop a month's events, unless one of them is not rolled up yet."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        name = next((name for there, name in _partitions() if there == month), None)
-        if name is None or RollupPosition.objects.filter(caught_up=False).exists():
+        cursor.execute("SELECT metering_drop_partition(%s)", [month])
+        if not cursor.fetchone()[0]:
             return False
-        table = sql.Identifier(name)
-        cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table))
-        cursor.execute(
-            sql.SQL(
-                "SELECT EXISTS (SELECT FROM {} WHERE ingest_xid >= f.below_xid::text::xid8)"
-                " FROM metering_rollupfrontier f"
-            ).format(table)
-        )
-        if cursor.fetchone()[0]:
-            return False
-        cursor.execute(sql.SQL("DROP TABLE {}").format(table))
     end = _months_on(month, 1)
     before = datetime(end.year, end.month, 1, tzinfo=UTC)
     known = EventsDropped.objects.select_for_update().first()

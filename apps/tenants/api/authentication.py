@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from apps.core.clock import now
 from apps.core.errors import FieldError, Unauthenticated
 from apps.core.ids import encode
+from apps.core.tenancy import enter_tenant
 from apps.core.web.parsing import HeaderInvalid
 from apps.core.web.principal import Principal
 from apps.tenants import operations, queries, secrets
@@ -34,8 +35,18 @@ class Bearer(BaseAuthentication):
     """
 
     def authenticate(self, request: Request | HttpRequest) -> tuple[Principal, None] | None:
-        """Return the caller; None without credentials; raise for those that are not good."""
+        """Return the caller, whose tenant's scope the request is in from now on.
+
+        None without credentials; raise for those that are not good.
+        """
         _refuse_key_in_url(request)
+        principal = self._principal(request)
+        if principal is None:
+            return None
+        enter_tenant(principal.tenant_id)
+        return principal, None
+
+    def _principal(self, request: Request | HttpRequest) -> Principal | None:
         credential = _credential(request)
         if credential is None:
             if settings.SESSION_COOKIE_NAME in request.COOKIES:
@@ -44,9 +55,9 @@ class Bearer(BaseAuthentication):
                 )
             return None
         if credential.startswith("sk_"):
-            return _by_key(credential), None
-        if credential.count(".") == _JWT_DOTS and _is_bearer(request):
-            return self.by_token(credential, request), None
+            return _by_key(credential)
+        if credential.count(".") == _JWT_DOTS:
+            return self.by_token(credential, request)
         raise ApiKeyInvalid("This is neither an API key (sk_live_…, sk_test_…) nor a token.")
 
     def by_token(self, text: str, request: Request | HttpRequest) -> Principal:
@@ -115,10 +126,6 @@ def _credential(request: Request | HttpRequest) -> str | None:
         except (binascii.Error, UnicodeDecodeError):
             return ""
     raise ApiKeyInvalid("Send Authorization: Bearer sk_live_…, or Basic with the key as user name.")
-
-
-def _is_bearer(request: Request | HttpRequest) -> bool:
-    return str(request.META.get("HTTP_AUTHORIZATION", "")).lower().startswith("bearer ")
 
 
 def _mode(request: Request | HttpRequest) -> Mode | None:

@@ -13,6 +13,7 @@ from apps.core.ids import new_id
 from tests.make.catalog import make_feature, make_plan, make_price_list
 from tests.make.metering import make_meter
 from tests.make.tenants import AT, make_tenant
+from tests.servers import as_superuser
 
 pytestmark = pytest.mark.django_db
 
@@ -158,12 +159,13 @@ def execute(*statements: str) -> None:
 
 def tricked(*statements: str) -> list[tuple[str, int]]:
     """Run SQL with the triggers off; return which rules then complain, and how often."""
-    execute(
-        "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED",
-        "SET session_replication_role = replica",
-        *statements,
-        "SET session_replication_role = DEFAULT",
-    )
+    with as_superuser():
+        execute(
+            "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED",
+            "SET session_replication_role = replica",
+            *statements,
+            "SET session_replication_role = DEFAULT",
+        )
     counts = [(rule.__name__, len(list(rule(None)))) for rule in invariants.RULES]
     return [(name, count) for name, count in counts if count]
 

@@ -17,6 +17,7 @@ from apps.core.events import Happening, record_all
 from apps.core.ids import encode, new_id
 from apps.core.models import AuditEvent, AuditHead, AuditPending, AuditSeal
 from tests.make.neighbours import outlive_neighbours
+from tests.servers import as_superuser
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,7 +45,7 @@ def order_of(tenant_id: UUID) -> list[int]:
 @contextmanager
 def without_triggers() -> Iterator[None]:
     """What somebody can do who owns the database."""
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), as_superuser(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
         yield
 

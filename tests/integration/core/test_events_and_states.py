@@ -17,6 +17,7 @@ from apps.core.models import AuditEvent, AuditPending, Job
 from apps.core.states import IllegalTransition, Stateful, move, move_all
 from tests.make.customers import make_customer
 from tests.make.tenants import make_tenant
+from tests.servers import as_superuser
 
 pytestmark = pytest.mark.django_db
 
@@ -50,8 +51,9 @@ def paper() -> Iterator[type[Any]]:
             class Meta:
                 app_label = "core"
 
-        with connection.schema_editor() as editor:
+        with as_superuser(), connection.schema_editor() as editor:
             editor.create_model(PaperSlip)
+            editor.execute("GRANT ALL ON core_paperslip TO billing")
         yield PaperSlip
 
 
@@ -142,7 +144,11 @@ def test_an_event_is_never_changed() -> None:
         lambda: AuditEvent.objects.filter(id=event.id).delete(),
         lambda: connection.cursor().execute("TRUNCATE core_auditevent CASCADE"),
     ):
-        with pytest.raises(Exception, match="append-only"), transaction.atomic():
+        with (
+            as_superuser(),
+            pytest.raises(Exception, match="append-only"),
+            transaction.atomic(),
+        ):
             change()
 
 

@@ -17,6 +17,7 @@ from tests.make.books import unguarded
 from tests.make.customers import make_customer
 from tests.make.invoicing import fresh, issued, make_draft, make_issued, make_lines
 from tests.make.tenants import AT
+from tests.servers import as_superuser
 
 pytestmark = pytest.mark.django_db
 
@@ -84,7 +85,8 @@ def test_an_issued_document_cannot_be_deleted() -> None:
         == "invoice_frozen"
     )
     run("SET CONSTRAINTS ALL IMMEDIATE")
-    assert refused_by(lambda: run("TRUNCATE invoicing_invoice CASCADE")) == "append_only"
+    with as_superuser():  # the program's own role may not even try
+        assert refused_by(lambda: run("TRUNCATE invoicing_invoice CASCADE")) == "append_only"
 
 
 def test_a_draft_can_change_and_go() -> None:

@@ -103,3 +103,39 @@ def test_what_matches_nothing_becomes_an_orphan_once() -> None:
     found = OrphanEvent.objects.order_by("key").values_list("key", "reason", "status")
     assert list(found) == [(str(n + 1), reason, "open") for n, reason in enumerate(reasons)]
     assert stored() == []
+
+
+def test_a_large_batch_tells_new_known_changed_repeated_and_orphaned_apart() -> None:
+    customer = make_customer(external_id="a")
+    make_meter(customer.tenant, key="calls")
+    base = {"event_name": "calls", "customer": "a", "value": 1, "timestamp": AT.isoformat()}
+
+    def item(number: int, **other: Any) -> dict[str, Any]:
+        return {**base, "idempotency_key": f"k{number:02}", **other}
+
+    send(customer.tenant, [item(number) for number in range(0, 40, 4)])
+    batch = [item(number) for number in range(39, -1, -1)]
+    batch[39 - 8] = item(8, value=2)
+    batch[39 - 9] = item(9, customer="b")
+    batch[39 - 10] = item(10, event_name="cals")
+    batch[39 - 11] = item(11, value="many")
+    batch += [item(7), item(13, value=3)]
+    receipts = send(customer.tenant, batch)
+    known = {f"k{number:02}" for number in range(0, 40, 4)} - {"k08"}
+    assert [one.index for one in receipts] == list(range(42))
+    assert [one.idempotency_key for one in receipts] == [one["idempotency_key"] for one in batch]
+    assert {one.idempotency_key for one in receipts if one.status == DUPLICATE} == known | {"k07"}
+    assert [one.idempotency_key for one in receipts if one.status == CONFLICT] == ["k08", "k13"]
+    assert [one.idempotency_key for one in receipts if one.status == REJECTED] == ["k11"]
+    assert {one.idempotency_key: one.orphan for one in receipts if one.orphan} == {
+        "k09": OrphanReason.UNKNOWN_SUBJECT,
+        "k10": OrphanReason.UNKNOWN_METER,
+    }
+    new = [f"k{number:02}" for number in range(39, -1, -1) if number not in {9, 10, 11}]
+    assert [row[0] for row in stored()] == [
+        *(f"k{number:02}" for number in range(0, 40, 4)),
+        *(key for key in new if key not in known | {"k08"}),
+    ]
+    again = send(customer.tenant, batch)
+    assert {one.status for one in again} == {DUPLICATE, CONFLICT, REJECTED}
+    assert len(stored()) == 10 + 27

@@ -16,6 +16,7 @@ from apps.metering.operations.partitions import Kept
 from apps.metering.queries import latest_version, measure
 from tests.make.customers import make_customer
 from tests.make.metering import count_all, make_meter, send
+from tests.servers import as_superuser
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -139,5 +140,5 @@ def test_events_and_keys_are_append_only(customer: Customer, meter: Meter) -> No
         "TRUNCATE metering_usageevent",
         "UPDATE metering_meterversion SET aggregation = 'max'",
     ):
-        with pytest.raises(IntegrityError), connection.cursor() as cursor:
+        with as_superuser(), pytest.raises(IntegrityError), connection.cursor() as cursor:
             cursor.execute(statement)

@@ -29,6 +29,7 @@ from tests.make.catalog import make_plan
 from tests.make.customers import make_customer
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, make_tenant
+from tests.servers import as_superuser
 
 pytestmark = pytest.mark.django_db
 
@@ -251,7 +252,7 @@ def do(row: Subscription, verb: str, at: datetime, effective_at: datetime) -> No
 
 def tricked(*statements: str) -> list[tuple[str, int]]:
     """Run SQL with the triggers off; return which rules then complain, and how often."""
-    with connection.cursor() as cursor:
+    with as_superuser(), connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
         cursor.execute("SET session_replication_role = replica")
         for statement in statements:

@@ -23,8 +23,8 @@ class Command(BaseCommand):
     """Measure ingestion, single events, closing a month and reading usage.
 
     Everything happens in scratch databases on the server of ``DATABASE_URL``, which are dropped at
-    the end; the installation's own database is left alone. Its user needs the right to make
-    databases. What else the machine does shows in the rates, and much less in the ratios.
+    the end; the installation's own database is left alone. The role of
+    ``DATABASE_OWNER_URL`` needs the rights to make databases and checkpoints. What else the machine does shows in the rates, and much less in the ratios.
     """
 
     help = "Measure what this installation does per second, in databases of its own."
