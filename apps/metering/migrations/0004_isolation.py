@@ -42,5 +42,5 @@ ALTER FUNCTION metering_make_partition(date) SECURITY INVOKER RESET search_path;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("metering", "0002_events")]
+    dependencies = [("metering", "0003_storing")]
     operations = [migrations.RunSQL(PARTITIONS, PARTITIONS_BACK)]
