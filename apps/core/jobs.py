@@ -145,6 +145,12 @@ def run_due(
     return limit
 
 
+def in_hand(tenant_id: UUID) -> bool:
+    """Say whether a worker that lives is busy with a job of the tenant."""
+    held = Job.objects.filter(tenant_id=tenant_id, state=Job.State.RUNNING)
+    return held.filter(lease_until__gte=_wall_clock()).exists()
+
+
 def stalled(at: datetime) -> list[Job]:
     """Return up to 100 open jobs that somebody should have taken long before ``at``.
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from apps.backoffice.domain import ClockBusy, refuse_too_far
 from apps.backoffice.models import ClockAdvance
 from apps.backoffice.queries.due import next_due
 from apps.core.errors import NotFound
-from apps.core.jobs import NewJob, enqueue_all, run_due
+from apps.core.jobs import NewJob, enqueue_all, in_hand, run_due
 from apps.invoicing.operations.billing import close_due
 from apps.invoicing.operations.closing import mark_overdue
 from apps.invoicing.operations.drafts import issue_due
@@ -33,6 +33,9 @@ ACTOR: Final = "system:test_clock"
 AT_ONCE: Final = timedelta(seconds=10)
 _TURN: Final = timedelta(minutes=2)  # how long one job works before it makes room for others
 _MARGIN: Final = timedelta(seconds=5)
+# how long time stands still for a job that a worker has in hand, and how often it is looked for
+_PATIENCE: Final = timedelta(seconds=30)
+_PAUSE: Final = timedelta(milliseconds=50)
 
 Progress = Callable[[datetime], None]
 
@@ -147,7 +150,19 @@ def run_everything_due(clock: TestClock) -> None:
     mark_overdue(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     retry_collections(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     resolve_unknown(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
+    _finish_jobs(tenant_id)
+
+
+def _finish_jobs(tenant_id: UUID) -> None:
+    """Run the tenant's due jobs, and let workers end those that they have in hand."""
+    until = monotonic() + _PATIENCE.total_seconds()
     run_due(tenant_id=tenant_id)
+    while in_hand(tenant_id):
+        if monotonic() > until:
+            logger.warning("time goes on for tenant %s while a job of it still runs", tenant_id)
+            return
+        sleep(_PAUSE.total_seconds())
+        run_due(tenant_id=tenant_id)
 
 
 def _step(advance: ClockAdvance, actor: str) -> bool:

@@ -129,11 +129,12 @@ def close_due(
     due instant, the earliest first. Customers are taken in chunks of 500, one transaction each;
     where a chunk fails its customers are billed one by one, and who fails then is parked with the
     reason and stops nobody else. Any number of runs may work side by side: a customer that one
-    holds is skipped by the others. ``clock_id`` takes the customers on that test clock instead of
-    those on real time. Repeating it bills nothing twice.
+    holds is skipped by the others, and left to the next run. ``clock_id`` takes the customers on
+    that test clock instead of those on real time, and waits for whoever holds one: its time goes on
+    only when everybody is billed. Repeating it bills nothing twice.
     """
     summary = RunSummary()
-    order = _Order(request_id=None, by_hand=False, actor=actor, at=at)
+    order = _Order(request_id=None, by_hand=False, actor=actor, at=at, waits=clock_id is not None)
     for tenant in _tenants_with_work(at, clock_id, tenant_id):
         failed: set[UUID] = set()
         while _close_chunk(tenant, order, clock_id, summary, failed):
@@ -165,6 +166,7 @@ class _Order:
     actor: str
     at: datetime
     keeps_time: bool = False  # a draft that is replaced is issued when it would have been
+    waits: bool = False  # for customers that another transaction holds, instead of passing over
 
 
 def _refuse_future(cutoff: datetime, at: datetime) -> None:
@@ -192,7 +194,8 @@ def _lock_next(
 ) -> list[UUID]:
     """Lock up to a chunk of customers to be billed: who is due, then whose past changed.
 
-    Whom another transaction holds is passed over, so that runs side by side share the work.
+    Whom another transaction holds is passed over, unless the order is to wait, so that runs side by
+    side share the work.
     """
     parked = ParkedCustomer.objects.filter(
         tenant_id=tenant.id, parked_at__gt=order.at - PARKED_FOR
@@ -201,7 +204,7 @@ def _lock_next(
         Customer.objects.filter(on_clock(clock_id), tenant=tenant)
         .exclude(id__in=failed)
         .exclude(id__in=parked)
-        .select_for_update(skip_locked=True, no_key=True, of=("self",))
+        .select_for_update(skip_locked=not order.waits, no_key=True, of=("self",))
         .values_list("id", flat=True)
     )
     due = waiting.filter(subscriptions__next_bill_at__lte=order.at)
@@ -212,11 +215,11 @@ def _lock_next(
     return list(waiting.filter(id__in=late.values("customer_id")).order_by("id")[:CHUNK])
 
 
-def _lock_one(customer_id: UUID) -> list[UUID]:
-    """Lock a customer unless another transaction holds him."""
+def _lock_one(customer_id: UUID, order: _Order) -> list[UUID]:
+    """Lock a customer; none if another transaction holds him, unless the order is to wait."""
     rows = Customer.objects.filter(id=customer_id)
     return list(
-        rows.select_for_update(skip_locked=True, no_key=True, of=("self",)).values_list(
+        rows.select_for_update(skip_locked=not order.waits, no_key=True, of=("self",)).values_list(
             "id", flat=True
         )
     )
@@ -280,7 +283,7 @@ def _close_chunk(
     for customer_id in chunk:
         try:
             with transaction.atomic():
-                taken, documents = _close(tenant, _lock_one(customer_id), order)
+                taken, documents = _close(tenant, _lock_one(customer_id, order), order)
         except _FAILURES as error:
             logger.exception("billing customer %s failed; he is parked", customer_id)
             _park(tenant, customer_id, order, error)

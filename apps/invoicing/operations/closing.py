@@ -140,13 +140,15 @@ def mark_overdue(
     for tenant in dict.fromkeys(tenant for tenant, _ in found):
         ids = [invoice for owner, invoice in found if owner == tenant]
         for first in range(0, len(ids), CHUNK):
-            marked += _mark_chunk(ids[first : first + CHUNK], tenant, actor, at)
+            marked += _mark_chunk(
+                ids[first : first + CHUNK], tenant, actor, at, waits=clock_id is not None
+            )
     return marked
 
 
 @transaction.atomic
-def _mark_chunk(ids: list[UUID], tenant_id: UUID, actor: str, at: datetime) -> int:
-    """Mark those of the invoices that are still open and that nobody else holds."""
+def _mark_chunk(ids: list[UUID], tenant_id: UUID, actor: str, at: datetime, *, waits: bool) -> int:
+    """Mark those of the invoices that are still open; ``waits`` for those that others hold."""
     late = list(
         Invoice.objects.filter(
             id__in=ids,
@@ -154,7 +156,7 @@ def _mark_chunk(ids: list[UUID], tenant_id: UUID, actor: str, at: datetime) -> i
             status__in=[InvoiceStatus.ISSUED, InvoiceStatus.PARTIALLY_PAID],
         )
         .order_by("id")
-        .select_for_update(skip_locked=True, no_key=True, of=("self",))
+        .select_for_update(skip_locked=not waits, no_key=True, of=("self",))
     )
     move_all(late, to=InvoiceStatus.OVERDUE, allowed=INVOICE_TRANSITIONS, actor=actor, at=at)
     return len(late)

@@ -1,11 +1,12 @@
 """Advancing a test clock: a year in seconds, everything due on the way, in order."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
 from apps.backoffice.books import breaches
 from apps.backoffice.domain import ClockBusy, ClockTooFar, later
@@ -325,3 +326,55 @@ def test_amounts_are_exact(tenant: Tenant, clock: Any) -> None:
     invoice = Invoice.objects.get(customer=subscription.customer)
     assert invoice.total.amount == Decimal("49.00")
     assert Customer.objects.get(pk=subscription.customer_id).test_clock_id == clock.id
+
+
+def test_time_waits_for_a_customer_whom_another_transaction_holds(
+    tenant: Tenant, clock: Any
+) -> None:
+    """A worker that collects the last invoice holds the customer while the next one falls due."""
+    customer = make_subscriber(tenant, clock).customer
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+            held.set()
+            release.wait(timeout=60)
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(timeout=60)
+    threading.Timer(0.5, release.set).start()
+    advance_clock(clock.id, to=START + timedelta(days=1), actor=ACTOR)
+    holder.join()
+    assert Invoice.objects.count() == 1
+
+
+def test_time_waits_for_jobs_that_workers_have_in_hand(tenant: Tenant, clock: Any) -> None:
+    lease = now() + timedelta(minutes=5)
+    in_hand = Job.objects.create(
+        name="x", tenant_id=tenant.id, state="running", attempts=1, due_at=START, lease_until=lease
+    )
+    moved: list[int] = []
+
+    def finish() -> None:
+        moved.append(TestClock.objects.filter(now__gt=START).count())
+        Job.objects.filter(pk=in_hand.pk).update(state="done", lease_until=None, ended_at=START)
+        connection.close()
+
+    threading.Timer(0.5, finish).start()
+    advance_clock(clock.id, to=START + timedelta(days=1), actor=ACTOR)
+    assert moved == [0]
+
+
+def test_time_does_not_wait_for_ever(
+    tenant: Tenant, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clocks, "_PATIENCE", timedelta(0))
+    lease = now() + timedelta(minutes=5)
+    Job.objects.create(
+        name="x", tenant_id=tenant.id, state="running", attempts=1, due_at=START, lease_until=lease
+    )
+    advance_clock(clock.id, to=START + timedelta(days=1), actor=ACTOR)
+    assert TestClock.objects.get(pk=clock.id).now == START + timedelta(days=1)
