@@ -1,6 +1,6 @@
 """What can be sold, the terms of a charge as billing sees them, and the life of a plan version."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -163,10 +163,35 @@ class ChargeTerms:
         """Return the price on a list, or the standard one where the list has none of its own."""
         return self.prices.get((price_list_id, currency)) or self.prices.get((None, currency))
 
+    def measured_for(self, currency: str) -> PricingModel | None:
+        """Return the model for which usage is measured: of all price lists, the most curious one.
+
+        What it needs includes what the others need (``looks`` tells; the catalog sees to it), so
+        usage at any price point can be priced by one measurement. None without a price.
+        """
+        models = [price.model for (_, priced), price in self.prices.items() if priced == currency]
+        return max(models, key=lambda model: needs(model) is not Need.QUANTITY, default=None)
+
 
 _MONEY: Final = frozenset(Aggregation) - {Aggregation.COUNT, Aggregation.UNIQUE_COUNT}
 _ADDITIVE: Final = frozenset({Aggregation.COUNT, Aggregation.SUM})
 _WHOLE: Final = frozenset({Aggregation.COUNT, Aggregation.UNIQUE_COUNT})
+
+
+def looks(model: PricingModel) -> Hashable:
+    """Return how a model looks at usage beyond its quantity; None if it does not.
+
+    Prices of one charge in one currency may differ in everything else, but usage is measured once
+    for all of them.
+    """
+    match model:
+        case Matrix():
+            return (Need.GROUPS, model.dimensions)
+        case TimeOfDay():
+            return (Need.BANDS, model.zone, tuple((one.begin, one.end) for one in model.bands))
+        case _:
+            need = needs(model)
+            return None if need is Need.QUANTITY else need
 
 
 def misfits(model: PricingModel, meter: MeterTerms | None) -> list[tuple[str, str, str]]:

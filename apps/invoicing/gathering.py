@@ -105,8 +105,7 @@ def request_for(one: Slice, number: int) -> UsageRequest | None:
     meter = one.charge.meter
     if meter is None:
         return None
-    price = one.charge.price(one.subscription.price_list_id, one.subscription.currency)
-    model = price.model if price else None
+    model = one.charge.measured_for(one.subscription.currency)
     return UsageRequest(
         number=number,
         tenant_id=one.subscription.tenant_id,

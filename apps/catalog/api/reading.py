@@ -22,6 +22,7 @@ _MEANING: Final = frozenset(
         "last_phase",
         "last_tier_not_open",
         "maximum_below_minimum",
+        "measured_differently",
         "meter_mismatch",
         "meter_unknown",
         "model_needs_usage",

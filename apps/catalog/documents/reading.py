@@ -1,6 +1,6 @@
 """Reading documents, with every problem of all their objects at once. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from decimal import Decimal
 from typing import Final, TypeVar
 
@@ -34,6 +34,7 @@ from apps.catalog.domain import (
     PhaseKind,
     PriceTerms,
     ProductKind,
+    looks,
     misfits,
 )
 from apps.core.errors import FieldError, Invalid
@@ -303,6 +304,7 @@ class Reader:
             fields.take("prices", required=False)
             rows = [fields] if fields.gives("pricing") else []
         places: dict[tuple[str | None, str], int] = {}
+        ways: dict[str, Hashable] = {}
         for index, row in enumerate(rows):
             price = self._price(row, kind, currency, meter, is_row=row is not fields)
             if price is None:
@@ -311,6 +313,14 @@ class Reader:
             if place in places:
                 row.note("currency", "duplicate", f"prices[{places[place]}] is for the same")
             places[place] = index
+            look = looks(price.terms.model)
+            if look is not None and ways.setdefault(price.currency, look) != look:
+                row.note(
+                    "pricing",
+                    "measured_differently",
+                    "another price of the charge in this currency looks at other groups, times or"
+                    " parts of its usage; a charge measures its usage in one way",
+                )
             prices.append(price)
         return tuple(sorted(prices, key=lambda one: (one.price_list or "", one.currency)))
 

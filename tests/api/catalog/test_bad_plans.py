@@ -135,6 +135,25 @@ BAD: Final[dict[str, tuple[Json, int, str, str]]] = {
         "price_list_unknown",
         "charges[0].prices[0].price_list",
     ),
+    "prices that look at usage in two ways": (
+        {
+            "charges": [
+                {
+                    "meter": "money",
+                    "prices": [
+                        {"pricing": {"model": "dynamic"}},
+                        {
+                            "price_list": "partner",
+                            "pricing": {"model": "percentage", "rate": "1", "fixed_fee": "1"},
+                        },
+                    ],
+                }
+            ]
+        },
+        422,
+        "measured_differently",
+        "charges[0].prices[1].pricing",
+    ),
     # B68 and B69, tiers
     "tiers descend": (
         priced(tiers("100", "50", None)),

@@ -15,7 +15,7 @@ from apps.subscriptions.domain import CancelMode, Settlement
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.operations import cancel_subscription
 from apps.tenants.domain import LateUsagePolicy
-from tests.make.catalog import make_plan
+from tests.make.catalog import make_plan, make_price_list
 from tests.make.customers import make_customer
 from tests.make.metering import count_all, make_meter, send
 from tests.make.subscriptions import make_subscription
@@ -139,3 +139,31 @@ def test_usage_that_arrives_during_the_grace_is_on_the_invoice() -> None:
     count_all()
     close_due(MAY + timedelta(days=4), actor=ACTOR)
     assert len(lines(customer)) == 1
+
+
+def test_a_price_point_whose_price_looks_closer_at_usage_than_the_standard_one() -> None:
+    customer = make_customer()
+    make_meter(customer.tenant, key="calls", at=APRIL)
+    make_price_list(customer.tenant, "partner", at=APRIL)
+    prices = [
+        {"pricing": {"model": "per_unit", "unit_price": "0.01"}},
+        {
+            "price_list": "partner",
+            "pricing": {"model": "percentage", "rate": "10", "fixed_fee": "0.50"},
+        },
+    ]
+    version = make_plan(customer.tenant, [{"meter": "calls", "name": "Calls", "prices": prices}])
+    make_subscription(customer, version, at=APRIL)
+    for key, value in (("a", "20"), ("b", "30")):
+        event = {
+            "idempotency_key": key,
+            "meter": "calls",
+            "customer": customer.public_id,
+            "timestamp": instant_text(APRIL + timedelta(days=3)),
+            "value": value,
+            "properties": {"price_point": "partner"},
+        }
+        (receipt,) = send(customer.tenant, [event], at=APRIL + timedelta(days=3))
+        assert receipt.status == "accepted"
+    close_due(MAY, actor=ACTOR)
+    assert lines(customer) == [("invoice", "Calls (partner)", Decimal("6.00"))]
