@@ -1,0 +1,252 @@
+"""Every line that should exist, by what identifies it. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from apps.backoffice.simulation.facts import EventFact, Facts, MeterFact, SubscriptionFact
+from apps.backoffice.simulation.oracle.calendar import Span, share
+from apps.backoffice.simulation.oracle.prices import Price, Used, band_at, cost
+from apps.backoffice.simulation.oracle.timeline import Stretch, lived, periods
+from apps.backoffice.simulation.oracle.usage import (
+    Counted,
+    counted,
+    points,
+    quantity,
+    rounded,
+)
+
+DECIMALS: Final[Mapping[str, int]] = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
+_ONE: Final = Fraction(1)
+_ZERO: Final = Fraction(0)
+_LEVELS: Final = {"sum", "latest", "weighted_sum"}  # that a recurring meter carries on
+
+
+class Key(NamedTuple):
+    """What identifies a line: whose it is, for what, and for which time."""
+
+    subscription: UUID
+    phase: int
+    charge: str
+    kind: str
+    period_start: datetime
+    stretch_start: datetime
+    point: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    fact: SubscriptionFact
+    stretch: Stretch
+    charge: Mapping[str, Any]
+    period: Span
+    part: Span
+    share: Fraction
+
+
+def lines_of(facts: Facts, until: datetime) -> dict[Key, Fraction]:
+    """Return what every line that was due by ``until`` should amount to, in its currency."""
+    events: dict[UUID, list[EventFact]] = defaultdict(list)
+    for event in facts.events:
+        events[event.customer].append(event)
+    by_customer: dict[UUID, list[SubscriptionFact]] = defaultdict(list)
+    for fact in facts.subscriptions:
+        by_customer[fact.customer].append(fact)
+    found: dict[Key, Fraction] = {}
+    for customer, subscriptions in by_customer.items():
+        household = _Household(facts.meters, subscriptions, events[customer], until)
+        for one in household.slices():
+            found |= household.amounts(one)
+    return found
+
+
+class _Household:
+    """One customer: his subscriptions, and the usage that they share."""
+
+    def __init__(
+        self,
+        meters: Mapping[str, MeterFact],
+        subscriptions: Sequence[SubscriptionFact],
+        events: Sequence[EventFact],
+        until: datetime,
+    ) -> None:
+        self.meters, self.until = meters, until
+        self.lives = {fact.id: (fact, lived(fact, until)) for fact in subscriptions}
+        self.counted = {key: counted(meter, events) for key, meter in meters.items()}
+
+    def slices(self) -> Iterator[_Slice]:
+        """Yield every part of every period in which some charge is due."""
+        for fact, stretches in self.lives.values():
+            for stretch in stretches:
+                for charge in stretch.phase.get("charges", []):
+                    yield from self._slices_of(fact, stretch, charge)
+
+    def _slices_of(
+        self, fact: SubscriptionFact, stretch: Stretch, charge: Mapping[str, Any]
+    ) -> Iterator[_Slice]:
+        if charge.get("kind") == "fixed":
+            if stretch.starts <= self.until:
+                instant = (stretch.starts, stretch.starts)
+                yield _Slice(fact, stretch, charge, instant, instant, _ONE)
+            return
+        advance = "meter" not in charge and charge.get("timing", "advance") == "advance"
+        for period in periods(fact, stretch, charge["period"], until=self.until):
+            ends = period[1] if stretch.ends is None else min(period[1], stretch.ends)
+            part = (max(period[0], stretch.starts), ends)
+            due = part[0] if advance else part[1]
+            if part[0] < part[1] and due <= self.until:
+                portion = _share(fact, stretch, charge, period, part)
+                yield _Slice(fact, stretch, charge, period, part, portion)
+
+    def amounts(self, one: _Slice) -> dict[Key, Fraction]:
+        """Return the lines of a slice with their amounts, rounded as they are charged."""
+        meter = self.meters.get(one.charge.get("meter", ""))
+        included = rounded(_number(one.charge.get("included_quantity", 0)) * one.share, 12)
+        standard = _price(one, one.fact.price_list)
+        if meter is None:
+            exact = cost(standard["pricing"], Used(Fraction(one.fact.quantity)), included)
+            kind = "fixed" if one.charge.get("kind") == "fixed" else "recurring"
+            return {_key(one, kind, ""): _charged(one, exact * one.share)}
+        carries = meter.recurring and meter.aggregation in _LEVELS
+        mine = [
+            event
+            for event in self.counted[meter.key]
+            if event.event.at < one.part[1] and (carries or event.event.at >= one.part[0])
+            if self._is_for(one, meter, event)
+        ]
+        within = [event for event in mine if event.event.at >= one.part[0]]
+        before = [event for event in mine if event.event.at < one.part[0]]
+        found: dict[Key, Fraction] = {}
+        for point in sorted(points([*within, *before])):
+            price = standard if not point else _price(one, point)
+            used = _used(
+                meter,
+                price["pricing"],
+                [event for event in within if _point(event) == point],
+                [event for event in before if _point(event) == point],
+                one.part,
+            )
+            exact = cost(price["pricing"], used, _ZERO if point else included)
+            found[_key(one, "usage", point)] = _charged(one, exact)
+        total = sum(found.values(), _ZERO)
+        if standard.get("minimum") is not None:
+            missing = max(_number(standard["minimum"]) * one.share - total, _ZERO)
+            found[_key(one, "minimum", "")] = _charged(one, missing)
+        if standard.get("maximum") is not None:
+            beyond = min(_number(standard["maximum"]) * one.share - total, _ZERO)
+            found[_key(one, "maximum", "")] = _charged(one, beyond)
+        return found
+
+    def _is_for(self, one: _Slice, meter: MeterFact, seen: Counted) -> bool:
+        """Say whether an event counts for the subscription of the slice."""
+        event, fact = seen.event, one.fact
+        if event.subscription is not None:
+            # what names a subscription before it begins is nobody's
+            return event.subscription == fact.id and event.at >= fact.started_at
+        if event.at < one.part[0]:
+            return True  # a level is carried into a household of one subscription only
+        return self._owner(meter, event.at) == fact.id
+
+    def _owner(self, meter: MeterFact, at: datetime) -> UUID | None:
+        """Return the subscription that began first of those that charge for a meter then."""
+        wanting = [
+            (fact.started_at, fact.id)
+            for fact, stretches in self.lives.values()
+            for stretch in stretches
+            if stretch.starts <= at and (stretch.ends is None or at < stretch.ends)
+            if any(charge.get("meter") == meter.key for charge in stretch.phase.get("charges", []))
+        ]
+        return min(wanting)[1] if wanting else None
+
+
+def _share(
+    fact: SubscriptionFact,
+    stretch: Stretch,
+    charge: Mapping[str, Any],
+    period: Span,
+    part: Span,
+) -> Fraction:
+    if not charge.get("prorated", True) or part == period:
+        return _ONE
+    if stretch.keeps_whole_period and part[1] == stretch.ends:
+        part = (part[0], period[1])
+    return share(part, period, fact.basis, fact.zone)
+
+
+def _price(one: _Slice, price_list: str | None) -> Price:
+    """Return the price on a list; where it has none the subscription's own, or the standard one."""
+    prices: list[Price] = [
+        price for price in one.charge["prices"] if price["currency"] == one.fact.currency
+    ]
+    for listed in (price_list, one.fact.price_list, None):
+        for price in prices:
+            if price.get("price_list") == listed:
+                return price
+    raise AssertionError("a charge has a standard price in every currency of its plan")
+
+
+def _used(
+    meter: MeterFact,
+    pricing: Price,
+    within: Sequence[Counted],
+    before: Sequence[Counted],
+    part: Span,
+) -> Used:
+    used = Used(quantity(meter, within, before, part))
+    match pricing["model"]:
+        case "matrix":
+            groups: dict[tuple[str | None, ...], tuple[list[Counted], list[Counted]]] = {}
+            for place, events in enumerate((within, before)):
+                for event in events:
+                    values = tuple(
+                        event.event.properties.get(name) for name in pricing["dimensions"]
+                    )
+                    groups.setdefault(values, ([], []))[place].append(event)
+            used.groups = [
+                (values, quantity(meter, inside, earlier, part))
+                for values, (inside, earlier) in groups.items()
+            ]
+        case "percentage":
+            used.transactions = [event.value for event in within]
+        case "time_of_day":
+            bands: dict[int, list[Counted]] = defaultdict(list)
+            for event in within:
+                bands[band_at(pricing, event.event.at)].append(event)
+            used.by_band = {
+                band: quantity(meter, events, [], part) for band, events in bands.items()
+            }
+        case "dynamic":
+            used.own_prices = sum(
+                (_number(event.event.properties.get("price", 0)) for event in within), _ZERO
+            )
+        case _:
+            pass
+    return used
+
+
+def _key(one: _Slice, kind: str, point: str) -> Key:
+    return Key(
+        one.fact.id,
+        one.stretch.position,
+        one.charge["key"],
+        kind,
+        one.period[0],
+        one.stretch.starts,
+        point,
+    )
+
+
+def _charged(one: _Slice, exact: Fraction) -> Fraction:
+    return rounded(exact, DECIMALS[one.fact.currency])
+
+
+def _point(event: Counted) -> str:
+    return event.event.properties.get("price_point", "")
+
+
+def _number(text: object) -> Fraction:
+    return Fraction(str(text))
