@@ -19,6 +19,7 @@ from apps.backoffice.simulation.traffic import Buyer, Traffic, external_id
 from apps.catalog.operations.lists import create_price_list
 from apps.catalog.operations.plans import create_plan
 from apps.core.jobs import run_due
+from apps.core.tenancy import enter_tenant
 from apps.customers.operations import create_customer
 from apps.invoicing.domain import InvoiceStatus
 from apps.invoicing.models import Invoice
@@ -83,7 +84,10 @@ class Ways:
 
 
 class House:
-    """A tenant in test mode on a clock of its own, and the facts of it."""
+    """A tenant in test mode on a clock of its own, and the facts of it.
+
+    Making it enters the scope of the tenant.
+    """
 
     def __init__(self, dice: Dice, ways: Ways, *, starts_at: datetime, wall: datetime) -> None:
         self.dice, self.ways = dice, ways
@@ -132,6 +136,7 @@ class House:
             actor=ACTOR,
             at=wall,
         )
+        enter_tenant(live.twin_id)
         tenant = change_tenant(
             live.twin_id,
             proration_basis=self.ways.basis,
