@@ -13,6 +13,7 @@ from apps.metering.domain import Receipt, ReceiptStatus, Sender
 from apps.metering.operations import ingest_batch
 
 _LATEST: Final = timedelta(days=75)
+_REMEMBERED: Final = timedelta(days=300)  # what is a year old is refused, known or not
 _BATCH: Final = 400
 _DAY: Final = timedelta(days=1)
 
@@ -127,13 +128,14 @@ class Traffic:
         """Send new events with some known ones between them; judge every receipt."""
         dice = self.dice
         batch: list[tuple[Item, ReceiptStatus]] = []
+        known = [one for one in self._known if one.fact.at > at - _REMEMBERED]
         for one in fresh:
             batch.append((one.item, ReceiptStatus.ACCEPTED))
-            if self._known and dice.often(3):
-                batch.append((dice.choice(self._known).item, ReceiptStatus.DUPLICATE))
+            if known and dice.often(3):
+                batch.append((dice.choice(known).item, ReceiptStatus.DUPLICATE))
                 self.duplicates += 1
-            if self._known and dice.often(2):
-                other = dice.choice(self._known)
+            if known and dice.often(2):
+                other = dice.choice(known)
                 wrong = {**other.item, "value": f"{(other.fact.value or 0) + 1:f}"}
                 batch.append((wrong, ReceiptStatus.CONFLICT))
                 self.conflicts += 1
