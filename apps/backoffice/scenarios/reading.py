@@ -14,7 +14,6 @@ _CALL: Final = {*METHODS, "body", "status", "expect", "save", "note"}
 _ADVANCE: Final = {"advance", "note"}
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _REFERENCE: Final = re.compile(r"\$\{([^}]*)\}")
-_GIVEN: Final = frozenset({"run", "clock"})
 _LEAST_STATUS, _MOST_STATUS = 100, 599
 
 
@@ -82,7 +81,7 @@ def read_scenario(text: str) -> Scenario:
     rows = given.get("steps")
     steps: list[Call | Advance] = []
     if isinstance(rows, list) and rows:
-        known = set(_GIVEN) if clock is not None else _GIVEN - {"clock"}
+        known = {"run"} if clock is None else {"run", "clock"}
         for number, row in enumerate(rows, start=1):
             step, found = _step(row, known, has_clock=clock is not None)
             problems += [f"step {number}: {problem}" for problem in found]
