@@ -56,7 +56,7 @@ class Bearer(BaseAuthentication):
             return None
         if credential.startswith("sk_"):
             return _by_key(credential)
-        if credential.count(".") == _JWT_DOTS:
+        if credential.count(".") == _JWT_DOTS and _is_bearer(request):
             return self.by_token(credential, request)
         raise ApiKeyInvalid("This is neither an API key (sk_live_…, sk_test_…) nor a token.")
 
@@ -126,6 +126,10 @@ def _credential(request: Request | HttpRequest) -> str | None:
         except (binascii.Error, UnicodeDecodeError):
             return ""
     raise ApiKeyInvalid("Send Authorization: Bearer sk_live_…, or Basic with the key as user name.")
+
+
+def _is_bearer(request: Request | HttpRequest) -> bool:
+    return str(request.META.get("HTTP_AUTHORIZATION", "")).lower().startswith("bearer ")
 
 
 def _mode(request: Request | HttpRequest) -> Mode | None:
