@@ -184,7 +184,8 @@ def test_every_id_of_the_other_company_is_as_any_word_that_names_nothing(
     caller = keyed(own, other)
     kinds = {one.partition("_")[0]: one for one in other.ids}  # one id of each kind
     wrong = []
-    for call in CALLS:
+    # once per path: that what is done to it makes no difference, the test above has shown
+    for call in {call.path.partition("?")[0]: call for call in CALLS}.values():
         for place in places(call.path.partition("?")[0]):
             mine = {one: own.names(one)[0] for one in (*places(call.path), *places(call.body))}
             expected = caller.answer(call, {**mine, place: never("x" * 30)})
