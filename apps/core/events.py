@@ -4,23 +4,18 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Protocol
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
 
+from apps.core.bulk import Same, insert_rows
 from apps.core.ids import encode, new_id
 from apps.core.jobs import NewJob, enqueue_all
+from apps.core.models import AuditEvent
 
 JsonScalar = str | int | bool | None
-
-_APPEND: Final = """
-INSERT INTO core_auditevent (id, tenant_id, type, object_type, object_id, actor, at, data)
-SELECT id, tenant_id, type, split_part(type, '.', 1), object_id, %s, %s, data
-FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::jsonb[])
-     AS e(id, tenant_id, type, object_id, data)
-"""
 
 
 class Recordable(Protocol):
@@ -64,19 +59,24 @@ def record_all(happenings: Iterable[Happening], *, actor: str, at: datetime) -> 
     told = list(happenings)
     if not told:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _APPEND,
-            [
-                actor,
-                at,
-                [new_id() for _ in told],
-                [one.tenant_id for one in told],
-                [one.type for one in told],
-                [encode(one.prefix, one.object_id) for one in told],
-                [json.dumps(dict(one.data)) for one in told],
-            ],
-        )
+    # many happenings share what there is to say
+    texts = {
+        key: json.dumps(dict(data)).encode()
+        for key, data in {id(one.data): one.data for one in told}.items()
+    }
+    insert_rows(
+        AuditEvent,
+        {
+            "id": [new_id() for _ in told],
+            "tenant_id": [one.tenant_id for one in told],
+            "type": [one.type for one in told],
+            "object_type": [one.type.partition(".")[0] for one in told],
+            "object_id": [encode(one.prefix, one.object_id) for one in told],
+            "actor": Same(actor),
+            "at": Same(at),
+            "data": [texts[id(one.data)] for one in told],
+        },
+    )
     enqueue_all(
         NewJob(name, one.tenant_id, {"subject": str(one.object_id)})
         for one in told

@@ -18,6 +18,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
+from apps.core.bulk import Same, insert_rows
 from apps.core.ids import new_id
 from apps.core.models import Job
 from apps.core.tenancy import tenant_scope
@@ -65,34 +66,27 @@ def registered() -> frozenset[str]:
     return frozenset(_WORK)
 
 
-_ENQUEUE: Final = """
-INSERT INTO core_job (id, tenant_id, name, arguments, state, due_at, attempts, after_id, reason,
-                      created_at)
-SELECT id, tenant_id, name, arguments, 'pending', due_at, 0, after_id, '', %s
-FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::jsonb[], %s::timestamptz[], %s::uuid[])
-     AS j(id, tenant_id, name, arguments, due_at, after_id)
-"""
-
-
 def enqueue_all(jobs: Iterable[NewJob]) -> None:
     """Write jobs in the caller's transaction; after its commit, hint that there is work."""
     rows = list(jobs)
     if not rows:
         return
     wall = _wall_clock()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _ENQUEUE,
-            [
-                wall,
-                [new.id for new in rows],
-                [new.tenant_id for new in rows],
-                [new.name for new in rows],
-                [json.dumps(dict(new.arguments)) for new in rows],
-                [new.due_at or wall for new in rows],
-                [new.after for new in rows],
-            ],
-        )
+    insert_rows(
+        Job,
+        {
+            "id": [new.id for new in rows],
+            "tenant_id": [new.tenant_id for new in rows],
+            "name": [new.name for new in rows],
+            "arguments": [json.dumps(dict(new.arguments)).encode() for new in rows],
+            "state": Same(Job.State.PENDING),
+            "due_at": [new.due_at or wall for new in rows],
+            "attempts": Same(0),
+            "after": [new.after for new in rows],
+            "reason": Same(""),
+            "created_at": Same(wall),
+        },
+    )
     _hint_on_commit()
 
 

@@ -7,7 +7,9 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from apps.core.bulk import insert_rows
 from apps.core.ids import new_id
+from apps.core.postgresql.cursors import binding_cursor
 from apps.ledger.domain import (
     UNDOES,
     AccountKind,
@@ -18,7 +20,7 @@ from apps.ledger.domain import (
     NewEntry,
     NothingToReverse,
 )
-from apps.ledger.models import JournalEntry
+from apps.ledger.models import JournalEntry, Posting
 
 _Place = tuple[UUID, AccountRef]  # a tenant and one of its accounts
 
@@ -50,9 +52,6 @@ FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::timestamptz[], %
 ON CONFLICT (tenant_id, kind, source_key) DO NOTHING
 RETURNING id
 """
-_COPY_POSTINGS: Final = """
-COPY ledger_posting (tenant_id, entry_id, number, account_id, amount, currency) FROM STDIN
-"""
 
 
 @transaction.atomic
@@ -75,7 +74,7 @@ def post_all(entries: Iterable[NewEntry], *, at: datetime) -> int:
     # always in the same order, so that two postings of the same facts never block each other
     numbered = {new_id(): told[key] for key in sorted(told)}
     accounts = _accounts({(e.tenant_id, leg.account) for e in numbered.values() for leg in e.legs})
-    with connection.cursor() as cursor:
+    with binding_cursor() as cursor:
         cursor.execute(
             _MAKE_ENTRIES,
             [
@@ -89,15 +88,23 @@ def post_all(entries: Iterable[NewEntry], *, at: datetime) -> int:
             ],
         )
         made = [row[0] for row in cursor.fetchall()]
-        rows = [
-            f"{entry.tenant_id}\t{key}\t{number}\t{accounts[entry.tenant_id, leg.account]}"
-            f"\t{leg.amount:f}\t{leg.account.currency}\n"
-            for key, entry in ((key, numbered[key]) for key in made)
-            for number, leg in enumerate(entry.legs, start=1)
-        ]
-        if rows:
-            with cursor.copy(_COPY_POSTINGS) as copy:
-                copy.write("".join(rows))
+    legs = [
+        (key, number, entry, leg)
+        for key, entry in ((key, numbered[key]) for key in made)
+        for number, leg in enumerate(entry.legs, start=1)
+    ]
+    if legs:
+        insert_rows(
+            Posting,
+            {
+                "tenant_id": [entry.tenant_id for _, _, entry, _ in legs],
+                "entry": [key for key, _, _, _ in legs],
+                "number": [number for _, number, _, _ in legs],
+                "account": [accounts[entry.tenant_id, leg.account] for _, _, entry, leg in legs],
+                "amount": [leg.amount for _, _, _, leg in legs],
+                "currency": [leg.account.currency for _, _, _, leg in legs],
+            },
+        )
     return len(made)
 
 

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 import psycopg
 from django.db.backends.postgresql import base
 
-from apps.core.postgresql.adapters import ArrayDumper, InstantLoader
+from apps.core.postgresql.adapters import ArrayDumper, Documents, DocumentsDumper, InstantLoader
 from apps.core.tenancy import current_tenant
 
 _Connection = psycopg.Connection[Any]
@@ -40,6 +40,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         made = super().get_new_connection(conn_params)
         made.adapters.register_dumper(list, ArrayDumper)
+        made.adapters.register_dumper(Documents, DocumentsDumper)
         made.adapters.register_loader("timestamptz", InstantLoader)
         _set[made] = None
         return made

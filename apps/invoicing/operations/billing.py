@@ -1,7 +1,6 @@
 """Billing customers: one by one to a cutoff, as a preview, or everybody who is due."""
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,20 +11,17 @@ from uuid import UUID
 from django.db import DatabaseError, transaction
 from django.db.models import F, Max, Min, Q
 
-from apps.core.copying import copy_rows
 from apps.core.errors import BillingError, Invalid
 from apps.core.events import Happening, record_all
-from apps.core.ids import new_id
 from apps.core.locks import lock_row
-from apps.core.money import round_money
 from apps.customers.models import Customer
 from apps.customers.queries import on_clock
 from apps.invoicing.assembly import ProposedLine
-from apps.invoicing.derivation import encode_derivation
 from apps.invoicing.domain import DocumentKind, InvoiceStatus
-from apps.invoicing.gathering import Gathered, gather
+from apps.invoicing.gathering import gather
 from apps.invoicing.models import Invoice, InvoiceLine, ParkedCustomer
-from apps.invoicing.operations.issuing import issue_documents
+from apps.invoicing.operations.drafting import Order, by_currency, kind_of, store_drafts
+from apps.invoicing.operations.issuing import issue_drafts
 from apps.metering.models import ChangedUsage
 from apps.metering.operations import clear_changed
 from apps.metering.queries import changed_usage
@@ -39,7 +35,6 @@ logger = logging.getLogger(__name__)
 CHUNK: Final = 500
 # a parked customer is tried again after so long
 PARKED_FOR: Final = timedelta(hours=1)
-EMPTY_JSON: Final = "{}"
 # what parks a customer instead of ending the run
 _FAILURES: Final = (BillingError, ArithmeticError, ValueError, LookupError, DatabaseError)
 
@@ -92,7 +87,7 @@ def bill_customer(
     if known:
         return list(known)
     tenant = Tenant.objects.get(id=tenant_id)
-    order = _Order(request_id=request_id, by_hand=not issue, actor=actor, at=at)
+    order = Order(request_id=request_id, by_hand=not issue, actor=actor, at=at)
     made = _bill(tenant, {customer_id: cutoff}, order)
     return list(Invoice.objects.filter(id__in=made).order_by("id"))
 
@@ -110,8 +105,8 @@ def preview_customer(
     with transaction.atomic():
         due = gather(tenant, cutoffs, reopened=reopened).by_customer.get(customer_id)
     return [
-        PreviewDocument(_kind(total), currency, tuple(lines), total)
-        for currency, lines, total in _documents(due.lines if due else [])
+        PreviewDocument(kind_of(total), currency, tuple(lines), total)
+        for currency, lines, total in by_currency(due.lines if due else [])
     ]
 
 
@@ -134,7 +129,7 @@ def close_due(
     only when everybody is billed. Repeating it bills nothing twice.
     """
     summary = RunSummary()
-    order = _Order(request_id=None, by_hand=False, actor=actor, at=at, waits=clock_id is not None)
+    order = Order(request_id=None, by_hand=False, actor=actor, at=at, waits=clock_id is not None)
     for tenant in _tenants_with_work(at, clock_id, tenant_id):
         failed: set[UUID] = set()
         while _close_chunk(tenant, order, clock_id, summary, failed):
@@ -152,21 +147,11 @@ def refresh_drafts(
     """
     if not cutoffs:
         return []
-    order = _Order(request_id=None, by_hand=True, keeps_time=True, actor=actor, at=at)
+    order = Order(request_id=None, by_hand=True, keeps_time=True, actor=actor, at=at)
     return _bill(Tenant.objects.get(id=tenant_id), cutoffs, order)
 
 
 # --- choosing who is due ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    request_id: UUID | None
-    by_hand: bool  # drafts wait for an operator instead of being issued
-    actor: str
-    at: datetime
-    keeps_time: bool = False  # a draft that is replaced is issued when it would have been
-    waits: bool = False  # for customers that another transaction holds, instead of passing over
 
 
 def _refuse_future(cutoff: datetime, at: datetime) -> None:
@@ -190,7 +175,7 @@ def _tenants_with_work(at: datetime, clock_id: UUID | None, tenant_id: UUID | No
 
 
 def _lock_next(
-    tenant: Tenant, order: _Order, clock_id: UUID | None, failed: set[UUID]
+    tenant: Tenant, order: Order, clock_id: UUID | None, failed: set[UUID]
 ) -> list[UUID]:
     """Lock up to a chunk of customers to be billed: who is due, then whose past changed.
 
@@ -215,7 +200,7 @@ def _lock_next(
     return list(waiting.filter(id__in=late.values("customer_id")).order_by("id")[:CHUNK])
 
 
-def _lock_one(customer_id: UUID, order: _Order) -> list[UUID]:
+def _lock_one(customer_id: UUID, order: Order) -> list[UUID]:
     """Lock a customer; none if another transaction holds him, unless the order is to wait."""
     rows = Customer.objects.filter(id=customer_id)
     return list(
@@ -234,7 +219,7 @@ def _wants_correction(tenant: Tenant) -> Q:
     return billed_past & ~Q(customer_id__in=living)
 
 
-def _cutoffs(tenant: Tenant, customers: Sequence[UUID], order: _Order) -> dict[UUID, datetime]:
+def _cutoffs(tenant: Tenant, customers: Sequence[UUID], order: Order) -> dict[UUID, datetime]:
     """Return, for locked customers, the earliest instant at which something of each is due.
 
     One whose past changed and for whom nothing is due is billed again up to where he was billed;
@@ -261,7 +246,7 @@ def _cutoffs(tenant: Tenant, customers: Sequence[UUID], order: _Order) -> dict[U
 
 def _close_chunk(
     tenant: Tenant,
-    order: _Order,
+    order: Order,
     clock_id: UUID | None,
     summary: RunSummary,
     failed: set[UUID],
@@ -295,7 +280,7 @@ def _close_chunk(
     return bool(chunk)
 
 
-def _close(tenant: Tenant, locked: Sequence[UUID], order: _Order) -> tuple[int, int]:
+def _close(tenant: Tenant, locked: Sequence[UUID], order: Order) -> tuple[int, int]:
     """Bill locked customers; return for how many something was due, and the documents."""
     cutoffs = _cutoffs(tenant, locked, order) if locked else {}
     if not cutoffs:
@@ -306,7 +291,7 @@ def _close(tenant: Tenant, locked: Sequence[UUID], order: _Order) -> tuple[int, 
 
 
 @transaction.atomic
-def _park(tenant: Tenant, customer_id: UUID, order: _Order, error: Exception) -> None:
+def _park(tenant: Tenant, customer_id: UUID, order: Order, error: Exception) -> None:
     reason = str(error) if isinstance(error, BillingError) else f"{type(error).__name__}: {error}"
     parked, is_new = ParkedCustomer.objects.get_or_create(
         customer_id=customer_id,
@@ -327,7 +312,7 @@ def _park(tenant: Tenant, customer_id: UUID, order: _Order, error: Exception) ->
     record_all([happening], actor=order.actor, at=order.at)
 
 
-def _bill(tenant: Tenant, cutoffs: Mapping[UUID, datetime], order: _Order) -> list[UUID]:
+def _bill(tenant: Tenant, cutoffs: Mapping[UUID, datetime], order: Order) -> list[UUID]:
     """Make the documents of locked customers; issue them at once where there is no grace."""
     drafts = {
         (draft.customer_id, draft.currency): draft
@@ -336,12 +321,12 @@ def _bill(tenant: Tenant, cutoffs: Mapping[UUID, datetime], order: _Order) -> li
     reopened = _reopened(cutoffs) if drafts else {}
     Invoice.objects.filter(id__in=[draft.id for draft in drafts.values()]).delete()
     gathered = gather(tenant, cutoffs, reopened=reopened)
-    made = _store(tenant, gathered, cutoffs, drafts, order)
+    made = store_drafts(tenant, gathered, cutoffs, drafts, order)
     mark_billed([mark for due in gathered.by_customer.values() for mark in due.marks])
     clear_changed(gathered.usage_marks)
-    if made and not order.by_hand and not tenant.grace_period:
-        issue_documents(made, tenant_id=tenant.id, actor=order.actor, at=order.at)
-    return made
+    if not order.by_hand and not tenant.grace_period:
+        issue_drafts(made, tenant=tenant, actor=order.actor, at=order.at)
+    return [draft.id for draft in made]
 
 
 def _reopened(customers: Iterable[UUID]) -> dict[UUID, datetime]:
@@ -355,101 +340,3 @@ def _reopened(customers: Iterable[UUID]) -> dict[UUID, datetime]:
         .values_list("invoice__customer_id", "earliest")
     )
     return dict(rows)
-
-
-_INVOICE_COLUMNS: Final = (
-    "id", "tenant_id", "customer_id", "status", "kind", "currency", "series", "cutoff_at",
-    "period_start", "period_end", "subtotal", "discount", "tax", "total", "balance_applied",
-    "amount_paid", "seller", "buyer", "zone", "usage_snapshot", "request_id", "created_at",
-    "issue_after", "pdf_sha256",
-)  # fmt: skip
-_LINE_COLUMNS: Final = (
-    "id", "tenant_id", "invoice_id", "position", "kind", "subscription_id", "charge_id",
-    "period_start", "period_end", "service_start", "service_end", "segment_start", "group",
-    "sequence", "corrects_id", "description", "quantity", "unit", "amount", "currency",
-    "derivation",
-)  # fmt: skip
-
-
-def _store(
-    tenant: Tenant,
-    gathered: Gathered,
-    cutoffs: Mapping[UUID, datetime],
-    drafts: Mapping[tuple[UUID, str], Invoice],
-    order: _Order,
-) -> list[UUID]:
-    zones = dict(Customer.objects.filter(id__in=cutoffs).values_list("id", "zone"))
-    made: list[UUID] = []
-    documents: list[Sequence[object]] = []
-    lines: list[Sequence[object]] = []
-    happenings: list[Happening] = []
-    for customer_id, due in gathered.by_customer.items():
-        for currency, proposed, total in _documents(due.lines):
-            draft = drafts.get((customer_id, currency))
-            document_id = draft.id if draft else new_id()
-            held = order.by_hand or (
-                tenant.late_usage == LateUsagePolicy.ASK and any(line.corrects for line in proposed)
-            )
-            issue_after = None if held else order.at + tenant.grace_period
-            if draft and order.keeps_time:
-                issue_after = draft.issue_after
-            made.append(document_id)
-            documents.append(
-                (
-                    document_id, tenant.id, customer_id, InvoiceStatus.DRAFT, _kind(total),
-                    currency, "", cutoffs[customer_id],
-                    min(line.service.start for line in proposed),
-                    max(line.service.end for line in proposed),
-                    total, 0, 0, total, 0, 0, EMPTY_JSON, EMPTY_JSON, zones[customer_id],
-                    gathered.usage_snapshot,
-                    draft.request_id if draft else order.request_id,
-                    draft.created_at if draft else order.at,
-                    issue_after, "",
-                )
-            )  # fmt: skip
-            lines += (
-                _line_row(line, position, document_id, tenant.id)
-                for position, line in enumerate(proposed)
-            )
-            happenings.append(
-                Happening(
-                    "invoice.refreshed" if draft else "invoice.drafted",
-                    tenant.id, Invoice.ID_PREFIX, document_id,
-                    {"total": str(round_money(total, currency)), "currency": currency},
-                )
-            )  # fmt: skip
-    copy_rows("invoicing_invoice", _INVOICE_COLUMNS, documents)
-    copy_rows("invoicing_invoiceline", _LINE_COLUMNS, lines)
-    record_all(happenings, actor=order.actor, at=order.at)
-    return made
-
-
-def _line_row(
-    line: ProposedLine, position: int, document_id: UUID, tenant_id: UUID
-) -> Sequence[object]:
-    key = line.key
-    return (
-        new_id(), tenant_id, document_id, position, key.kind, key.subscription_id, key.charge_id,
-        key.period_start, line.period_end, line.service.start, line.service.end,
-        key.segment_start, key.group, line.sequence, line.corrects, line.description,
-        line.quantity, line.unit, line.amount, line.currency,
-        encode_derivation(line.derivation).decode(),
-    )  # fmt: skip
-
-
-def _documents(
-    lines: Sequence[ProposedLine],
-) -> list[tuple[str, list[ProposedLine], Decimal]]:
-    """Return the lines of each currency with their total; nothing where no line moves money."""
-    by_currency: dict[str, list[ProposedLine]] = defaultdict(list)
-    for line in lines:
-        by_currency[line.currency].append(line)
-    return [
-        (currency, found, sum((line.amount for line in found), Decimal(0)))
-        for currency, found in sorted(by_currency.items())
-        if any(line.amount for line in found)
-    ]
-
-
-def _kind(total: Decimal) -> DocumentKind:
-    return DocumentKind.CREDIT_MEMO if total < 0 else DocumentKind.INVOICE

@@ -1,17 +1,20 @@
 """Issuing drafts: balance applied, books posted, frozen for ever, numbered last."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
+from msgspec import json
 
+from apps.core.bulk import Column, Same
 from apps.core.errors import NotFound
+from apps.core.ids import encode
 from apps.core.locks import lock_row, lock_rows
-from apps.core.states import move_all
+from apps.core.states import move_rows
 from apps.customers.models import Customer
 from apps.invoicing.domain import (
     INVOICE_TRANSITIONS,
@@ -28,7 +31,20 @@ from apps.ledger.domain import Amount, Fact, FactKind, NewEntry, entry_for
 from apps.ledger.operations import post_all
 from apps.tenants.models import Tenant
 
-_FROZEN: Final = ("series", "number", "seller", "buyer", "balance_applied", "issued_at", "due_at")
+_ZERO: Final = Decimal(0)
+
+
+class Draft(NamedTuple):
+    """What issuing must know of a draft; amounts in ``currency``."""
+
+    id: UUID
+    customer_id: UUID
+    kind: DocumentKind
+    currency: str
+    subtotal: Decimal
+    discount: Decimal
+    tax: Decimal
+    total: Decimal
 
 
 @transaction.atomic
@@ -42,7 +58,8 @@ def issue_invoice(invoice_id: UUID, *, tenant_id: UUID, actor: str, at: datetime
     if draft is None:
         raise NotFound("There is no such invoice.")
     lock_row(Customer, draft.customer_id, tenant_id=tenant_id)
-    (document,) = issue_documents([invoice_id], tenant_id=tenant_id, actor=actor, at=at)
+    issue_documents([invoice_id], tenant_id=tenant_id, actor=actor, at=at)
+    document = Invoice.objects.get(id=invoice_id)
     if document.status == InvoiceStatus.CANCELED:
         raise InvoiceCanceled(f"{document} was issued and then canceled.")
     return document
@@ -51,146 +68,185 @@ def issue_invoice(invoice_id: UUID, *, tenant_id: UUID, actor: str, at: datetime
 @transaction.atomic
 def issue_documents(
     invoice_ids: Iterable[UUID], *, tenant_id: UUID, actor: str, at: datetime
-) -> list[Invoice]:
-    """Issue those documents of the tenant that are drafts, and return all of them, by id.
+) -> None:
+    """Issue those documents of the tenant that are drafts, as ``issue_drafts`` does.
 
-    The caller holds the locks of their customers. For each draft: what credit memos of the
-    customer have left in its currency is applied, the oldest first; who sells and who buys is
-    written down; the books are posted; and as the last step it gets its number, in the order of
-    ids and without gaps. From then on only what is paid of it changes. An invoice that leaves
-    nothing to pay is paid at once. The number of statements does not depend on how many there
-    are. Documents that are issued already stay as they are. Raises ``InvoiceEmpty`` and issues
-    nothing if one has no lines.
+    The caller holds the locks of their customers. Documents that are issued already stay as they
+    are. Raises ``InvoiceEmpty`` and issues nothing if one has no lines.
     """
     documents = lock_rows(Invoice, invoice_ids, tenant_id=tenant_id)
-    drafts = [one for one in documents if one.status == InvoiceStatus.DRAFT]
+    drafts = [_draft_of(one) for one in documents if one.status == InvoiceStatus.DRAFT]
+    if drafts:
+        _refuse_empty(drafts)
+        issue_drafts(drafts, tenant=Tenant.objects.get(id=tenant_id), actor=actor, at=at)
+
+
+def issue_drafts(drafts: Sequence[Draft], *, tenant: Tenant, actor: str, at: datetime) -> None:
+    """Issue drafts that have lines and that the caller has locked, or made in his transaction.
+
+    For each: what credit memos of the customer have left in its currency is applied, the oldest
+    first; who sells and who buys is written down; the books are posted; and as the last step it
+    gets its number, in the order of ids and without gaps. From then on only what is paid of it
+    changes. An invoice that leaves nothing to pay is paid at once. The number of statements does
+    not depend on how many there are.
+    """
     if not drafts:
-        return documents
-    _refuse_empty(drafts)
-    tenant = Tenant.objects.get(id=tenant_id)
-    applied = _apply_credit(drafts, tenant_id, at)
-    _write_down(drafts, tenant, at)
-    post_all(_entries(drafts, applied, at), at=at)
-    _number(drafts, tenant)
-    move_all(
-        drafts,
+        return
+    drafts = sorted(drafts, key=lambda one: one.id.int)
+    used = _apply_credit(drafts, tenant.id, at)
+    frozen = _written_down(drafts, tenant, at)
+    post_all(_entries(drafts, used, tenant.id, at), at=at)
+    series, numbers = _number(drafts, tenant)
+    move_rows(
+        Invoice,
+        [one.id for one in drafts],
+        tenant_id=tenant.id,
+        was=InvoiceStatus.DRAFT,
         to=InvoiceStatus.ISSUED,
         allowed=INVOICE_TRANSITIONS,
         actor=actor,
         at=at,
-        also=_FROZEN,
+        also={
+            **frozen,
+            "series": series,
+            "number": numbers,
+            "balance_applied": [used.applied(one.id) for one in drafts],
+        },
     )
     settled = [
-        one for one in drafts if one.kind == DocumentKind.INVOICE and not one.open_amount.amount
+        one.id
+        for one in drafts
+        if one.kind is DocumentKind.INVOICE and one.total == used.applied(one.id)
     ]
-    for invoice in settled:
-        invoice.closed_at = at
-    move_all(
+    move_rows(
+        Invoice,
         settled,
+        tenant_id=tenant.id,
+        was=InvoiceStatus.ISSUED,
         to=InvoiceStatus.PAID,
         allowed=INVOICE_TRANSITIONS,
         actor=actor,
         at=at,
-        also=("closed_at",),
+        also={"closed_at": Same(at)},
     )
-    return documents
 
 
-def _refuse_empty(drafts: Sequence[Invoice]) -> None:
+def _draft_of(document: Invoice) -> Draft:
+    return Draft(
+        id=document.id,
+        customer_id=document.customer_id,
+        kind=DocumentKind(document.kind),
+        currency=document.currency,
+        subtotal=document.subtotal.amount,
+        discount=document.discount.amount,
+        tax=document.tax.amount,
+        total=document.total.amount,
+    )
+
+
+def _refuse_empty(drafts: Sequence[Draft]) -> None:
     empty = Invoice.objects.filter(id__in=[one.id for one in drafts], lines=None).first()
     if empty is not None:
         raise InvoiceEmpty(f"The draft {empty.public_id} has no lines; there is nothing to issue.")
 
 
-def _apply_credit(
-    drafts: Sequence[Invoice], tenant_id: UUID, at: datetime
-) -> list[BalanceApplication]:
-    asking = [one for one in drafts if one.kind == DocumentKind.INVOICE and one.total.amount]
+class _Used:
+    """The customers' balance that drafts use."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Draft, BalanceApplication]] = []
+        self._by_draft: dict[UUID, Decimal] = {}
+
+    def add(self, draft: Draft, row: BalanceApplication) -> None:
+        self.rows.append((draft, row))
+        self._by_draft[draft.id] = self.applied(draft.id) + row.amount
+
+    def applied(self, draft_id: UUID) -> Decimal:
+        return self._by_draft.get(draft_id, _ZERO)
+
+
+def _apply_credit(drafts: Sequence[Draft], tenant_id: UUID, at: datetime) -> _Used:
+    asking = [one for one in drafts if one.kind is DocumentKind.INVOICE and one.total]
     credit = open_credit({one.customer_id for one in asking}, tenant_id=tenant_id)
-    applied = []
-    for invoice in asking:
+    used = _Used()
+    for draft in asking if credit else ():
         # a customer has at most one draft per currency, so no memo is asked twice
-        used = use_credit(
-            invoice.total.amount, credit.get((invoice.customer_id, invoice.currency), ())
-        )
-        invoice.balance_applied = sum((one.left for one in used), Decimal(0))
-        applied += [
-            BalanceApplication(
+        for memo in use_credit(draft.total, credit.get((draft.customer_id, draft.currency), ())):
+            row = BalanceApplication(
                 tenant_id=tenant_id,
-                credit_memo_id=one.memo_id,
-                invoice=invoice,
-                amount=one.left,
-                currency=invoice.currency,
+                credit_memo_id=memo.memo_id,
+                invoice_id=draft.id,
+                amount=memo.left,
+                currency=draft.currency,
                 applied_at=at,
             )
-            for one in used
-        ]
-    return BalanceApplication.objects.bulk_create(applied)
+            used.add(draft, row)
+    BalanceApplication.objects.bulk_create([row for _, row in used.rows])
+    return used
 
 
-def _write_down(drafts: Sequence[Invoice], tenant: Tenant, at: datetime) -> None:
+def _written_down(drafts: Sequence[Draft], tenant: Tenant, at: datetime) -> dict[str, Column]:
+    """Return who sells, who buys and when, as columns."""
     seller = seller_of(tenant)
     if seller["logo"]:
         logo = IssuedLogo(tenant=tenant, sha256=seller["logo"], image=tenant.logo)
         IssuedLogo.objects.bulk_create([logo], ignore_conflicts=True)
     buyers = buyers_of({one.customer_id for one in drafts})
-    for document in drafts:
-        document.seller = seller
-        document.buyer = buyers[document.customer_id]
-        document.issued_at = at
-        asks = document.kind == DocumentKind.INVOICE
-        document.due_at = at + tenant.payment_term if asks else at
+    due_at = {DocumentKind.INVOICE: at + tenant.payment_term, DocumentKind.CREDIT_MEMO: at}
+    return {
+        "seller": Same(json.encode(seller)),
+        "buyer": [json.encode(buyers[one.customer_id]) for one in drafts],
+        "issued_at": Same(at),
+        "due_at": [due_at[one.kind] for one in drafts],
+    }
 
 
-def _entries(
-    drafts: Sequence[Invoice], applied: Sequence[BalanceApplication], at: datetime
-) -> list[NewEntry]:
-    entries = [entry_for(_issued_fact(document, at)) for document in drafts]
+def _entries(drafts: Sequence[Draft], used: _Used, tenant_id: UUID, at: datetime) -> list[NewEntry]:
+    entries = [entry_for(_issued_fact(one, tenant_id, at)) for one in drafts]
     entries += [
         entry_for(
             Fact(
                 kind=FactKind.BALANCE_APPLIED,
-                tenant_id=one.tenant_id,
-                source_key=one.public_id,
+                tenant_id=tenant_id,
+                source_key=row.public_id,
                 effective_at=at,
-                currency=one.currency,
-                customer_id=one.invoice.customer_id,
-                amounts={Amount.MOVED: one.amount},
+                currency=row.currency,
+                customer_id=draft.customer_id,
+                amounts={Amount.MOVED: row.amount},
             )
         )
-        for one in applied
+        for draft, row in used.rows
     ]
     return entries
 
 
-def _issued_fact(document: Invoice, at: datetime) -> Fact:
-    asks = document.kind == DocumentKind.INVOICE
-    sign = 1 if asks else -1
-    net = document.subtotal.amount - document.discount.amount
+def _issued_fact(draft: Draft, tenant_id: UUID, at: datetime) -> Fact:
+    asks = draft.kind is DocumentKind.INVOICE
+    net = draft.subtotal - draft.discount
     return Fact(
         kind=FactKind.INVOICE_ISSUED if asks else FactKind.CREDIT_MEMO_ISSUED,
-        tenant_id=document.tenant_id,
-        source_key=document.public_id,
+        tenant_id=tenant_id,
+        source_key=encode(Invoice.ID_PREFIX, draft.id),
         effective_at=at,
-        currency=document.currency,
-        customer_id=document.customer_id,
+        currency=draft.currency,
+        customer_id=draft.customer_id,
         amounts={
-            Amount.TOTAL: sign * document.total.amount,
-            Amount.NET: sign * net,
-            Amount.TAX: sign * document.tax.amount,
+            Amount.TOTAL: draft.total if asks else -draft.total,
+            Amount.NET: net if asks else -net,
+            Amount.TAX: draft.tax if asks else -draft.tax,
         },
     )
 
 
-def _number(drafts: Iterable[Invoice], tenant: Tenant) -> None:
-    prefixes: Mapping[str, str] = {
+def _number(drafts: Sequence[Draft], tenant: Tenant) -> tuple[list[str], list[int]]:
+    """Return the series of each draft and its number in it."""
+    prefixes = {
         DocumentKind.INVOICE: tenant.invoice_prefix,
         DocumentKind.CREDIT_MEMO: tenant.credit_memo_prefix,
     }
-    by_series: dict[str, list[Invoice]] = defaultdict(list)
-    for document in drafts:
-        by_series[prefixes[document.kind]].append(document)
-    for series, documents in sorted(by_series.items()):
-        numbers = take_numbers(tenant.id, series, len(documents))
-        for document, number in zip(documents, numbers, strict=True):
-            document.series, document.number = series, number
+    series = [prefixes[one.kind] for one in drafts]
+    taken = {
+        one: iter(take_numbers(tenant.id, one, count))
+        for one, count in sorted(Counter(series).items())
+    }
+    return series, [next(taken[one]) for one in series]

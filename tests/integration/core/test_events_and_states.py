@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import pytest
 from django.db import connection, models, transaction
+from django.db.transaction import atomic
 from django.test.utils import isolate_apps
 from pytest_django import DjangoAssertNumQueries
 
 from apps.core.events import Happening, record, record_all
 from apps.core.ids import encode, new_id
 from apps.core.models import AuditEvent, AuditPending, Job
-from apps.core.states import IllegalTransition, Stateful, move, move_all
+from apps.core.states import IllegalTransition, Stateful, move, move_all, move_rows
 from tests.make.customers import make_customer
 from tests.make.tenants import make_tenant
 from tests.servers import as_superuser
@@ -230,3 +231,59 @@ def test_a_subject_of_events_needs_no_row() -> None:
     gone = new_id()
     record_all([Happening("paper.burnt", gone, "pap", gone, {})], actor=ACTOR, at=AT)
     assert AuditEvent.objects.get().object_id == encode("pap", gone)
+
+
+def test_rows_that_nobody_loaded_move_together(
+    paper: type[Any], django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    tenant = new_id()
+    rows = [paper.objects.create(tenant_id=tenant, status=Status.DRAFT) for _ in range(3)]
+    ids = [row.id for row in rows]
+    moving: dict[str, Any] = {
+        "tenant_id": tenant, "was": Status.DRAFT, "allowed": ALLOWED, "actor": ACTOR, "at": AT,
+    }  # fmt: skip
+    with django_assert_num_queries(2):  # the rows; their events
+        move_rows(paper, ids, to=Status.OPEN, also={"note": ["a", "b", "c"]}, **moving)
+    assert [(row.status, row.note) for row in paper.objects.order_by("id")] == [
+        ("open", "a"), ("open", "b"), ("open", "c"),
+    ]  # fmt: skip
+    events = AuditEvent.objects.filter(type="paper_slip.open").order_by("object_id")
+    assert [(event.object_id, event.data) for event in events] == [
+        (encode("pap", one), {"was": "draft"}) for one in ids
+    ]
+    with django_assert_num_queries(0):
+        move_rows(paper, [], to=Status.OPEN, also={}, **moving)
+
+
+def test_rows_do_not_move_from_where_one_of_them_does_not_stand(paper: type[Any]) -> None:
+    tenant = new_id()
+    draft = paper.objects.create(tenant_id=tenant, status=Status.DRAFT)
+    done = paper.objects.create(tenant_id=tenant, status=Status.DONE)
+    foreign = paper.objects.create(tenant_id=new_id(), status=Status.DRAFT)
+    for other in (done, foreign):
+        with pytest.raises(IllegalTransition, match="1 of 2 do not stand at draft"), atomic():
+            move_rows(
+                paper,
+                [draft.id, other.id],
+                tenant_id=tenant,
+                was=Status.DRAFT,
+                to=Status.OPEN,
+                allowed=ALLOWED,
+                actor=ACTOR,
+                at=AT,
+                also={},
+            )
+    with pytest.raises(IllegalTransition, match="it cannot become draft"):
+        move_rows(
+            paper,
+            [done.id],
+            tenant_id=tenant,
+            was=Status.DONE,
+            to=Status.DRAFT,
+            allowed=ALLOWED,
+            actor=ACTOR,
+            at=AT,
+            also={},
+        )
+    assert set(paper.objects.values_list("status", flat=True)) == {"draft", "done"}
+    assert not AuditEvent.objects.exists()

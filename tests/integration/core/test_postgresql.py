@@ -12,8 +12,10 @@ from django.db import DataError, connection
 from django.db.models import QuerySet
 from psycopg.types.datetime import TimestamptzLoader
 
-from apps.core.postgresql.adapters import ArrayDumper, InstantLoader
+from apps.core.postgresql.adapters import ArrayDumper, Documents, InstantLoader
+from apps.core.postgresql.cursors import binding_cursor
 from apps.customers.models import Customer
+from apps.invoicing.domain import DocumentKind
 from tests.make.customers import make_customer
 from tests.make.tenants import make_tenant
 
@@ -34,6 +36,7 @@ LISTS: list[tuple[str, list[Any]]] = [
     ("numeric", [Decimal("1.50"), Decimal("-1E+3"), Decimal("1E-12"), None]),
     ("timestamptz", [datetime(2026, 5, 1, 12, 30, 0, 1, UTC), None]),
     ("bigint", [[1, 2], [3, 4]]),
+    ("text", [DocumentKind.INVOICE, DocumentKind.CREDIT_MEMO]),
     ("jsonb", ['{"a": "b\\"c"}', "[]"]),
 ]
 
@@ -60,6 +63,24 @@ def test_a_list_arrives_as_it_was(kind: str, values: list[Any]) -> None:
     found = read(f"SELECT %s::{kind}[]", values)
 
     assert found == values
+
+
+@pytest.mark.parametrize(("kind", "values"), LISTS, ids=str)
+def test_a_list_beside_the_statement_arrives_as_it_was(kind: str, values: list[Any]) -> None:
+    with binding_cursor() as cursor:
+        cursor.execute(f"SELECT %s::{kind}[], %s::uuid", [values, UUID(int=7)])
+        found = cursor.fetchone()
+
+    assert found == (values, UUID(int=7))
+
+
+def test_documents_arrive_as_they_were() -> None:
+    texts = [b"{}", '{"a": ["ß", "\\"", null]}'.encode(), b"1", None]
+    with binding_cursor() as cursor:
+        cursor.execute("SELECT %s::jsonb[]::text[]", [Documents(texts)])
+        (found,) = cursor.fetchone()
+
+    assert found == ["{}", '{"a": ["ß", "\\"", null]}', "1", None]
 
 
 def test_a_list_of_instants_in_other_zones_names_the_same_instants() -> None:
