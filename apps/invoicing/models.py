@@ -9,7 +9,7 @@ from moneyed import Money
 from apps.core.states import Stateful
 from apps.customers.models import Customer
 from apps.invoicing.domain import COLLECTABLE, DocumentKind, InvoiceStatus, LineKind
-from apps.tenants.models import TenantOwned
+from apps.tenants.models import Tenant, TenantOwned
 
 
 def _amount() -> MoneyField:
@@ -185,11 +185,19 @@ class InvoiceLine(TenantOwned):
 
     The key is (subscription, charge, kind, period start, segment start, group); ``sequence``
     counts the lines of a key over all documents, so two runs cannot both bill the same.
+
+    A trigger of the statement, not a foreign key per line, sees to it that its document exists and
+    is of the same tenant: the same guarantee at a fraction of the cost.
     """
 
     ID_PREFIX = "lin"
 
-    invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, related_name="lines")
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.PROTECT, related_name="+", db_constraint=False
+    )
+    invoice = models.ForeignKey(
+        Invoice, on_delete=models.CASCADE, related_name="lines", db_constraint=False
+    )
     position = models.PositiveIntegerField()
     kind = models.CharField(max_length=20, choices=[(k, k) for k in LineKind])
     subscription_id = models.UUIDField()

@@ -54,6 +54,10 @@ BEGIN
       RAISE EXCEPTION 'the PDF of a draft is not kept'
         USING errcode = '23514', constraint = 'invoice_frozen';
     END IF;
+    IF (OLD.id, OLD.tenant_id) <> (NEW.id, NEW.tenant_id) THEN
+      RAISE EXCEPTION 'a draft keeps its id and its tenant'
+        USING errcode = '23514', constraint = 'invoice_frozen';
+    END IF;
   ELSIF to_jsonb(OLD) - moving <> to_jsonb(NEW) - moving
      OR NEW.amount_paid < OLD.amount_paid
      OR (OLD.pdf_sha256 <> '' AND NEW.pdf_sha256 <> OLD.pdf_sha256)
@@ -102,17 +106,28 @@ CREATE TRIGGER invoice_adds_up AFTER UPDATE ON invoicing_invoice
   REFERENCING NEW TABLE AS changed
   FOR EACH STATEMENT EXECUTE FUNCTION invoice_adds_up();
 
--- Lines come, change and go only while their document is a draft. The lock waits for whoever is
--- issuing it; what is read after it is what he left.
+-- Lines come, change and go only while their document is a draft, and are of its tenant. The lock
+-- waits for whoever is issuing it; what is read after it is what he left. A document that this
+-- transaction made or changed is locked as it is.
 CREATE FUNCTION line_frozen() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  frozen boolean;
+  strange boolean;
 BEGIN
   PERFORM FROM invoicing_invoice i
-  WHERE i.id IN (SELECT invoice_id FROM touched) ORDER BY i.id FOR NO KEY UPDATE;
-  IF EXISTS (SELECT FROM (SELECT DISTINCT invoice_id FROM touched) t
-             LEFT JOIN invoicing_invoice i ON i.id = t.invoice_id
-             WHERE i.status IS DISTINCT FROM 'draft') THEN
+  WHERE i.id IN (SELECT invoice_id FROM touched) AND i.xmin <> pg_current_xact_id()::xid
+  ORDER BY i.id FOR NO KEY UPDATE;
+  SELECT bool_or(i.status IS DISTINCT FROM 'draft'), bool_or(i.tenant_id <> t.tenant_id)
+  INTO frozen, strange
+  FROM (SELECT DISTINCT invoice_id, tenant_id FROM touched) t
+  LEFT JOIN invoicing_invoice i ON i.id = t.invoice_id;
+  IF frozen THEN
     RAISE EXCEPTION 'the lines of an issued document are immutable'
       USING errcode = '23514', constraint = 'line_frozen';
+  END IF;
+  IF strange THEN
+    RAISE EXCEPTION 'a line is of the tenant of its document'
+      USING errcode = '23514', constraint = 'line_of_tenant';
   END IF;
   RETURN NULL;
 END $$;
@@ -124,6 +139,18 @@ CREATE TRIGGER line_frozen_update_old AFTER UPDATE ON invoicing_invoiceline
   REFERENCING OLD TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION line_frozen();
 CREATE TRIGGER line_frozen_delete AFTER DELETE ON invoicing_invoiceline
   REFERENCING OLD TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION line_frozen();
+
+-- A draft goes with all its lines or not at all.
+CREATE FUNCTION lines_gone() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF EXISTS (SELECT FROM gone g JOIN invoicing_invoiceline l ON l.invoice_id = g.id) THEN
+    RAISE EXCEPTION 'a document with lines cannot be deleted'
+      USING errcode = '23514', constraint = 'lines_gone';
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER lines_gone AFTER DELETE ON invoicing_invoice
+  REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION lines_gone();
 
 -- Balance goes from an issued credit memo to a draft invoice of the same customer and currency,
 -- never more than the memo has left or the invoice asks for.
@@ -192,6 +219,7 @@ BACKWARD = """
 DROP TRIGGER pdf_matches ON invoicing_issuedpdf;
 DROP TRIGGER series_counts_up ON invoicing_numbersequence;
 DROP TRIGGER balance_bounded ON invoicing_balanceapplication;
+DROP TRIGGER lines_gone ON invoicing_invoice;
 DROP TRIGGER line_frozen_delete ON invoicing_invoiceline;
 DROP TRIGGER line_frozen_update_old ON invoicing_invoiceline;
 DROP TRIGGER line_frozen_update ON invoicing_invoiceline;
@@ -200,7 +228,7 @@ DROP TRIGGER invoice_adds_up ON invoicing_invoice;
 DROP TRIGGER no_truncate ON invoicing_invoiceline;
 DROP TRIGGER no_truncate ON invoicing_invoice;
 DROP TRIGGER invoice_frozen ON invoicing_invoice;
-DROP FUNCTION pdf_matches, series_counts_up, balance_bounded, line_frozen, invoice_adds_up,
+DROP FUNCTION pdf_matches, series_counts_up, balance_bounded, lines_gone, line_frozen, invoice_adds_up,
               invoice_frozen, currency_places;
 DROP TRIGGER append_only ON invoicing_issuedpdf;
 DROP TRIGGER no_truncate ON invoicing_issuedpdf;

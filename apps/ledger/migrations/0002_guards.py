@@ -48,9 +48,9 @@ CREATE TRIGGER posting_fits AFTER INSERT ON ledger_posting
 -- exact negation of what it reverses.
 CREATE FUNCTION journal_balanced() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF (SELECT count(*) FROM ledger_posting WHERE entry_id = NEW.id) <> NEW.legs
-     OR EXISTS (SELECT FROM ledger_posting WHERE entry_id = NEW.id
-                GROUP BY currency HAVING sum(amount) <> 0) THEN
+  IF (SELECT sum(p.legs) = NEW.legs AND bool_and(p.amount = 0)
+      FROM (SELECT count(*) AS legs, sum(amount) AS amount FROM ledger_posting
+            WHERE entry_id = NEW.id GROUP BY currency) p) IS NOT TRUE THEN
     RAISE EXCEPTION 'journal entry % does not balance', NEW.id
       USING errcode = '23514', constraint = 'journal_balanced';
   END IF;

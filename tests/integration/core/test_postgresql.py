@@ -76,8 +76,9 @@ def test_a_list_beside_the_statement_arrives_as_it_was(kind: str, values: list[A
 
 def test_documents_arrive_as_they_were() -> None:
     texts = [b"{}", '{"a": ["ß", "\\"", null]}'.encode(), b"1", None]
+    sent: Any = Documents(texts)
     with binding_cursor() as cursor:
-        cursor.execute("SELECT %s::jsonb[]::text[]", [Documents(texts)])
+        cursor.execute("SELECT %s::jsonb[]::text[]", [sent])
         (found,) = cursor.fetchone()
 
     assert found == ["{}", '{"a": ["ß", "\\"", null]}', "1", None]

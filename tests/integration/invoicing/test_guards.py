@@ -121,6 +121,32 @@ def test_no_line_comes_to_an_issued_document() -> None:
     assert refused_by(lambda: run(moved, document.id, draft.id)) == "line_frozen"
 
 
+def test_a_line_has_a_document_of_its_own_tenant() -> None:
+    customer = make_customer()
+    draft = make_draft(customer)
+    stray = "UPDATE invoicing_invoiceline SET invoice_id = gen_random_uuid() WHERE invoice_id = %s"
+    assert refused_by(lambda: run(stray, draft.id)) == "line_frozen"
+    foreign = "UPDATE invoicing_invoiceline SET tenant_id = gen_random_uuid() WHERE invoice_id = %s"
+    assert refused_by(lambda: run(foreign, draft.id)) == "line_of_tenant"
+    other = Invoice(id=draft.id, tenant_id=make_customer().tenant_id, currency="USD")
+    assert refused_by(lambda: make_lines(other, ["1.00"], first=9)) == "line_of_tenant"
+
+
+@pytest.mark.parametrize("column", ["id", "tenant_id"])
+def test_a_draft_keeps_what_its_lines_go_by(column: str) -> None:
+    draft = make_draft(make_customer())
+    assert change(draft, f"{column} = gen_random_uuid()") == "invoice_frozen"
+
+
+def test_a_draft_goes_with_its_lines() -> None:
+    draft = make_draft(make_customer())
+    gone = "DELETE FROM invoicing_invoice WHERE id = %s"
+    assert refused_by(lambda: run(gone, draft.id)) == "lines_gone"
+    run("DELETE FROM invoicing_invoiceline WHERE invoice_id = %s", draft.id)
+    run(gone, draft.id)
+    assert not Invoice.objects.filter(pk=draft.pk).exists()
+
+
 def test_no_line_leaves_an_issued_document() -> None:
     customer = make_customer()
     document = make_issued(customer, ["1.00"])
