@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import Prefetch, Q, QuerySet
@@ -26,6 +28,38 @@ from apps.subscriptions.domain import (
 from apps.subscriptions.models import ScheduledChange, Subscription, SubscriptionSegment
 
 
+class _SubscriptionRow(NamedTuple):
+    """The columns of a subscription that billing reads, under their names in the model."""
+
+    pk: UUID
+    tenant_id: UUID
+    customer_id: UUID
+    external_id: str | None
+    currency: str
+    zone: str
+    alignment: str
+    anchor_day: int | None
+    price_list_id: UUID | None
+    started_at: datetime
+    billed_until: datetime | None
+    changed_from: datetime | None
+    status: str
+    term_ends_at: datetime | None
+    auto_renew: bool
+
+
+class _SegmentRow(NamedTuple):
+    """The same of a segment."""
+
+    starts_at: datetime
+    ends_at: datetime | None
+    plan_version_id: UUID
+    phase_id: UUID
+    quantity: Decimal
+    anchor_at: datetime
+    settlement: str
+
+
 def timelines(
     customer_ids: Iterable[UUID], *, as_of: Mapping[UUID, datetime] | None = None
 ) -> dict[UUID, tuple[SubscriptionTerms, ...]]:
@@ -36,28 +70,32 @@ def timelines(
     without subscriptions has an empty tuple.
     """
     wanted = list(customer_ids)
-    rows = list(Subscription.objects.filter(customer__in=wanted).order_by("started_at", "pk"))
+    # a run reads hundreds at once: making instances of models would take longer than the queries
+    found = Subscription.objects.filter(customer__in=wanted).order_by("started_at", "pk")
+    rows = [_SubscriptionRow(*row) for row in found.values_list(*_SubscriptionRow._fields)]
     laid = _segments_of(row.pk for row in rows)
     ends = _pending_ends(rows, as_of) if as_of is not None else {}
-    found: dict[UUID, list[SubscriptionTerms]] = {customer_id: [] for customer_id in wanted}
+    listed: dict[UUID, list[SubscriptionTerms]] = {customer_id: [] for customer_id in wanted}
     for row in rows:
         terms = terms_of(row, laid[row.pk])
         if row.pk in ends:
             terms = replace(terms, segments=cut(terms.segments, *ends[row.pk]))
-        found[row.customer_id].append(terms)
-    return {customer_id: tuple(listed) for customer_id, listed in found.items()}
+        listed[row.customer_id].append(terms)
+    return {customer_id: tuple(some) for customer_id, some in listed.items()}
 
 
-def _segments_of(subscription_ids: Iterable[UUID]) -> dict[UUID, list[SubscriptionSegment]]:
-    laid: dict[UUID, list[SubscriptionSegment]] = defaultdict(list)
+def _segments_of(subscription_ids: Iterable[UUID]) -> dict[UUID, list[_SegmentRow]]:
+    laid: dict[UUID, list[_SegmentRow]] = defaultdict(list)
     segments = SubscriptionSegment.objects.filter(subscription__in=list(subscription_ids))
-    for segment in segments.order_by("starts_at"):
-        laid[segment.subscription_id].append(segment)
+    for owner, *segment in segments.order_by("starts_at").values_list(
+        "subscription_id", *_SegmentRow._fields
+    ):
+        laid[owner].append(_SegmentRow(*segment))
     return laid
 
 
 def _pending_ends(
-    rows: Iterable[Subscription], as_of: Mapping[UUID, datetime]
+    rows: Iterable[_SubscriptionRow], as_of: Mapping[UUID, datetime]
 ) -> dict[UUID, tuple[datetime, Settlement]]:
     """Return when and how each subscription will have ended by then, if it will."""
     until = {
@@ -86,7 +124,9 @@ def _pending_ends(
     return ends
 
 
-def terms_of(row: Subscription, segments: Iterable[SubscriptionSegment]) -> SubscriptionTerms:
+def terms_of(
+    row: Subscription | _SubscriptionRow, segments: Iterable[SubscriptionSegment | _SegmentRow]
+) -> SubscriptionTerms:
     """Return what billing must know of a subscription; its segments are given in order."""
     return SubscriptionTerms(
         id=row.pk,
