@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Protocol
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
+from msgspec import Struct
 
 from apps.core.bulk import Same, insert_rows
 from apps.core.ids import encode, new_id
@@ -29,8 +29,7 @@ class Recordable(Protocol):
     def tenant_id(self) -> UUID: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
+class Happening(Struct, frozen=True):
     """An audit event to be written: ``type`` is ``<noun>.<past participle>``."""
 
     type: str

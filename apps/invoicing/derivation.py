@@ -1,6 +1,5 @@
 """The stored form of how a line came about: JSON with decimals as strings."""
 
-import dataclasses
 from typing import Final
 
 import msgspec
@@ -20,7 +19,7 @@ def encode_derivation(derivation: Derivation) -> bytes:
     """
     measured = derivation.measured
     if measured is not None and measured.transactions:
-        derivation = replace(derivation, measured=dataclasses.replace(measured, transactions=()))
+        derivation = replace(derivation, measured=replace(measured, transactions=()))
     return _ENCODER.encode(derivation)
 
 

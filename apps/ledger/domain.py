@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
+from msgspec import Struct
+
 from apps.core.errors import Conflict, NotFound
 from apps.core.money import EXACT
 
@@ -123,8 +125,7 @@ class FactPostedDifferently(Conflict):
     reason = "fact_posted_differently"
 
 
-@dataclass(frozen=True, slots=True)
-class AccountRef:
+class AccountRef(Struct, frozen=True):
     """An account by what it is; the row is made when something is first posted to it."""
 
     kind: AccountKind
@@ -140,16 +141,14 @@ class AccountRef:
             raise ValueError(f"{self.kind}: a provider belongs to {sorted(PER_PROVIDER)}, always")
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
+class Leg(Struct, frozen=True):
     """One posting to be made: positive debits the account, negative credits it."""
 
     account: AccountRef
     amount: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class NewEntry:
+class NewEntry(Struct, frozen=True):
     """A journal entry to be posted. Its legs cancel out in every currency.
 
     Without legs nothing has moved, and there will be no entry.
@@ -174,8 +173,7 @@ class NewEntry:
             raise ValueError(f"{self.kind} {self.source_key} does not balance: {sums}")
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """Something that happened to one customer, in one currency, and the amounts of it."""
 
     kind: FactKind

@@ -1,10 +1,12 @@
 """What a pricing model is given, and what it gives back. Pure."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, TypeAlias, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from apps.core.money import EXACT, plain
 
@@ -32,8 +34,7 @@ class Need(StrEnum):
     BANDS = "bands"
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Struct, frozen=True):
     """The usage of a span, as far as its pricing model needs it."""
 
     quantity: Decimal
@@ -44,8 +45,7 @@ class Measured:
     bands: tuple[tuple[int, Decimal], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One stretch of the walk through a price: so many, at so much, and why.
 
     Where there is a unit price, ``amount`` is ``quantity`` times it plus ``flat_fee``. ``lower``,
@@ -61,8 +61,7 @@ class Step:
     upper: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rated:
+class Rated(Struct, frozen=True):
     """An amount, exact and unrounded, and the steps that add up to it."""
 
     amount: Decimal

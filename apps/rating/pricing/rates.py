@@ -1,9 +1,10 @@
 """All pricing models: reading them, asking what they need, rating with them. Pure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from decimal import localcontext
 from typing import Final, TypeAlias, assert_never
+
+from msgspec.structs import replace
 
 from apps.core.money import EXACT, exponent
 from apps.rating.documents import Fields
