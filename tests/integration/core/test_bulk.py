@@ -14,6 +14,7 @@ from django.test.utils import isolate_apps
 from pytest_django import DjangoAssertNumQueries
 
 from apps.core.bulk import Same, insert_rows, save_rows, update_rows
+from tests.servers import as_superuser
 
 pytestmark = pytest.mark.django_db
 
@@ -46,8 +47,9 @@ def thing(db: None) -> Iterator[type[Any]]:
             def __str__(self) -> str:
                 return self.name
 
-        with connection.schema_editor() as editor:
+        with as_superuser(), connection.schema_editor() as editor:
             editor.create_model(Thing)
+            editor.execute("GRANT ALL ON core_thing TO billing")
         yield Thing
 
 
