@@ -196,6 +196,12 @@ SPECTACULAR_SETTINGS = {
 }
 JWT_LIFETIME_SECONDS = 3600
 
+# --- Fault harness: the tests that let processes die, see core.failpoints ----------------------
+
+# refused unless DEBUG is on or the harness says that it is itself
+FAILPOINTS = env("FAILPOINTS", default="")
+FAULT_HARNESS = env.bool("FAULT_HARNESS", default=False)
+
 # --- Admin ------------------------------------------------------------------------------------
 
 UNFOLD = {

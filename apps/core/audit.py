@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from apps.core.failpoints import failpoint
 from apps.core.ids import encode
 from apps.core.models import AuditEvent, AuditHead, AuditPending, AuditSeal
 
@@ -61,9 +62,11 @@ def _seal_batch(tenant_id: UUID, batch: int) -> int:
         digest = link(digest, number, events[event_id])
         seals.append(AuditSeal(tenant_id=tenant_id, number=number, event_id=event_id, hash=digest))
     AuditSeal.objects.bulk_create(seals)
+    failpoint("core.audit.after_seals")
     AuditPending.objects.filter(event_id__in=order).delete()
     head.number, head.hash = number, digest
     head.save()
+    failpoint("core.audit.before_commit")
     return len(seals)
 
 

@@ -11,6 +11,7 @@ from django.db import connection
 from msgspec import Struct
 
 from apps.core.bulk import Same, insert_rows
+from apps.core.failpoints import failpoint
 from apps.core.ids import encode, new_id
 from apps.core.jobs import NewJob, enqueue_all
 from apps.core.models import AuditEvent
@@ -76,6 +77,7 @@ def record_all(happenings: Iterable[Happening], *, actor: str, at: datetime) -> 
             "data": [texts[id(one.data)] for one in told],
         },
     )
+    failpoint("core.events.after_append")
     enqueue_all(
         NewJob(name, one.tenant_id, {"subject": str(one.object_id)})
         for one in told

@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
 from apps.core.bulk import Same, insert_rows
+from apps.core.failpoints import failpoint
 from apps.core.ids import new_id
 from apps.core.models import Job
 from apps.core.tenancy import tenant_scope
@@ -87,6 +88,7 @@ def enqueue_all(jobs: Iterable[NewJob]) -> None:
             "created_at": Same(wall),
         },
     )
+    failpoint("core.jobs.after_enqueue")
     _hint_on_commit()
 
 
@@ -101,6 +103,7 @@ def hint() -> None:
 
     A broker that does not answer is left alone for half a minute, so that writes stay fast.
     """
+    failpoint("core.jobs.before_hint")
     if monotonic() < _broker.away_until:
         return
     try:
@@ -218,6 +221,7 @@ def _claim(tenant_id: UUID | None) -> Job | None:
 
 
 def _run(claimed: Job) -> None:
+    failpoint("core.jobs.after_claim")
     if claimed.after is not None and claimed.after.state == Job.State.DEAD:
         _end(claimed, Job.State.DEAD, f"{_FOLLOWED}, {claimed.after.public_id}, is dead")
     elif claimed.attempts > MAX_ATTEMPTS:
@@ -235,7 +239,9 @@ def _run(claimed: Job) -> None:
             if isinstance(error, SoftTimeLimitExceeded):
                 raise  # the worker is about to be stopped
         else:
+            failpoint("core.jobs.after_work")
             _end(claimed, Job.State.DONE, "")
+            failpoint("core.jobs.after_end")
 
 
 def _fail(claimed: Job, reason: str) -> None:

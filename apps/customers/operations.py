@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from apps.core.constraints import broken
 from apps.core.errors import NotFound
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.core.locks import lock_row
 from apps.core.money import exponent
 from apps.customers.domain import ClockFixed, CurrencyInUse, ExternalIdTaken, check_address
@@ -70,6 +71,7 @@ def create_customer(
         created_at=at,
     )
     _store(customer, force_insert=True)
+    failpoint("customers.create.after_insert")
     TaxId.objects.bulk_create(
         TaxId(tenant_id=tenant_id, customer=customer, kind=number.kind, value=number.value)
         for number in numbers

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from apps.core.bulk import insert_rows
+from apps.core.failpoints import failpoint
 from apps.core.ids import new_id
 from apps.core.postgresql.cursors import binding_cursor
 from apps.ledger.domain import (
@@ -88,6 +89,7 @@ def post_all(entries: Iterable[NewEntry], *, at: datetime) -> int:
             ],
         )
         made = [row[0] for row in cursor.fetchall()]
+    failpoint("ledger.post.after_entries")
     legs = [
         (key, number, entry, leg)
         for key, entry in ((key, numbered[key]) for key in made)
@@ -105,6 +107,7 @@ def post_all(entries: Iterable[NewEntry], *, at: datetime) -> int:
                 "currency": [leg.account.currency for _, _, _, leg in legs],
             },
         )
+    failpoint("ledger.post.after_postings")
     return len(made)
 
 

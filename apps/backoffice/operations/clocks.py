@@ -14,6 +14,7 @@ from apps.backoffice.domain import ClockBusy, refuse_too_far
 from apps.backoffice.models import ClockAdvance
 from apps.backoffice.queries.due import next_due
 from apps.core.errors import NotFound
+from apps.core.failpoints import failpoint
 from apps.core.jobs import NewJob, enqueue_all, in_hand, run_due
 from apps.invoicing.operations.billing import close_due
 from apps.invoicing.operations.closing import mark_overdue
@@ -170,17 +171,20 @@ def _step(advance: ClockAdvance, actor: str) -> bool:
     advance.reached = advance.clock.now
     advance.steps += 1
     advance.save(update_fields=["reached", "steps"])
+    failpoint("backoffice.clock.after_step")
     return there
 
 
 def _is_there(clock: TestClock, to: datetime, actor: str) -> bool:
     """Do what is due, then move to the next stop; say whether there is none left."""
     run_everything_due(clock)
+    failpoint("backoffice.clock.after_due")
     if clock.now >= to:
         return True
     stop = next_due(clock.id, tenant_id=clock.tenant_id, after=clock.now)
     stop = min(stop, to) if stop else to
     clock.now = move_clock(clock.id, to=stop, actor=actor, at=stop).now
+    failpoint("backoffice.clock.after_move")
     return False
 
 

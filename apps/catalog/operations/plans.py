@@ -31,6 +31,7 @@ from apps.catalog.queries import known_to, price_list_ids
 from apps.core.constraints import broken
 from apps.core.errors import NotFound
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.core.ids import new_id
 from apps.core.locks import lock_row
 from apps.core.states import move
@@ -220,6 +221,7 @@ def store_version(
         number=(last or 0) + 1,
         created_at=at,
     )
+    failpoint("catalog.plan.after_version")
     _store_phases(version, phases)
     record(
         "plan_version.created", version, actor=actor, at=at, plan=plan.key, number=version.number

@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from apps.core import idempotency
 from apps.core.clock import now
 from apps.core.errors import FieldError, Forbidden, Invalid, NotFound
+from apps.core.failpoints import failpoint
 from apps.core.ids import decode, is_id, new_id
 from apps.core.web.errors import CONTENT_TYPE as PROBLEM_TYPE
 from apps.core.web.fields import InstantField, StrictSerializer, unknown_field
@@ -222,6 +223,7 @@ class Door(viewsets.GenericViewSet[Any]):
         if isinstance(claimed, idempotency.Answer):
             raise _Replay(claimed)
         self.claim = claimed
+        failpoint("core.idempotency.after_claim")
 
     def handle_exception(self, exc: Exception) -> Response:
         """Answer a replay with what was answered before; the rest as everywhere."""
@@ -250,7 +252,9 @@ class Door(viewsets.GenericViewSet[Any]):
                 self._lapse()
             else:
                 body = self.remembered(final)
+                failpoint("core.idempotency.before_answer")
                 idempotency.answer(self.claim, final.status_code, body)
+                failpoint("core.idempotency.after_answer")
         return final
 
     def remembered(self, response: Response) -> bytes:

@@ -13,6 +13,7 @@ from django.db.models import F, Max, Min, Q
 
 from apps.core.errors import BillingError, Invalid
 from apps.core.events import Happening, record_all
+from apps.core.failpoints import failpoint
 from apps.core.locks import lock_row
 from apps.customers.models import Customer
 from apps.customers.queries import on_clock
@@ -256,6 +257,7 @@ def _close_chunk(
     try:
         with transaction.atomic():
             chunk = _lock_next(tenant, order, clock_id, failed)
+            failpoint("invoicing.close.after_lock")
             taken, documents = _close(tenant, chunk, order)
     except _FAILURES:
         if not chunk:
@@ -264,6 +266,7 @@ def _close_chunk(
     else:
         summary.customers += taken
         summary.documents += documents
+        failpoint("invoicing.close.after_chunk")
         return bool(chunk)
     for customer_id in chunk:
         try:
@@ -320,10 +323,14 @@ def _bill(tenant: Tenant, cutoffs: Mapping[UUID, datetime], order: Order) -> lis
     }
     reopened = _reopened(cutoffs) if drafts else {}
     Invoice.objects.filter(id__in=[draft.id for draft in drafts.values()]).delete()
+    failpoint("invoicing.bill.after_discard")
     gathered = gather(tenant, cutoffs, reopened=reopened)
+    failpoint("invoicing.bill.before_store")
     made = store_drafts(tenant, gathered, cutoffs, drafts, order)
+    failpoint("invoicing.bill.after_store")
     mark_billed([mark for due in gathered.by_customer.values() for mark in due.marks])
     clear_changed(gathered.usage_marks)
+    failpoint("invoicing.bill.after_marks")
     if not order.by_hand and not tenant.grace_period:
         issue_drafts(made, tenant=tenant, actor=order.actor, at=order.at)
     return [draft.id for draft in made]

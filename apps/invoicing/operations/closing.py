@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Min
 
 from apps.core.errors import NotFound
+from apps.core.failpoints import failpoint
 from apps.core.locks import lock_row
 from apps.core.states import move, move_all
 from apps.customers.models import Customer
@@ -57,6 +58,7 @@ def cancel_invoice(invoice_id: UUID, *, tenant_id: UUID, actor: str, at: datetim
         at=at,
         also=("closed_at",),
     )
+    failpoint("invoicing.cancel.after_move")
     if invoice.total.amount:
         reverse_entry(
             FactKind.INVOICE_CANCELED,
@@ -159,6 +161,7 @@ def _mark_chunk(ids: list[UUID], tenant_id: UUID, actor: str, at: datetime, *, w
         .select_for_update(skip_locked=not waits, no_key=True, of=("self",))
     )
     move_all(late, to=InvoiceStatus.OVERDUE, allowed=INVOICE_TRANSITIONS, actor=actor, at=at)
+    failpoint("invoicing.overdue.before_commit")
     return len(late)
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from apps.core.bulk import Same, insert_rows
 from apps.core.events import Happening, record_all
+from apps.core.failpoints import failpoint
 from apps.core.ids import new_id
 from apps.core.money import round_money
 from apps.customers.models import Customer
@@ -60,6 +61,7 @@ def store_drafts(
             made.append(_Made(draft, proposed, before))
     if made:
         _store_documents(tenant, gathered.usage_snapshot, cutoffs, made, order)
+        failpoint("invoicing.store.between_tables")
         _store_lines(tenant.id, made)
         _record(tenant.id, made, order)
     return [one.draft for one in made]

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import DatabaseError, transaction
 
 from apps.core.errors import BillingError
+from apps.core.failpoints import failpoint
 from apps.core.locks import lock_rows
 from apps.customers.models import Customer
 from apps.invoicing.domain import InvoiceStatus
@@ -70,6 +71,7 @@ def _issue_together(drafts: Sequence[UUID], tenant_id: UUID, actor: str, at: dat
     ready = {one.id: one for one in still_due.order_by("cutoff_at")}
     cutoffs = {one.customer_id: one.cutoff_at for one in ready.values()}
     refreshed = refresh_drafts(cutoffs, tenant_id=tenant_id, actor=actor, at=at)
+    failpoint("invoicing.drafts.after_refresh")
     issued = [
         one for one in refreshed if one in ready
     ]  # not a draft that waits in another currency

@@ -12,6 +12,7 @@ from msgspec import json
 
 from apps.core.bulk import Column, Same
 from apps.core.errors import NotFound
+from apps.core.failpoints import failpoint
 from apps.core.ids import encode
 from apps.core.locks import lock_row, lock_rows
 from apps.core.states import move_rows
@@ -94,9 +95,12 @@ def issue_drafts(drafts: Sequence[Draft], *, tenant: Tenant, actor: str, at: dat
         return
     drafts = sorted(drafts, key=lambda one: one.id.int)
     used = _apply_credit(drafts, tenant.id, at)
+    failpoint("invoicing.issue.after_credit")
     frozen = _written_down(drafts, tenant, at)
     post_all(_entries(drafts, used, tenant.id, at), at=at)
+    failpoint("invoicing.issue.after_post")
     series, numbers = _number(drafts, tenant)
+    failpoint("invoicing.issue.after_number")
     move_rows(
         Invoice,
         [one.id for one in drafts],
@@ -113,6 +117,7 @@ def issue_drafts(drafts: Sequence[Draft], *, tenant: Tenant, actor: str, at: dat
             "balance_applied": [used.applied(one.id) for one in drafts],
         },
     )
+    failpoint("invoicing.issue.after_move")
     settled = [
         one.id
         for one in drafts

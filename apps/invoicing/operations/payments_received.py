@@ -7,6 +7,7 @@ from django.db import transaction
 from moneyed import Money
 
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.core.locks import lock_row
 from apps.core.states import move
 from apps.invoicing.domain import (
@@ -52,6 +53,7 @@ def record_payment(
     invoice.amount_paid += amount
     told = {"amount": amount_text(amount), "currency": invoice.currency}
     record("invoice.payment_received", invoice, actor=actor, at=at, **told)
+    failpoint("invoicing.payment.after_record")
     to = _status_after(invoice)
     if to == invoice.status:
         invoice.save(update_fields=["amount_paid"])

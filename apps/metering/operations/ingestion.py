@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import OperationalError, connection
 
+from apps.core.failpoints import failpoint
 from apps.metering.domain import (
     OrphanReason,
     Receipt,
@@ -51,8 +52,10 @@ def ingest_batch(sender: Sender, items: Sequence[object], *, at: datetime) -> li
     Raises ``SenderChanged`` and stores nothing if the sender's key or policy is not as given.
     """
     batch = read_batch(sender, items, expectations(sender.tenant_id), at=at)
+    failpoint("metering.ingest.before_store")
     while (receipts := store_batch(batch)) is None:
         batch = read_batch(sender, items, refreshed_expectations(sender.tenant_id), at=at)
+    failpoint("metering.ingest.after_store")
     return receipts
 
 

@@ -11,6 +11,7 @@ from django.db import connection, transaction
 
 from apps.core.errors import FieldError, Invalid
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.core.ids import new_id
 from apps.core.locks import lock_row
 from apps.metering.domain import (
@@ -203,6 +204,7 @@ def _store(
     version.rounding_places = definition.rounding_places
     version.refuses_negative = definition.refuses_negative
     version.save(force_insert=True)
+    failpoint("metering.meter.after_insert")
     with connection.cursor() as cursor:
         cursor.execute(_POSITION, {"version": version.pk})
     _bump(version.tenant_id)

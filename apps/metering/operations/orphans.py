@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 
+from apps.core.failpoints import failpoint
 from apps.core.money import plain
 from apps.core.states import move_all
 from apps.metering.domain import (
@@ -117,6 +118,7 @@ def _reattach(
                 (orphan, name, subject or (SubjectKind(orphan.subject_kind), orphan.subject))
             )
     obstacles |= _attach(tenant_id, ready)
+    failpoint("metering.orphans.after_attach")
     attached = [orphan for orphan in orphans if obstacles[orphan.pk] is None]
     for orphan in attached:
         orphan.attached_at = at

@@ -7,6 +7,7 @@ from typing import Final
 
 from django.db import connection, transaction
 
+from apps.core.failpoints import failpoint
 from apps.metering.models import EventsDropped
 
 MONTHS_BACK: Final = 13
@@ -72,6 +73,7 @@ def _make(month: date) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         cursor.execute("SELECT metering_make_partition(%s)", [month])
+        failpoint("metering.partition.after_make")
         return bool(cursor.fetchone()[0])
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from apps.core.failpoints import failpoint
 from apps.metering.models import MeterVersion, RollupPosition
 from apps.metering.queries.books import kept_since, wrong_buckets
 
@@ -87,6 +88,7 @@ def roll_up() -> int:
     counted = 0
     while (step := _advance()) is not None:
         counted += step
+        failpoint("metering.rollup.after_advance")
     for version_id in list(
         RollupPosition.objects.filter(caught_up=False)
         .order_by("meter_version_id")
@@ -109,7 +111,9 @@ def _advance() -> int | None:
             return None
         below = horizon if bound is None else min(bound, horizon)
         cursor.execute(_ADD, _range(first, below))
+        failpoint("metering.rollup.after_add")
         cursor.execute(_MARK, _range(first, below))
+        failpoint("metering.rollup.after_mark")
         (counted,) = cursor.fetchone()
         cursor.execute(
             "UPDATE metering_rollupfrontier SET below_xid = %s WHERE below_xid = %s",
@@ -117,6 +121,7 @@ def _advance() -> int | None:
         )
         if cursor.rowcount != 1:
             raise ReaderOvertaken("somebody moved the frontier without the reader's lock")
+    failpoint("metering.rollup.before_commit")
     return int(counted)
 
 
@@ -140,6 +145,7 @@ def _catch_up(version_id: UUID) -> int | None:
         customers = [row[0] for row in cursor.fetchall()]
         if customers:
             cursor.execute(_ADD, _range(0, target, version_id, customers))
+            failpoint("metering.catch_up.after_add")
             cursor.execute(_MARK, _range(position.born_xid, target, version_id, customers))
             position.target_xid, position.after_customer = target, customers[-1]
         else:
@@ -149,6 +155,7 @@ def _catch_up(version_id: UUID) -> int | None:
             position.caught_up = True
         (counted,) = cursor.fetchone()
     position.save()
+    failpoint("metering.catch_up.before_commit")
     return int(counted)
 
 

@@ -11,6 +11,7 @@ from django.db import transaction
 from moneyed import Money
 
 from apps.core.errors import NotFound
+from apps.core.failpoints import failpoint
 from apps.core.ids import encode
 from apps.core.locks import lock_row
 from apps.core.states import move
@@ -141,6 +142,7 @@ def place_attempt(
         idempotency_key=encode(Payment.ID_PREFIX, id),
         created_at=at,
     )
+    failpoint("payments.begin.after_create")
     payment.sent_at, payment.ask_after = at, next_question(0, at)
     move(
         payment,
@@ -159,7 +161,9 @@ def place_attempt(
 
 def carry_out(payment: Payment, *, actor: str, at: datetime) -> Payment:
     """Call the provider for a payment that was begun, and take what it says."""
+    failpoint("payments.call.before")
     outcome = provider_named(payment.provider).charge(_request(payment))
+    failpoint("payments.call.after")
     return apply_outcome(payment.id, outcome, tenant_id=payment.tenant_id, actor=actor, at=at)
 
 

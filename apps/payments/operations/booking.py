@@ -6,6 +6,7 @@ from uuid import UUID
 
 from moneyed import Money
 
+from apps.core.failpoints import failpoint
 from apps.core.ids import new_id
 from apps.invoicing.domain import COLLECTABLE, DocumentKind, InvoiceStatus
 from apps.invoicing.models import Invoice
@@ -31,6 +32,7 @@ def book_receipt(payment: Payment, invoice: Invoice, *, actor: str, at: datetime
     allocated, unapplied = split_receipt(payment.amount.amount, still_open)
     if allocated:
         _allocate(payment.id, invoice, Money(allocated, payment.currency), actor=actor, at=at)
+        failpoint("payments.book.after_allocation")
     fact = Fact(
         kind=FactKind.PAYMENT_SETTLED,
         tenant_id=payment.tenant_id,

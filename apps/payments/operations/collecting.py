@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from apps.core.failpoints import failpoint
 from apps.core.ids import new_id
 from apps.core.locks import lock_row
 from apps.invoicing.domain import COLLECTABLE, DocumentKind
@@ -89,6 +90,7 @@ def _begin_collection(
     collection, is_new = Collection.objects.get_or_create(
         invoice=invoice, defaults={"id": new_id(), "tenant_id": tenant_id}
     )
+    failpoint("payments.collection.after_begin")
     return _attempt(invoice, collection, actor=actor, at=at) if is_new else None
 
 

@@ -11,6 +11,7 @@ from moneyed import Money
 
 from apps.core.errors import NotFound
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.core.locks import lock_row
 from apps.core.states import move
 from apps.invoicing.models import Invoice
@@ -121,7 +122,9 @@ def settle_payment(
         also=("provider_ref", "settled_at", "failure_code", "failure_message", "ask_after"),
         invoice=invoice.public_id,
     )
+    failpoint("payments.settle.after_move")
     book_receipt(payment, invoice, actor=actor, at=at)
+    failpoint("payments.settle.after_booking")
     return payment
 
 
@@ -157,6 +160,7 @@ def fail_payment(
         invoice=invoice.public_id,
         code=code,
     )
+    failpoint("payments.fail.after_move")
     if payment.automatic:
         note_failure(invoice, message or code, at=at)
     return payment

@@ -7,6 +7,7 @@ from django.db import transaction
 from moneyed import Money
 
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.core.ids import encode
 from apps.invoicing.domain import (
     DocumentKind,
@@ -81,6 +82,7 @@ def record_external_payment(
         created_at=at,
         settled_at=arrived,
     )
+    failpoint("payments.receive.after_create")
     record(
         "payment.succeeded",
         payment,

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
+from apps.core.failpoints import failpoint
 from apps.payments.domain import FailureCode, PaymentStatus, is_lost, next_question
 from apps.payments.models import Payment
 from apps.payments.operations.outcomes import apply_outcome, fail_payment, mark_unknown
@@ -39,6 +40,7 @@ def resolve_unknown(
     for payment in list(due):
         try:
             if _claim(payment, at):
+                failpoint("payments.resolve.after_claim")
                 found = _ask(payment, actor=actor, at=at)
                 decided += found.status in {PaymentStatus.SUCCEEDED, PaymentStatus.FAILED}
         except Exception:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from apps.catalog.queries import cadence_of
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.core.states import move
 from apps.metering.operations import close_subject
 from apps.rating.periods import Schedule
@@ -51,6 +52,7 @@ def end_subscription(
         subscription.changed_from = min(subscription.changed_from or ends_at, ends_at)
         subscription.next_bill_at = min(subscription.next_bill_at or at, at)
         close_subject(subscription.pk, closes_at=ends_at)
+    failpoint("subscriptions.end.after_cut")
     withdraw_rest(subscription, actor=actor, at=at)
     move_subscription(
         subscription,
@@ -66,6 +68,7 @@ def extend_term(subscription: Subscription, until: datetime, *, actor: str, at: 
     was = subscription.term_ends_at
     subscription.term_ends_at = until
     subscription.save(update_fields=["term_ends_at"])
+    failpoint("subscriptions.renew.after_extend")
     if was is not None and not subscription.auto_renew:
         look_again(subscription, was, at=at)
     record(

@@ -13,6 +13,7 @@ from apps.catalog.queries import cadence_of, charges_of
 from apps.core.constraints import broken
 from apps.core.errors import FieldError, Invalid, NotFound
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.core.money import CURRENCIES
 from apps.metering.operations import register_subject
 from apps.rating.periods import Alignment, Cadence, schedule_for
@@ -113,6 +114,7 @@ def start_subscription(
         subscription.term_ends_at = terms_of_time(subscription).boundary(1)
 
     _insert(subscription)
+    failpoint("subscriptions.start.after_insert")
     _store(subscription, segments)
     register_subject(
         subscription.pk,
@@ -122,6 +124,7 @@ def start_subscription(
         opens_at=started_at,
         closes_at=subscription.ends_at,
     )
+    failpoint("subscriptions.start.after_subject")
     record(
         "subscription.created",
         subscription,

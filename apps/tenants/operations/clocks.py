@@ -7,6 +7,7 @@ from django.db import transaction
 
 from apps.core.errors import NotFound
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.tenants.domain import ClockAhead, ClockAttached, ClockBackwards, ClockOnLive, Mode
 from apps.tenants.models import Tenant, TestClock
 from apps.tenants.operations.locking import locked_tenant
@@ -93,6 +94,7 @@ def move_clock(clock_id: UUID, *, to: datetime, actor: str, at: datetime) -> Tes
     was, clock.now = clock.now, to
     clock.save(update_fields=["now"])
     record("test_clock.advanced", clock, actor=actor, at=at, to=to.isoformat(), was=was.isoformat())
+    failpoint("tenants.move_clock.before_commit")
     return clock
 
 

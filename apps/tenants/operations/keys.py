@@ -10,6 +10,7 @@ from django.db.models import Q
 
 from apps.core.errors import NotFound
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.tenants.domain import (
     EVERYTHING,
     SCOPES,
@@ -102,6 +103,7 @@ def rotate_api_key(
         created_by=actor,
         expires_at=at + lifetime if lifetime else None,
     )
+    failpoint("tenants.rotate_key.after_new")
     old.replaced_by = new
     old.expires_at = min(filter(None, (old.expires_at, at + overlap)))
     old.save(update_fields=["replaced_by", "expires_at"])
