@@ -30,9 +30,10 @@ class Throwaway:
     def __init__(self) -> None:
         """Choose the folder, which decides the URLs; nothing is started."""
         _remove_left_over()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
-        self._folder.chmod(0o711 if is_root() else 0o700)
-        self._servers = Servers(self._folder, volatile=True)
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        self.folder.chmod(0o711 if is_root() else 0o700)
+        self._servers = Servers(self.folder, volatile=True)
+        self._prepared = False
         self._started = False
 
     @property
@@ -60,6 +61,17 @@ class Throwaway:
         if self._started:
             return
         self._started = True
+        self.prepare(migrate)
+        self._servers.start()
+
+    def prepare(self, migrate: Callable[[], None]) -> None:
+        """Put the migrated cluster in its place, for whoever starts the servers himself.
+
+        Once, a repeat does nothing. `migrate` as for `start`.
+        """
+        if self._prepared:
+            return
+        self._prepared = True
         cache = data_folder() / "test-cache"
         kept = cache / _fingerprint()
         with _locked(cache, fcntl.LOCK_SH):
@@ -72,12 +84,11 @@ class Throwaway:
                     self._make(kept, migrate)
                     _remove_oldest(cache)
                 self._copy_from(kept)
-        self._servers.start()
 
     def remove(self) -> None:
         """Stop both servers and delete all they had; a repeat does nothing."""
         self._servers.stop()
-        for folder in {self._folder, self._servers.places.clusters, self._servers.places.sockets}:
+        for folder in {self.folder, self._servers.places.clusters, self._servers.places.sockets}:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _make(self, kept: Path, migrate: Callable[[], None]) -> None:
@@ -93,7 +104,7 @@ class Throwaway:
     def _copy_from(self, kept: Path) -> None:
         os.utime(kept)
         where = self._servers.places.clusters
-        if where != self._folder:
+        if where != self.folder:
             self._servers.make_folders()
         for cluster in kept.glob("pg*"):
             _copy_tree(cluster, where)

@@ -26,6 +26,21 @@ settings.register_profile("random", settings.get_profile("suite"), derandomize=F
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run include the faults that take long."""
+    parser.addoption("--faults", action="store_true", help="let every fault happen (20 minutes)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only ``--faults`` asks for."""
+    if config.getoption("--faults"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("whole") is not None]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item.get_closest_marker("whole") is None]
+
+
 @pytest.fixture(scope="session")
 def servers(pytestconfig: pytest.Config, django_db_blocker: DjangoDbBlocker) -> TestServers:
     """PostgreSQL and Redis of this run, running."""

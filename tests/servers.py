@@ -80,18 +80,29 @@ class TestServers:
 
         Django's connections to it must be closed.
         """
-        template = os.environ[_TEMPLATE]
-        name = f"{template}_{self.worker}"
+        return self.copy(os.environ[_TEMPLATE])
+
+    def copy(self, source: str, *, suffix: str = "") -> str:
+        """Make a database of this process's own, anew, as a copy of another; return its name.
+
+        Nobody may be connected to the other.
+        """
+        name = f"{os.environ[_TEMPLATE]}_{self.worker}{suffix}"
         with self._maintenance() as connection:
             connection.execute(
                 sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
             )
             connection.execute(
                 sql.SQL("create database {} template {} owner {} strategy file_copy").format(
-                    sql.Identifier(name), sql.Identifier(template), sql.Identifier(_OWNER)
+                    sql.Identifier(name), sql.Identifier(source), sql.Identifier(_OWNER)
                 )
             )
         return name
+
+    @property
+    def template(self) -> str:
+        """The name of the migrated database that all others are copies of."""
+        return os.environ[_TEMPLATE]
 
     def redis(self) -> redis.Redis:
         """A client of the Redis database that this process's application uses."""

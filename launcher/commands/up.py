@@ -83,7 +83,7 @@ def _run(instance: Instance, options: argparse.Namespace, signals: _Signals) -> 
         children: list[Child] = []
         ended: Child | None = None
         try:
-            for name, argv in _programs(options.bind, options.port).items():
+            for name, argv in programs(options.bind, options.port).items():
                 children.append(Child(name, argv, in_child=partial(_enter, instance)))
             for child in children:
                 child.pass_lines_on()
@@ -184,7 +184,7 @@ def _enter(instance: Instance) -> None:
     warnings.filterwarnings("ignore", message="No directory at")
 
 
-def _programs(address: str, port: int) -> dict[str, list[str]]:
+def programs(address: str, port: int) -> dict[str, list[str]]:
     """What runs beside the servers, as arguments of `python -m`."""
     celery = ["celery", "--quiet", "-A", "billing_project"]
     log_level = os.environ.get("LOG_LEVEL", "INFO")

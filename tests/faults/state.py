@@ -1,0 +1,119 @@
+"""What a database holds, names instead of ids, so that two histories can be compared."""
+
+from typing import Any, Final
+
+from django.db import connection
+
+from apps.backoffice.books import breaches
+from apps.core.audit import verify_chain
+from apps.tenants.models import Tenant
+
+# what the same winter must come to, crash or no crash
+_LOOKS: Final = {
+    "invoices": """
+        SELECT c.external_id, i.kind, i.number, i.status, i.currency, i.cutoff_at, i.period_start,
+               i.period_end, i.subtotal, i.tax, i.total, i.balance_applied, i.amount_paid,
+               i.issued_at, i.due_at, i.buyer ->> 'name'
+        FROM invoicing_invoice i JOIN customers_customer c ON c.id = i.customer_id
+    """,
+    "lines": """
+        SELECT c.external_id, i.number, l.position, l.kind, h.key, l.period_start, l.period_end,
+               l.service_start, l.service_end, l.sequence, l.corrects_id IS NOT NULL,
+               l.description, l.quantity, l.amount, l.currency
+        FROM invoicing_invoiceline l JOIN invoicing_invoice i ON i.id = l.invoice_id
+        JOIN customers_customer c ON c.id = i.customer_id
+        LEFT JOIN catalog_charge h ON h.id = l.charge_id
+    """,
+    "balances": """
+        SELECT a.kind, a.currency, c.external_id, a.provider, sum(p.amount)
+        FROM ledger_posting p JOIN ledger_ledgeraccount a ON a.id = p.account_id
+        LEFT JOIN customers_customer c ON c.id = a.customer_id GROUP BY 1, 2, 3, 4
+    """,
+    "entries": "SELECT kind, count(*) FROM ledger_journalentry GROUP BY 1",
+    "events": """
+        SELECT e.key, c.external_id, s.external_id, e.event_name, e.occurred_at, e.value
+        FROM metering_usageevent e JOIN customers_customer c ON c.id = e.customer_id
+        LEFT JOIN subscriptions_subscription s ON s.id = e.subscription_id
+    """,
+    "orphans": "SELECT key, subject, status, occurred_at, value FROM metering_orphanevent",
+    "rollups": """
+        SELECT m.key, v.number, c.external_id, r.grain, r.starts_at, r."group", r.count, r.total,
+               r.moment, r.low, r.high, r.last_at, r.last_value
+        FROM metering_usagerollup r JOIN metering_meterversion v ON v.id = r.meter_version_id
+        JOIN metering_meter m ON m.id = v.meter_id JOIN customers_customer c ON c.id = r.customer_id
+    """,
+    "subscriptions": """
+        SELECT external_id, status, billed_until, next_bill_at, changed_from, ends_at, term_ends_at
+        FROM subscriptions_subscription
+    """,
+    "money received": """
+        SELECT i.number, p.provider, sum(p.amount) FROM payments_payment p
+        JOIN invoicing_invoice i ON i.id = p.invoice_id
+        WHERE p.status = 'succeeded' GROUP BY 1, 2
+    """,
+    "payments in flight": """
+        SELECT id FROM payments_payment WHERE status NOT IN ('succeeded', 'failed', 'canceled')
+    """,
+    "taken by the sandbox": """
+        SELECT i.number, sum(s.amount) FROM payments_sandboxcharge s
+        JOIN payments_payment p ON p.idempotency_key = s.idempotency_key
+        JOIN invoicing_invoice i ON i.id = p.invoice_id
+        WHERE s.outcome = 'succeeded' GROUP BY 1
+    """,
+    "keys": """
+        SELECT k.name, k.scopes, r.id IS NOT NULL, k.revoked_at IS NOT NULL
+        FROM tenants_apikey k LEFT JOIN tenants_apikey r ON r.id = k.replaced_by_id
+    """,
+    "clocks": "SELECT name, now FROM tenants_testclock",
+    "advances": 'SELECT "to", reached, failure FROM backoffice_clockadvance',
+    "meters": "SELECT key, archived_at FROM metering_meter",
+    "plans": """
+        SELECT p.key, v.number, v.status, count(h.id) FROM catalog_plan p
+        JOIN catalog_planversion v ON v.plan_id = p.id JOIN catalog_phase f ON f.version_id = v.id
+        JOIN catalog_charge h ON h.phase_id = f.id GROUP BY 1, 2, 3
+    """,
+    "jobs": "SELECT name, state FROM core_job WHERE state <> 'done'",
+    # how often a charge was tried, and where the clock stopped for it, depends on what was lost
+    "happenings": """
+        SELECT type, count(*) FROM core_auditevent
+        WHERE type NOT LIKE 'payment.%%' AND type <> 'test_clock.advanced' GROUP BY 1
+    """,
+    "unsealed": "SELECT event_id FROM core_auditpending",
+    "partitions": """
+        SELECT inhrelid::regclass FROM pg_inherits
+        WHERE inhparent = 'metering_usageevent'::regclass
+    """,
+}
+
+
+def look() -> dict[str, list[str]]:
+    """Return every row of what counts, as sorted text."""
+    found = {}
+    with connection.cursor() as cursor:
+        for name, query in _LOOKS.items():
+            cursor.execute(query, [])
+            found[name] = sorted(" | ".join(map(str, row)) for row in cursor.fetchall())
+    return found
+
+
+def check() -> list[str]:
+    """Return what is wrong with the books and the chains of all tenants: nothing, if all is well."""
+    wrong = [f"{one.rule}: {one.detail}" for one in breaches(None)]
+    for tenant_id in Tenant.objects.values_list("id", flat=True):
+        wrong += verify_chain(tenant_id)
+    return wrong
+
+
+def lapse_leases() -> None:
+    """Let time pass for what a dead process had claimed, and for jobs that wait for their time."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE core_idempotencyrecord SET leased_until = '2000-01-01' WHERE status IS NULL"
+        )
+        cursor.execute("UPDATE core_job SET lease_until = '2000-01-01' WHERE state = 'running'")
+        cursor.execute("UPDATE core_job SET due_at = '2000-01-01' WHERE state = 'pending'")
+
+
+def summary() -> dict[str, Any]:
+    """Return what a history came to: its rows, and what is wrong with them."""
+    return {"rows": look(), "wrong": check()}

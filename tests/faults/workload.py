@@ -1,0 +1,204 @@
+"""The work that the crash sweep interrupts: a small company's winter, told over the API.
+
+Every step has a name, which is its idempotency key, and a journal remembers the steps that were
+answered: what a careful client of the API does. After a crash the same call goes on where the
+journal ends, repeating the step whose answer never came.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from django.db import connection
+
+from apps.backoffice.models import ClockAdvance
+from apps.backoffice.operations.clocks import continue_advance
+from apps.core import audit, jobs
+from apps.core.clock import now
+from apps.core.models import AuditPending, Job
+from apps.metering import tasks as metering
+from apps.metering.operations.partitions import keep_partitions
+from apps.tenants.domain import Mode
+from tests.faults.state import lapse_leases
+from tests.make.api import Api
+from tests.make.metering import count_all
+from tests.make.neighbours import outlive_neighbours
+from tests.make.tenants import make_clock, make_key, make_tenant
+
+START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+CALLS: Final = "api_calls"
+JSON = Any
+Journal = dict[str, JSON]
+
+
+def prepare() -> dict[str, str]:
+    """Make the company before its winter, and return what its client needs."""
+    tenant = make_tenant(slug="winter", mode=Mode.TEST)
+    clock = make_clock(tenant, at=START + timedelta(days=30, hours=12), attach=True)
+    return {"key": make_key(tenant), "clock": clock.public_id}
+
+
+def work(journal: str, key: str, clock: str) -> None:
+    """Do what the journal does not hold yet; everything, if there is no journal."""
+    _Winter(Path(journal), key, clock).tell()
+
+
+def drain(journal: str, key: str, clock: str) -> None:
+    """After a crash: let the dead one's claims lapse, go on, and work off all that is left."""
+    lapse_leases()
+    work(journal, key, clock)
+    while Job.objects.filter(state__in=[Job.State.PENDING, Job.State.RUNNING]).exists():
+        lapse_leases()
+        jobs.run_due()
+    _seal()
+
+
+class _Winter:
+    def __init__(self, journal: Path, key: str, clock: str) -> None:
+        self.path, self.clock = journal, clock
+        self.journal: Journal = json.loads(journal.read_text()) if journal.exists() else {}
+        self.api = Api(key)
+        self.api.client.raise_request_exception = False
+
+    def tell(self) -> None:
+        """January is billed, late usage comes, and February is billed after a day of grace."""
+        self.offer()
+        self.sign_up()
+        self.use_in_january()
+        self.advance("to February", START + timedelta(days=46))
+        self.use_in_february()
+        self.advance("to March", START + timedelta(days=68))
+        self.settle_by_hand()
+        self.advance("to April", START + timedelta(days=95))
+        self.keep_house()
+
+    def offer(self) -> None:
+        self.post("meter", "/meters", {"key": CALLS, "name": "Calls", "aggregation": "sum"})
+        charges = [
+            {"key": "base", "name": "Base", "pricing": {"model": "flat", "amount": "49.00"}},
+            {
+                "key": "calls",
+                "name": "Calls",
+                "meter": CALLS,
+                "pricing": {"model": "per_unit", "unit_price": "0.015"},
+            },
+        ]
+        plan = {"key": "growth", "name": "Growth", "currency": "USD", "charges": charges}
+        self.post("plan", "/plans", {**plan, "billing_period": "monthly"})
+
+    def sign_up(self) -> None:
+        self.customer("acme", "sandbox_ok", term={"unit": "month", "count": 1})
+        self.customer("beta", "sandbox_declined_once")
+        self.customer("gamma", None)
+        self.customer("delta", "sandbox_timeout")
+
+    def customer(self, name: str, method: str | None, **terms: Any) -> None:
+        body = {"external_id": name, "name": name.title(), "currency": "USD"}
+        self.post(f"{name}", "/customers", body)
+        if method is not None:
+            paying = {"provider": "sandbox", "provider_ref": method, "default": True}
+            self.post(f"{name} pays", f"/customers/{name}/payment-methods", paying)
+        subscribed = {
+            "customer": name,
+            "plan": "growth",
+            "external_id": f"{name}-1",
+            "started_at": "2026-01-01T00:00:00Z",
+            **terms,
+        }
+        self.post(f"{name} subscribes", "/subscriptions", subscribed)
+
+    def use_in_january(self) -> None:
+        names = ["acme", "beta", "gamma", "delta", "omega"]  # omega is unknown as yet
+        batch = [used(name, day, 10 + day) for name in names for day in (0, 0, 0)]
+        batch += [used(name, day, 100 + day) for name in names for day in (3, 9, 20)]
+        self.post("a batch that repeats itself", "/events/batch", {"events": [*batch, *batch]})
+        self.post("one event", "/events", used("acme", 1, 7))
+        self.do("count January", count_all)
+        most = {"key": "most", "name": "Most", "event_name": CALLS, "aggregation": "max"}
+        self.post("another meter", "/meters", most)
+        self.customer("omega", "sandbox_ok")
+        self.do("attach what omega used", reattach)
+        self.do("count what omega used", count_all)
+
+    def use_in_february(self) -> None:
+        late = [used(name, 25, 1000) for name in ("acme", "gamma")]
+        batch = [used(name, day, day) for name in ("acme", "beta", "delta") for day in (31, 40)]
+        self.post("late usage", "/events/batch", {"events": late})
+        self.post("February", "/events/batch", {"events": [*batch, *late]})
+        self.do("count February", count_all)
+        self.send("grace", "PATCH", "/tenant", {"grace_period_hours": 24})
+
+    def settle_by_hand(self) -> None:
+        found = self.api.get("/invoices", limit=100).json()["data"]
+        gamma = self.journal["gamma"]["id"]
+        open_ = [one["id"] for one in reversed(found) if one["customer"] == gamma]
+        money = {"amount": "60.00", "currency": "USD", "reference": "bank 1"}
+        first, second = self.remember("gamma owes", lambda: open_[:2])
+        self.post("gamma transfers", f"/invoices/{first}/pay", money)
+        self.post("gamma complains", f"/invoices/{second}/cancel", None)
+        self.post("gamma leaves", "/subscriptions/gamma-1/cancel", {"mode": "now"})
+        key = self.post("a spare key", "/api-keys", {"name": "spare", "scopes": ["events:write"]})
+        self.post("rotate it", f"/api-keys/{key['id']}/rotate", {"overlap_hours": 1})
+
+    def keep_house(self) -> None:
+        self.do("partitions", lambda: keep_partitions(datetime(2027, 6, 1, tzinfo=UTC)))
+        self.do("run what is due", jobs.run_due)
+        self.do("seal", _seal)
+
+    # --- the client's side ------------------------------------------------------------------------
+
+    def post(self, step: str, path: str, body: JSON) -> JSON:
+        return self.send(step, "POST", path, body)
+
+    def send(self, step: str, method: str, path: str, body: JSON) -> JSON:
+        def ask() -> JSON:
+            answer = self.api.send(method, path, body, key=step)
+            assert answer.status_code < 300, (step, answer.status_code, answer.content)
+            return answer.json()
+
+        return self.remember(step, ask)
+
+    def do(self, step: str, action: Callable[[], object]) -> None:
+        self.remember(step, lambda: bool(action()))
+
+    def remember(self, step: str, action: Callable[[], JSON]) -> JSON:
+        if step not in self.journal:
+            self.journal[step] = action()
+            unfinished = self.path.with_suffix(".unfinished")
+            unfinished.write_text(json.dumps(self.journal))
+            unfinished.rename(self.path)
+        return self.journal[step]
+
+    def advance(self, step: str, to: datetime) -> None:
+        body = {"to": to.isoformat().replace("+00:00", "Z")}
+        self.post(step, f"/test-clocks/{self.clock}/advance", body)
+        for advance in ClockAdvance.objects.filter(ended_at=None):
+            continue_advance(advance.id, actor="system:test", wall=now)
+        failed = list(ClockAdvance.objects.exclude(failure="").values_list("failure", flat=True))
+        assert failed == []
+
+
+def used(name: str, day: int, value: int) -> dict[str, Any]:
+    """Return one event of a customer on a day of the winter."""
+    at = START + timedelta(days=day, hours=9)
+    return {
+        "idempotency_key": f"{name}-{day}",
+        "event_name": CALLS,
+        "customer": name,
+        "timestamp": at.isoformat().replace("+00:00", "Z"),
+        "value": value,
+    }
+
+
+def reattach() -> None:
+    """Do what the worker's tick does: count, and attach what has lately become attachable."""
+    metering.roll_up()
+
+
+def _seal() -> None:
+    outlive_neighbours()
+    audit.seal_events()
+    assert not AuditPending.objects.exists()
+    connection.close()
