@@ -155,6 +155,8 @@ class Cluster:
         for hits in (self.failpoints / "hits").glob("*"):
             hits.unlink()
         self.start(*SERVERS, *PROGRAMS)
+        self.sql("ALTER ROLE billing NOINHERIT")
+        self.sql("GRANT postgres TO billing")  # for children that look at everything
         self.hurry()
 
     def close(self) -> None:
@@ -205,7 +207,8 @@ class Cluster:
 
     def connect(self) -> psycopg.Connection:
         """A connection that may do everything, each statement by itself."""
-        return psycopg.connect(places(self.data).database_url, autocommit=True, connect_timeout=5)
+        where = places(self.data).superuser_url
+        return psycopg.connect(where, dbname=self.database.name, autocommit=True, connect_timeout=5)
 
     def one(self, query: str, *parameters: object) -> Any:
         """The one value that a query returns."""

@@ -33,7 +33,7 @@ def test_every_point_is_called_by_its_name_and_no_other_is() -> None:
         and isinstance(node.func, ast.Name)
         and node.func.id == "failpoint"
     ]
-    names = [name.value for name in called if isinstance(name, ast.Constant)]
+    names = [str(name.value) for name in called if isinstance(name, ast.Constant)]
     assert len(names) == len(called)
     assert sorted(names) == sorted(POINTS)
 

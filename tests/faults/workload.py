@@ -10,18 +10,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
-
-from django.db import connection
+from uuid import UUID
 
 from apps.backoffice.models import ClockAdvance
 from apps.backoffice.operations.clocks import continue_advance
-from apps.core import audit, jobs
+from apps.core import tasks
 from apps.core.clock import now
-from apps.core.models import AuditPending, Job
+from apps.core.tenancy import tenant_scope
 from apps.metering import tasks as metering
 from apps.metering.operations.partitions import keep_partitions
 from apps.tenants.domain import Mode
-from tests.faults.state import lapse_leases
+from tests.faults.state import is_any, lapse_leases
 from tests.make.api import Api
 from tests.make.metering import count_all
 from tests.make.neighbours import outlive_neighbours
@@ -37,21 +36,22 @@ def prepare() -> dict[str, str]:
     """Make the company before its winter, and return what its client needs."""
     tenant = make_tenant(slug="winter", mode=Mode.TEST)
     clock = make_clock(tenant, at=START + timedelta(days=30, hours=12), attach=True)
-    return {"key": make_key(tenant), "clock": clock.public_id}
+    return {"tenant": str(tenant.id), "key": make_key(tenant), "clock": clock.public_id}
 
 
-def work(journal: str, key: str, clock: str) -> None:
+def work(journal: str, tenant: str, key: str, clock: str) -> None:
     """Do what the journal does not hold yet; everything, if there is no journal."""
-    _Winter(Path(journal), key, clock).tell()
+    with tenant_scope(UUID(tenant)):
+        _Winter(Path(journal), key, clock).tell()
 
 
-def drain(journal: str, key: str, clock: str) -> None:
+def drain(journal: str, **company: str) -> None:
     """After a crash: let the dead one's claims lapse, go on, and work off all that is left."""
     lapse_leases()
-    work(journal, key, clock)
-    while Job.objects.filter(state__in=[Job.State.PENDING, Job.State.RUNNING]).exists():
+    work(journal, **company)
+    while is_any("SELECT FROM core_job WHERE state IN ('pending', 'running')"):
         lapse_leases()
-        jobs.run_due()
+        tasks.run_due_jobs()
     _seal()
 
 
@@ -119,7 +119,7 @@ class _Winter:
         most = {"key": "most", "name": "Most", "event_name": CALLS, "aggregation": "max"}
         self.post("another meter", "/meters", most)
         self.customer("omega", "sandbox_ok")
-        self.do("attach what omega used", reattach)
+        self.do("attach what omega used", _outside(metering.roll_up))
         self.do("count what omega used", count_all)
 
     def use_in_february(self) -> None:
@@ -144,7 +144,7 @@ class _Winter:
 
     def keep_house(self) -> None:
         self.do("partitions", lambda: keep_partitions(datetime(2027, 6, 1, tzinfo=UTC)))
-        self.do("run what is due", jobs.run_due)
+        self.do("run what is due", _outside(tasks.run_due_jobs))
         self.do("seal", _seal)
 
     # --- the client's side ------------------------------------------------------------------------
@@ -192,13 +192,17 @@ def used(name: str, day: int, value: int) -> dict[str, Any]:
     }
 
 
-def reattach() -> None:
-    """Do what the worker's tick does: count, and attach what has lately become attachable."""
-    metering.roll_up()
+def _outside(task: Callable[[], object]) -> Callable[[], object]:
+    """Return a task as the worker runs it, in nobody's scope."""
+
+    def run() -> object:
+        with tenant_scope(None):
+            return task()
+
+    return run
 
 
 def _seal() -> None:
     outlive_neighbours()
-    audit.seal_events()
-    assert not AuditPending.objects.exists()
-    connection.close()
+    _outside(tasks.seal_audit)()
+    assert not is_any("SELECT FROM core_auditpending")
