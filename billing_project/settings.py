@@ -112,6 +112,13 @@ EVENT_RETENTION_DAYS = env.int("EVENT_RETENTION_DAYS", default=0)
 
 # what encrypts secrets at rest: the first encrypts, all decrypt; see docs/security.md
 ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[]) or [SECRET_KEY]
+# tokens per second and at most, for each API key and each operator; 0: no limit
+RATE_LIMIT_PER_SECOND = env.int("RATE_LIMIT_PER_SECOND", default=500)
+RATE_LIMIT_BURST = env.int("RATE_LIMIT_BURST", default=5000)
+# from one address, whoever is named; besides, each account has five tries in a quarter of an hour
+LOGIN_TRIES_PER_MINUTE = env.int("LOGIN_TRIES_PER_MINUTE", default=30)
+# how many proxies of ours a request passes; only what they write into X-Forwarded-For counts
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 AUTH_USER_MODEL = "tenants.Operator"
 AUTHENTICATION_BACKENDS = ["apps.tenants.api.authentication.CountedLogin"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]

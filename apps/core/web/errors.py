@@ -23,6 +23,7 @@ from apps.core.errors import (
     ProviderUnavailable,
     Unauthenticated,
 )
+from apps.core.web.limits import RateLimited
 from apps.core.web.parsing import BodyInvalid, BodyTooLarge, RequestInvalid
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ _KINDS: Final[tuple[tuple[type[Exception], int, str, str], ...]] = (
     (RequestInvalid, 400, "VAL_001", "The request cannot be read"),
     (Unauthenticated, 401, "AUTH_001", "Not authenticated"),
     (Forbidden, 403, "AUTH_006", "Not allowed"),
+    (RateLimited, 429, "REQ_005", "Too many requests"),
     (NotFound, 404, "REQ_001", "Not found"),
     (Conflict, 409, "REQ_003", "Conflict"),
     (PaymentDeclined, 402, "PAY_001", "Payment declined"),
@@ -110,6 +112,8 @@ def describe(error: Exception, request_id: str) -> tuple[dict[str, Any], dict[st
         errors=described.errors,
         request_id=request_id,
     )
+    if isinstance(error, RateLimited):
+        return body, {"Retry-After": str(error.retry_after)}
     return body, _HEADERS.get(described.reason) or _HEADERS.get(str(described.status), {})
 
 

@@ -23,6 +23,7 @@ from apps.core.failpoints import failpoint
 from apps.core.ids import decode, is_id, new_id
 from apps.core.web.errors import CONTENT_TYPE as PROBLEM_TYPE
 from apps.core.web.fields import InstantField, StrictSerializer, unknown_field
+from apps.core.web.limits import limit_caller
 from apps.core.web.parsing import BodyTooLarge, RequestInvalid, refuse
 from apps.core.web.principal import Principal
 
@@ -160,6 +161,7 @@ class Door(viewsets.GenericViewSet[Any]):
         super().initial(request, *args, **kwargs)
         if not isinstance(request.user, Principal):
             raise NotAuthenticated
+        limit_caller(request.user.actor)
         access = "read" if request.method in _SAFE else "write"
         if not request.user.may(self.resource, access):
             raise ScopeMissing(f"This needs the scope {self.resource}:{access}.")

@@ -20,6 +20,7 @@ from apps.core.ids import decode, encode
 from apps.core.tenancy import enter_tenant
 from apps.core.web.errors import answer
 from apps.core.web.fields import unknown_field
+from apps.core.web.limits import limit_caller
 from apps.core.web.parsing import BodyTooLarge, RequestInvalid, refuse
 from apps.core.web.principal import Principal
 from apps.core.web.views import IdempotencyKeyInvalid, ParameterInvalid, ScopeMissing
@@ -80,6 +81,7 @@ class BatchTooLarge(BodyTooLarge):
 class _Caller:
     """Who sends, for how long that may be taken from memory, and the time on his clock."""
 
+    name: str
     sender: Sender
     until: float
     clock: datetime | None = None
@@ -125,6 +127,7 @@ class EventDoor(APIView):
         if request.META.get("QUERY_STRING"):
             _refuse_parameters(request)
         remembered, caller = self._caller(request)
+        limit_caller(caller.name)
         value = self._read(request)
         try:
             return self.take(value, caller, request, **kwargs)
@@ -162,10 +165,10 @@ class EventDoor(APIView):
             raise ScopeMissing("This needs the scope events:write.")
         tenant = tenant_of(principal.tenant_id)
         if not principal.actor.startswith(_KEY_ACTOR) or tenant.test_clock_id is not None:
-            return None, _Caller(sender_of(tenant), 0, principal.at)
+            return None, _Caller(principal.actor, sender_of(tenant), 0, principal.at)
         key_id = decode("key", principal.actor.removeprefix(_KEY_ACTOR))
         until = time.monotonic() + _REMEMBERED_SECONDS
-        caller = _Caller(sender_of(tenant, key_id=key_id), until)
+        caller = _Caller(principal.actor, sender_of(tenant, key_id=key_id), until)
         if len(_remembered) >= _MOST_REMEMBERED:
             _remembered.clear()
         _remembered[digest] = caller

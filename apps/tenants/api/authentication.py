@@ -16,6 +16,8 @@ from apps.core.clock import now
 from apps.core.errors import FieldError, Unauthenticated
 from apps.core.ids import encode
 from apps.core.tenancy import enter_tenant
+from apps.core.web.addresses import client_address
+from apps.core.web.limits import RateLimited, limit_login
 from apps.core.web.parsing import HeaderInvalid
 from apps.core.web.principal import Principal
 from apps.tenants import operations, queries, secrets
@@ -199,6 +201,8 @@ class CountedLogin(ModelBackend):
         if username is None or password is None:
             return None
         try:
+            if request is not None:
+                limit_login(client_address(request))
             return log_in(username, password, at=now())
-        except Unauthenticated:
+        except (Unauthenticated, RateLimited):
             return None

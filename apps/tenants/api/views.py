@@ -16,7 +16,9 @@ from rest_framework.views import APIView
 
 from apps.core.clock import now
 from apps.core.models import AuditEvent, Job
+from apps.core.web.addresses import client_address
 from apps.core.web.fields import StrictSerializer
+from apps.core.web.limits import limit_login
 from apps.core.web.views import Door, Reader, check_body, one_of, read_body, text
 from apps.tenants import operations, queries
 from apps.tenants.api.authentication import BearerOfInstallation
@@ -70,6 +72,7 @@ class Login(APIView):
         The token is sent as ``Authorization: Bearer``, with the tenant in ``X-Tenant`` (slug or
         id) and its mode in ``X-Mode`` (``live`` or ``test``).
         """
+        limit_login(client_address(request))
         check_body(request)
         given = read_body(request, LoginBody)
         at = now()
