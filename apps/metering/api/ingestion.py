@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
@@ -25,6 +25,7 @@ from apps.core.web.parsing import BodyTooLarge, RequestInvalid, refuse
 from apps.core.web.principal import Principal
 from apps.core.web.views import IdempotencyKeyInvalid, ParameterInvalid, ScopeMissing
 from apps.metering.api.bodies import fingerprint, read_body
+from apps.metering.api.gathering import Gathering
 from apps.metering.api.schemas import EVENT, EVENTS, RECEIPT, RECEIPTS, USAGE, USAGE_RECEIPT
 from apps.metering.api.usage import subject_named
 from apps.metering.domain import Receipt, ReceiptStatus, Sender, SenderChanged
@@ -85,10 +86,14 @@ class _Caller:
     sender: Sender
     until: float
     clock: datetime | None = None
+    gathering: Gathering = field(default_factory=Gathering)
 
     @property
     def at(self) -> datetime:
         return now() if self.clock is None else self.clock
+
+    def ingest(self, item: object) -> Receipt:
+        return self.gathering.ingest(self.sender, item, at=self.at)
 
 
 # what a good API key stands for; every statement that stores events checks that it still does
@@ -206,8 +211,7 @@ class Events(EventDoor):
     def take(
         self, value: Any, caller: _Caller, request: HttpRequest, **kwargs: str
     ) -> HttpResponse:
-        (receipt,) = ingest_batch(caller.sender, [_object(value)], at=caller.at)
-        return _one(receipt)
+        return _one(caller.ingest(_object(value)))
 
 
 class EventBatch(EventDoor):
@@ -295,7 +299,7 @@ class StreamEvents(_StreamDoor):
     ) -> HttpResponse:
         stream = self.stream(caller, kwargs["handle"])
         item = _in_our_words(stream, _object(value))
-        (receipt,) = ingest_batch(caller.sender, [item], at=caller.at)
+        receipt = caller.ingest(item)
         return _one(_in_their_words(stream, receipt))
 
 
@@ -388,7 +392,7 @@ class Usages(EventDoor):
             "timestamp": body.get("timestamp"),
             "properties": extra,
         }
-        (receipt,) = ingest_batch(caller.sender, [item], at=caller.at)
+        receipt = caller.ingest(item)
         names = {"value": "quantity", "properties.price_point": "price_point"}
         return _one(
             _renamed(receipt, names),

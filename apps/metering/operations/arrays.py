@@ -134,15 +134,18 @@ class _BinaryDumper(Dumper):
         return obj.sent
 
 
+# Django forbids to prepare statements by None; so often none is met unless it is asked for
+_NEVER_BY_ITSELF: Final = 1_000_000_000
 _told: "WeakSet[psycopg.Connection[Any]]" = WeakSet()
 
 
 def cursor(connection: "psycopg.Connection[Any]") -> "psycopg.Cursor[Any]":
-    """Return a cursor to which binary arrays may be passed, for the scope that this is."""
+    """Return a cursor for the scope that this is, which takes binary arrays and may prepare."""
     if connection not in _told:
         for kind in (Uuids, Texts, Booleans, Documents, Ints, Instants):
             dumper = type(f"{kind.__name__}Dumper", (_BinaryDumper,), {"oid": kind.array_oid})
             connection.adapters.register_dumper(kind, dumper)
+        connection.prepare_threshold = _NEVER_BY_ITSELF
         _told.add(connection)
     tell_tenant(connection)
     return psycopg.Cursor(connection)
