@@ -68,9 +68,9 @@ ORPHAN_TRANSITIONS: Final[Mapping[OrphanStatus, frozenset[OrphanStatus]]] = {
 class MeterTerms:
     """One version of a meter: which events it counts, and how.
 
-    ``value_property`` "" stands for the event's own value. What a unique count finds in it are names,
-    be they in digits: its events are worth nothing by themselves. ``group_by`` names the properties by
-    which usage is kept apart. ``refuses_negative``: events below zero are not taken.
+    ``value_property`` "" stands for the event's own value. What a unique count finds in it are
+    names, be they in digits: its events are worth nothing by themselves. ``group_by`` names the
+    properties by which usage is kept apart. ``refuses_negative``: events below zero are not taken.
     """
 
     version_id: UUID

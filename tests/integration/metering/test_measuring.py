@@ -13,6 +13,7 @@ import pytest
 from django.db import connection
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from apps.core.money import plain
 from apps.customers.models import Customer
@@ -258,7 +259,7 @@ def tidy(found: Iterable[Measurement]) -> list[Measurement]:
     return [
         replace(
             one,
-            measured=replace(
+            measured=structs.replace(
                 one.measured,
                 groups=tuple(sorted(one.measured.groups, key=lambda group: str(group[0]))),
             ),
