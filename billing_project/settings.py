@@ -53,9 +53,12 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "apps.core.web.middleware.request_id",
     "apps.core.web.middleware.nobodys_scope",
+    "apps.core.web.middleware.browser_policy",
     "django.middleware.security.SecurityMiddleware",
+    "apps.core.web.middleware.desk_addresses",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "apps.core.web.middleware.prolong_session",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -117,9 +120,12 @@ RATE_LIMIT_PER_SECOND = env.int("RATE_LIMIT_PER_SECOND", default=500)
 RATE_LIMIT_BURST = env.int("RATE_LIMIT_BURST", default=5000)
 # from one address, whoever is named; besides, each account has five tries in a quarter of an hour
 LOGIN_TRIES_PER_MINUTE = env.int("LOGIN_TRIES_PER_MINUTE", default=30)
+# from where the desk is answered, as 10.0.0.0/8,192.0.2.7/32; from everywhere if empty
+DESK_NETWORKS = env.list("DESK_NETWORKS", default=[])
 # how many proxies of ours a request passes; only what they write into X-Forwarded-For counts
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 AUTH_USER_MODEL = "tenants.Operator"
+LOGIN_REDIRECT_URL = "/admin/"
 AUTHENTICATION_BACKENDS = ["apps.tenants.api.authentication.CountedLogin"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
@@ -137,8 +143,12 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = _HTTPS
 SECURE_HSTS_PRELOAD = _HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^health(/|$)"]
 SESSION_COOKIE_SECURE = _HTTPS
-SESSION_COOKIE_AGE = 12 * 60 * 60
+SESSION_ENGINE = "apps.core.web.sessions"
+SESSION_COOKIE_AGE = 30 * 60  # after the last request; twelve hours after the login in any case
 CSRF_COOKIE_SECURE = _HTTPS
+if _HTTPS:  # a browser takes these only from this host, over HTTPS
+    SESSION_COOKIE_NAME = "__Host-desk"
+    CSRF_COOKIE_NAME = "__Host-desk-csrf"
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 
