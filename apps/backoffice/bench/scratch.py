@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from time import sleep
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -18,6 +19,8 @@ OWNER: Final = "owner"  # the connection as the role that owns the tables
 _URLS: Final = ("DATABASE_URL", "DATABASE_OWNER_URL")
 _ROLES: Final = settings.BASE_DIR / "deploy" / "roles.sql"
 _BROKER: Final = "REDIS_URL"
+_TRIES: Final = 100
+_PAUSE: Final = 0.1  # seconds
 # one that nobody listens to: what is measured must not call the installation's workers
 _NO_BROKER: Final = "memory://localhost"
 
@@ -121,7 +124,15 @@ class Scratch:
     def _drop(self, name: str) -> None:
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         with _maintenance() as server:
-            server.execute(statement)
+            for patience in range(_TRIES, -1, -1):
+                try:
+                    server.execute(statement)
+                    break
+                except psycopg.errors.InsufficientPrivilege:
+                    # the owner may not end sessions of the role that serves; they are just ending
+                    if not patience:
+                        raise
+                    sleep(_PAUSE)
         self._made.remove(name)
 
 
