@@ -1,6 +1,5 @@
 """Recording what happened, in the transaction in which it happened."""
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import ClassVar, Protocol
@@ -8,11 +7,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from msgspec import Struct
+from msgspec import Struct, json
 
 from apps.core.bulk import Same, insert_rows
 from apps.core.failpoints import failpoint
-from apps.core.ids import encode, new_id
+from apps.core.ids import encode, new_ids
 from apps.core.jobs import NewJob, enqueue_all
 from apps.core.models import AuditEvent
 
@@ -61,13 +60,13 @@ def record_all(happenings: Iterable[Happening], *, actor: str, at: datetime) -> 
         return
     # many happenings share what there is to say
     texts = {
-        key: json.dumps(dict(data)).encode()
+        key: json.encode(dict(data))
         for key, data in {id(one.data): one.data for one in told}.items()
     }
     insert_rows(
         AuditEvent,
         {
-            "id": [new_id() for _ in told],
+            "id": new_ids(len(told)),
             "tenant_id": [one.tenant_id for one in told],
             "type": [one.type for one in told],
             "object_type": [one.type.partition(".")[0] for one in told],

@@ -26,12 +26,11 @@ from apps.catalog.domain import ChargeKind, PriceTerms
 from apps.core.errors import Conflict
 from apps.core.money import ARITHMETIC, round_money
 from apps.invoicing.domain import LineKind
-from apps.invoicing.slicing import Slice
+from apps.invoicing.slicing import WHOLE, Slice
 from apps.metering.domain import Measurement, UsageSpan
 from apps.rating.periods import Span
 from apps.rating.pricing import Measured, Rated, after_included, rate
 
-_ONE: Final = Fraction(1)
 _ZERO: Final = Decimal(0)
 _PLACES: Final = Decimal("1e-12")
 STANDARD_PRICES: Final = ""  # the price point of usage that names none
@@ -130,8 +129,11 @@ def propose(
     seen: set[LineKey] = set()
     for index, one in enumerate(slices):
         for expected in _expected_of(one, measured.get(index, ()), price_lists):
-            seen.add(expected.key)
-            line = _difference(expected, billed.get(expected.key))
+            past = None
+            if billed:  # hashing a key takes longer than all else here
+                seen.add(expected.key)
+                past = billed.get(expected.key)
+            line = _difference(expected, past)
             if line is not None:
                 lines.append(line)
     lines += (
@@ -195,8 +197,8 @@ def _priced(one: Slice, kind: LineKind, measured: Measured, price: _Price, point
         included = _times(charge.included_quantity, one.share).quantize(_PLACES, context=ARITHMETIC)
     rated = rate(price.terms.model, after_included(measured, included) if included else measured)
     # usage is itself the part of the period; a price for time is not
-    share = _ONE if kind is LineKind.USAGE else one.share
-    exact = rated.amount if share == _ONE else _times(rated.amount, share)
+    share = WHOLE if kind is LineKind.USAGE else one.share
+    exact = _times(rated.amount, share)
     return _Expected(
         key=_key(one, kind, point),
         slice=one,
@@ -263,7 +265,7 @@ def _key(one: Slice, kind: LineKind, group: str) -> LineKey:
 
 
 def _times(amount: Decimal, share: Fraction) -> Decimal:
-    if share == _ONE:
+    if share is WHOLE:
         return amount
     product = ARITHMETIC.multiply(amount, Decimal(share.numerator))
     return ARITHMETIC.divide(product, Decimal(share.denominator))

@@ -30,7 +30,7 @@ from apps.subscriptions.domain import (
 FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 _TICK: Final = timedelta(microseconds=1)
-_ONE: Final = Fraction(1)
+WHOLE: Final = Fraction(1)
 
 Charges: TypeAlias = Mapping[UUID, tuple[ChargeTerms, ...]]  # by phase
 
@@ -44,7 +44,7 @@ class Slice(Struct, frozen=True):
     part: Span
     segment_start: datetime
     quantity: Decimal
-    share: Fraction  # of the period, by which prorated prices are multiplied
+    share: Fraction  # of the period, by which prorated prices are multiplied; all of it: WHOLE
     usage: tuple[UsageSpan, ...]  # empty unless the charge is for usage
 
 
@@ -265,11 +265,12 @@ def _share(
     basis: Basis,
 ) -> Fraction:
     if not charge.prorated or part == period:
-        return _ONE
+        return WHOLE
     cut_by_end = stretch.ends_at is not None and part.end == stretch.ends_at
     if cut_by_end and stretch.settlement is Settlement.NONE:
         part = Span(part.start, period.end)
-    return prorate(part, period, basis, terms.zone)
+    share = prorate(part, period, basis, terms.zone)
+    return WHOLE if share == WHOLE else share
 
 
 def _next_due_of(

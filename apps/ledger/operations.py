@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from apps.core.bulk import insert_rows
 from apps.core.failpoints import failpoint
-from apps.core.ids import new_id
+from apps.core.ids import new_id, new_ids
 from apps.core.postgresql.cursors import binding_cursor
 from apps.ledger.domain import (
     UNDOES,
@@ -73,7 +73,7 @@ def post_all(entries: Iterable[NewEntry], *, at: datetime) -> int:
     if not told:
         return 0
     # always in the same order, so that two postings of the same facts never block each other
-    numbered = {new_id(): told[key] for key in sorted(told)}
+    numbered = dict(zip(new_ids(len(told)), (told[key] for key in sorted(told)), strict=True))
     accounts = _accounts({(e.tenant_id, leg.account) for e in numbered.values() for leg in e.legs})
     with binding_cursor() as cursor:
         cursor.execute(

@@ -11,7 +11,7 @@ from uuid import UUID
 from apps.core.bulk import Same, insert_rows
 from apps.core.events import Happening, record_all
 from apps.core.failpoints import failpoint
-from apps.core.ids import new_id
+from apps.core.ids import new_id, new_ids
 from apps.core.money import round_money
 from apps.customers.models import Customer
 from apps.invoicing.assembly import ProposedLine
@@ -151,7 +151,7 @@ def _store_lines(tenant_id: UUID, made: Sequence[_Made]) -> None:
     insert_rows(
         InvoiceLine,
         {
-            "id": [new_id() for _ in lines],
+            "id": new_ids(len(lines)),
             "tenant": Same(tenant_id),
             "invoice": [one.draft.id for one in made for _ in one.lines],
             "position": [position for one in made for position in range(len(one.lines))],

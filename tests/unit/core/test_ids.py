@@ -1,13 +1,13 @@
 """Identifiers: their text, their order, and what is none."""
 
 import time
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.core.ids import IdMalformed, decode, encode, is_id, new_id
+from apps.core.ids import IdMalformed, decode, encode, is_id, new_id, new_ids
 
 
 def test_the_examples_of_the_specification() -> None:
@@ -80,3 +80,12 @@ def test_the_refusal_quotes_at_most_64_characters() -> None:
     with pytest.raises(IdMalformed) as raised:
         decode("cus", "x" * 1000)
     assert len(raised.value.detail) < 150
+
+
+def test_many_ids_of_one_instant_ascend_and_come_after_what_was_made_before() -> None:
+    before = new_id()
+    made = new_ids(1000)
+    after = new_id()
+    assert sorted({after, before, *made}) == [before, *made, after]
+    assert {(one.version, one.variant) for one in made} == {(7, RFC_4122)}
+    assert new_ids(0) == []
