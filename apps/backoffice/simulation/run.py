@@ -69,7 +69,7 @@ def simulate(
                 wrong = differences(house.tenant.id, house.facts, until)
                 verdict.differences += [f"{ways.slug}: {one}" for one in wrong]
                 _count(verdict, house)
-                _digest(digest, house.tenant.id)
+                verdict.lines += _digest(digest, house.tenant.id)
     verdict.differences += complaints.found
     verdict.fingerprint = digest.hexdigest()[:16]
     verdict.cpu_seconds = int(process_time() - began)
@@ -104,7 +104,9 @@ def _count(verdict: Verdict, house: House) -> None:
     verdict.repeats += house.trouble.repeats
 
 
-def _digest(digest: "hashlib._Hash", tenant_id: UUID) -> None:
+def _digest(digest: "hashlib._Hash", tenant_id: UUID) -> int:
+    """Add the tenant's lines to the fingerprint; return how many there are."""
     lines = billed_lines(tenant_id)
     for key, amount in sorted(lines.items()):
         digest.update(f"{key} {amount}\n".encode())
+    return len(lines)
