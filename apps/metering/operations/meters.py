@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 
+from apps.core.constraints import broken
 from apps.core.errors import FieldError, Invalid
 from apps.core.events import record
 from apps.core.failpoints import failpoint
@@ -108,9 +109,7 @@ def create_meter(
         refuses_negative,
     )
     document = _check(definition)
-    if Meter.objects.filter(tenant_id=tenant_id, key=key).exists():
-        raise MeterKeyTaken(f"There is a meter {key!r} already.", field="key")
-    meter = Meter.objects.create(
+    meter = Meter(
         id=id,
         tenant_id=tenant_id,
         key=key,
@@ -120,6 +119,13 @@ def create_meter(
         metadata=dict(metadata or {}),
         created_at=at,
     )
+    try:
+        with transaction.atomic():
+            meter.save(force_insert=True)
+    except IntegrityError as error:
+        if broken(error) != "meter_key_once":
+            raise
+        raise MeterKeyTaken(f"There is a meter {key!r} already.", field="key") from error
     _store(MeterVersion(id=new_id(), meter=meter, number=1, created_at=at), definition, document)
     record("meter.created", meter, actor=actor, at=at, key=key)
     return meter

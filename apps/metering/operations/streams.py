@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
+from apps.core.constraints import broken
 from apps.core.errors import Conflict, FieldError, Invalid
 from apps.core.events import record
 from apps.core.locks import lock_row
@@ -55,9 +56,7 @@ def create_stream(
     if known is not None:
         return known
     _check(event_name, paths)
-    if EventStream.objects.filter(tenant_id=tenant_id, handle=handle).exists():
-        raise StreamHandleTaken(f"There is a stream {handle!r} already.", field="handle")
-    stream = EventStream.objects.create(
+    stream = EventStream(
         id=id,
         tenant_id=tenant_id,
         handle=handle,
@@ -68,6 +67,13 @@ def create_stream(
         key_path=paths.key,
         created_at=at,
     )
+    try:
+        with transaction.atomic():
+            stream.save(force_insert=True)
+    except IntegrityError as error:
+        if broken(error) != "stream_handle_once":
+            raise
+        raise StreamHandleTaken(f"There is a stream {handle!r} already.", field="handle") from error
     record("event_stream.created", stream, actor=actor, at=at, handle=handle)
     return stream
 
