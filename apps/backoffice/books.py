@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from apps.core.books import Rule
+from apps.core.postgresql.base import tell_tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ def _one_moment() -> Iterator[None]:
     if connection.in_atomic_block:  # the caller's transaction decides what is seen
         yield
         return
+    connection.ensure_connection()
+    tell_tenant(connection.connection)  # inside, it would be a query before the level is set
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         yield
