@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from apps.core.ids import new_id
@@ -91,9 +92,7 @@ def close_by_ingest() -> Race:
         lines = InvoiceLine.objects.filter(invoice__customer=customer)
         assert sum(line.amount for line in lines) == Decimal("0.80")
 
-    return Race(
-        [*(lambda first=first: ingest(first) for first in (0, 20, 40, 60)), close, close], judge
-    )
+    return Race([*(partial(ingest, first) for first in (0, 20, 40, 60)), close, close], judge)
 
 
 def close_by_hand() -> Race:
@@ -213,7 +212,7 @@ def fifty_numbers() -> Race:
         assert sorted(number for pair in results for number in pair) == list(range(1, 51))
         assert NumberSequence.objects.get(tenant=tenant).last_number == 50
 
-    return Race([lambda first=first: issue_two(first) for first in range(0, 50, 2)], judge)
+    return Race([partial(issue_two, first) for first in range(0, 50, 2)], judge)
 
 
 def cancel_by_cancel() -> Race:

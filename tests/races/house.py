@@ -1,6 +1,7 @@
 """Races for the house itself: keys, members, clocks, requests, the audit chain."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from apps.backoffice.models import ClockAdvance
@@ -19,7 +20,7 @@ from tests.make.races import refusals, winners
 from tests.make.tenants import ACTOR, AT, make_clock, make_key, make_member, make_tenant
 from tests.races.course import Race
 
-ACT = {"actor": ACTOR, "at": AT}
+ACT: dict[str, Any] = {"actor": ACTOR, "at": AT}
 NAMES = iter(range(10_000))
 
 
@@ -91,7 +92,7 @@ def owner_by_owner() -> Race:
         assert (len(winners(results)), refusals(results)) == (1, ["last_owner"])
         assert Membership.objects.filter(tenant=tenant, role=Role.OWNER).count() == 1
 
-    return Race([lambda one=one: remove_member(one.id, **ACT) for one in owners], judge)
+    return Race([partial(remove_member, one.id, **ACT) for one in owners], judge)
 
 
 def clock_by_clock() -> Race:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from apps.core.ids import new_id
@@ -198,7 +199,7 @@ def many_parts() -> Race:
         assert cash(invoice) == 150
         assert fresh(invoice).amount_paid == usd("149.00")
 
-    return Race([lambda number=number: pay(number) for number in range(10)], judge)
+    return Race([partial(pay, number) for number in range(10)], judge)
 
 
 def settle_by_settle() -> Race:
@@ -263,4 +264,4 @@ def default_by_default() -> Race:
         defaults = PaymentMethod.objects.filter(customer=customer, is_default=True)
         assert defaults.count() == 1
 
-    return Race([lambda one=one: make_default(one) for one in others], judge)
+    return Race([partial(make_default, one) for one in others], judge)

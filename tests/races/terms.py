@@ -1,6 +1,7 @@
 """Races for what customers have: subscriptions, plans, meters, usage."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.db import connection
@@ -15,6 +16,7 @@ from apps.customers.models import Customer
 from apps.metering.models import Meter, OrphanEvent
 from apps.metering.operations import create_meter, ingest_batch, reattach_orphans, roll_up
 from apps.metering.operations.meters import revise_meter
+from apps.metering.operations.streams import StreamPaths, create_stream
 from apps.metering.queries import sender_of
 from apps.rating.aggregation import Aggregation
 from apps.rating.periods import Cadence, Unit
@@ -37,7 +39,7 @@ from tests.races.course import Race
 
 DAY = timedelta(days=1)
 MONTH = Cadence(Unit.MONTH)
-ACT = {"actor": ACTOR, "at": AT}
+ACT: dict[str, Any] = {"actor": ACTOR, "at": AT}
 
 
 def subscribed(**values: Any) -> Subscription:
@@ -193,7 +195,7 @@ def name_by_name() -> Race:
     def judge(results: list[Any]) -> None:
         assert (len(winners(results)), refusals(results)) == (1, ["external_id_taken"] * 3)
 
-    return Race([lambda number=number: start(number) for number in range(4)], judge)
+    return Race([partial(start, number) for number in range(4)], judge)
 
 
 def publish_by_subscribe() -> Race:
@@ -274,6 +276,25 @@ def meter_by_meter() -> Race:
     return Race([create] * 4, judge)
 
 
+def stream_by_stream() -> Race:
+    tenant = make_tenant()
+
+    def create() -> Any:
+        return create_stream(
+            tenant.id,
+            id=new_id(),
+            handle="usage",
+            event_name="calls",
+            paths=StreamPaths(subject="user"),
+            **ACT,
+        )
+
+    def judge(results: list[Any]) -> None:
+        assert (len(winners(results)), refusals(results)) == (1, ["stream_handle_taken"] * 3)
+
+    return Race([create] * 4, judge)
+
+
 def revise_by_revise() -> Race:
     meter = make_meter()
 
@@ -309,7 +330,7 @@ def roll_up_by_ingest() -> Race:
         count_all()  # the books compare what was rolled up with the events
 
     return Race(
-        [*(lambda first=first: ingest(first) for first in (0, 30, 60)), roll_up, roll_up, roll_up],
+        [*(partial(ingest, first) for first in (0, 30, 60)), roll_up, roll_up, roll_up],
         judge,
     )
 

@@ -51,6 +51,7 @@ MATRIX = [
     pytest.param(terms.retire_by_subscribe, marks=holds("P5", "F69")),
     pytest.param(terms.version_by_version, marks=holds("P5")),
     pytest.param(terms.meter_by_meter, marks=holds("B84")),
+    pytest.param(terms.stream_by_stream, marks=holds("B84")),
     pytest.param(terms.revise_by_revise, marks=holds("P5")),
     pytest.param(terms.roll_up_by_ingest, marks=holds("U10", "U11")),
     pytest.param(terms.event_by_event, marks=holds("U1", "U2")),
