@@ -171,13 +171,26 @@ WHITENOISE_USE_FINDERS = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "apps.core.scrubbing.Scrubbed",
+            "format": "{asctime} {levelname} {name} {message}",
+            "style": "{",
+        }
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
-    # a line per hint and per drawn font would hide the rest
     "loggers": {
-        name: {"level": "WARNING"}
-        for name in ("celery.app.trace", "celery.worker.strategy", "fontTools", "weasyprint")
+        # a line per hint and per drawn font would hide the rest
+        **{
+            name: {"level": "WARNING"}
+            for name in ("celery.app.trace", "celery.worker.strategy", "fontTools", "weasyprint")
+        },
+        # these bring handlers of their own, which would write what the formatter above hides
+        **{
+            name: {"handlers": [], "propagate": True, "level": "INFO"}
+            for name in ("django", "django.server", "gunicorn.access", "gunicorn.error")
+        },
     },
 }
 
@@ -257,7 +270,6 @@ UNFOLD = {
 
 CELERY_BROKER_URL = env("REDIS_URL")
 CELERY_RESULT_BACKEND = None
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # LOGGING above says what is logged
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
