@@ -183,7 +183,7 @@ def _usage_lines(
 def _price(one: Slice) -> _Price:
     """Return the price of what names no price point: the subscription's, or the standard one."""
     currency = one.subscription.currency
-    for listed in (one.subscription.price_list_id, None):
+    for listed in (one.price_list_id, None):
         terms = one.charge.prices.get((listed, currency))
         if terms is not None:
             return _Price(listed, terms)

@@ -6,7 +6,7 @@ upgrade or a cancellation in mid-period are no special cases.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,10 +21,11 @@ from apps.metering.domain import UsageSpan
 from apps.rating.periods import Cadence, Schedule, Span
 from apps.rating.proration import Basis, prorate
 from apps.subscriptions.domain import (
-    SegmentTerms,
-    Settlement,
+    Stretch,
     SubscriptionTerms,
     schedule_of,
+    stretches,
+    usage_stretches,
 )
 
 FOREVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -44,6 +45,7 @@ class Slice(Struct, frozen=True):
     part: Span
     segment_start: datetime
     quantity: Decimal
+    price_list_id: UUID | None
     share: Fraction  # of the period, by which prorated prices are multiplied; all of it: WHOLE
     usage: tuple[UsageSpan, ...]  # empty unless the charge is for usage
 
@@ -107,20 +109,21 @@ def slices_due(
     found: list[Slice] = []
     for terms in customer:
         reach = reaches[terms.id]
-        for run in _runs(terms):
+        for phase_id in _phases(terms):
             pieces: dict[_Pace, list[_Piece]] = {}
-            for charge in charges[run.phase_id]:
+            for charge in charges[phase_id]:
                 pace = _pace(charge)
                 if pace not in pieces:
-                    pieces[pace] = list(_pieces(terms, charge, run, reach, basis=basis))
+                    pieces[pace] = list(_pieces(terms, charge, phase_id, reach, basis=basis))
                 found += (
                     Slice(
                         subscription=terms,
                         charge=charge,
                         period=piece.period,
                         part=piece.part,
-                        segment_start=piece.segment_start,
-                        quantity=piece.quantity,
+                        segment_start=piece.stretch.starts_at,
+                        quantity=piece.stretch.segment.quantity,
+                        price_list_id=piece.stretch.segment.price_list_id,
                         share=piece.share,
                         usage=claims.split(terms, charge, piece.part),
                     )
@@ -132,60 +135,18 @@ def slices_due(
 def next_due(terms: SubscriptionTerms, charges: Charges, after: datetime) -> datetime | None:
     """Return the first instant after ``after`` at which something of the subscription is due."""
     found: list[datetime] = []
-    for run in _runs(terms):
-        for charge in {_pace(charge): charge for charge in charges[run.phase_id]}.values():
+    for phase_id in _phases(terms):
+        for charge in {_pace(charge): charge for charge in charges[phase_id]}.values():
             found += (
                 due
-                for stretch in _stretches(charge, run)
+                for stretch in stretches(terms, phase_id, charge)
                 if (due := _next_due_of(terms, charge, stretch, after)) is not None
             )
     return min(found, default=None)
 
 
-# --- timelines ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Neighbouring segments of one phase: usage and fixed charges do not see their borders."""
-
-    phase_id: UUID
-    starts_at: datetime
-    ends_at: datetime | None
-    quantity: Decimal
-    settlement: Settlement
-    segments: tuple[SegmentTerms, ...]
-
-
-def _runs(terms: SubscriptionTerms) -> Iterator[_Run]:
-    gathered: list[SegmentTerms] = []
-    for segment in terms.segments:
-        if gathered and not _continues(gathered[-1], segment):
-            yield _run(gathered)
-            gathered = []
-        gathered.append(segment)
-    if gathered:
-        yield _run(gathered)
-
-
-def _continues(before: SegmentTerms, after: SegmentTerms) -> bool:
-    return (
-        before.phase_id == after.phase_id
-        and before.ends_at == after.starts_at
-        and before.anchor_at == after.anchor_at
-    )
-
-
-def _run(segments: list[SegmentTerms]) -> _Run:
-    first, last = segments[0], segments[-1]
-    return _Run(
-        phase_id=first.phase_id,
-        starts_at=first.starts_at,
-        ends_at=last.ends_at,
-        quantity=first.quantity,
-        settlement=last.settlement,
-        segments=tuple(segments),
-    )
+def _phases(terms: SubscriptionTerms) -> Iterable[UUID]:
+    return dict.fromkeys(segment.phase_id for segment in terms.segments)
 
 
 # Charges of one pace are due at the same instants for the same parts of the same periods.
@@ -201,37 +162,29 @@ class _Piece(NamedTuple):
 
     period: Span
     part: Span
-    segment_start: datetime
-    quantity: Decimal
+    stretch: Stretch
     share: Fraction
 
 
 def _pieces(
-    terms: SubscriptionTerms, charge: ChargeTerms, run: _Run, reach: Reach, *, basis: Basis
+    terms: SubscriptionTerms, charge: ChargeTerms, phase_id: UUID, reach: Reach, *, basis: Basis
 ) -> Iterator[_Piece]:
-    for stretch in _stretches(charge, run):
+    for stretch in stretches(terms, phase_id, charge):
         for period, part in _periods(terms, charge, stretch, reach):
-            share = _share(terms, charge, stretch, period, part, basis=basis)
-            yield _Piece(period, part, stretch.starts_at, stretch.quantity, share)
+            share = _share(terms, charge, period, part, basis=basis)
+            yield _Piece(period, part, stretch, share)
 
 
-def _grid_of(terms: SubscriptionTerms, charge: ChargeTerms, stretch: _Run) -> Schedule:
+def _grid_of(terms: SubscriptionTerms, charge: ChargeTerms, stretch: Stretch) -> Schedule:
     if charge.cadence is None:
         raise ValueError(f"the charge {charge.key} has no billing period")
-    return schedule_of(terms, stretch.segments[0], charge.cadence)
-
-
-def _stretches(charge: ChargeTerms, run: _Run) -> Sequence[_Run]:
-    """Return the pieces in which a charge is billed: quantities matter only to recurring ones."""
-    if charge.kind is not ChargeKind.RECURRING or len(run.segments) == 1:
-        return (run,)
-    return [_run([segment]) for segment in run.segments]
+    return schedule_of(terms, stretch.segment, charge.cadence)
 
 
 def _periods(
     terms: SubscriptionTerms,
     charge: ChargeTerms,
-    stretch: _Run,
+    stretch: Stretch,
     reach: Reach,
 ) -> Iterator[tuple[Span, Span]]:
     window, cutoff = reach.window, reach.cutoff
@@ -240,12 +193,16 @@ def _periods(
         if starts <= cutoff and in_window(starts, starts, window):
             yield Span(starts, starts), Span(starts, starts)
         return
-    last = cutoff + _TICK if charge.timing is Timing.ADVANCE else cutoff
+    over = _end_of(terms)
+    if charge.timing is Timing.ADVANCE:
+        last = cutoff + _TICK
+    else:
+        last = FOREVER if over <= cutoff else cutoff
     schedule = _grid_of(terms, charge, stretch)
     # a period that is cut short by the stretch's end still counts whole in the window
     for _, period in schedule.periods(max(starts, window), min(ends, last)):
         part = Span(max(period.start, starts), min(period.end, ends))
-        due = part.start if charge.timing is Timing.ADVANCE else part.end
+        due = part.start if charge.timing is Timing.ADVANCE else min(part.end, over)
         if due <= cutoff:
             yield period, part
     if ends <= window and ends <= last:
@@ -256,29 +213,27 @@ def _periods(
 
 
 def _share(
-    terms: SubscriptionTerms,
-    charge: ChargeTerms,
-    stretch: _Run,
-    period: Span,
-    part: Span,
-    *,
-    basis: Basis,
+    terms: SubscriptionTerms, charge: ChargeTerms, period: Span, part: Span, *, basis: Basis
 ) -> Fraction:
     if not charge.prorated or part == period:
         return WHOLE
-    cut_by_end = stretch.ends_at is not None and part.end == stretch.ends_at
-    if cut_by_end and stretch.settlement is Settlement.NONE:
-        part = Span(part.start, period.end)
     share = prorate(part, period, basis, terms.zone)
     return WHOLE if share == WHOLE else share
 
 
+def _end_of(terms: SubscriptionTerms) -> datetime:
+    """Return when the subscription ends: nothing is billed in arrears later than that."""
+    return terms.segments[-1].ends_at or FOREVER
+
+
 def _next_due_of(
-    terms: SubscriptionTerms, charge: ChargeTerms, stretch: _Run, after: datetime
+    terms: SubscriptionTerms, charge: ChargeTerms, stretch: Stretch, after: datetime
 ) -> datetime | None:
     starts, ends = stretch.starts_at, stretch.ends_at or FOREVER
     if charge.kind is ChargeKind.FIXED:
         return starts if starts > after else None
+    if charge.timing is Timing.ARREARS:
+        ends = min(ends, _end_of(terms))
     if after >= ends:
         return None
     schedule = _grid_of(terms, charge, stretch)
@@ -304,10 +259,12 @@ class _Claims:
         if self._single:
             return
         for terms in sorted(customer, key=lambda one: (one.started_at, one.id)):
-            for run in _runs(terms):
-                span = Span(run.starts_at, run.ends_at or FOREVER)
-                for key in {c.meter.key for c in charges[run.phase_id] if c.meter is not None}:
-                    self._claimed[key].append((terms.id, span))
+            for phase_id in _phases(terms):
+                keys = {one.meter.key for one in charges[phase_id] if one.meter is not None}
+                for stretch in usage_stretches(terms, phase_id) if keys else ():
+                    span = Span(stretch.starts_at, stretch.ends_at or FOREVER)
+                    for key in keys:
+                        self._claimed[key].append((terms.id, span))
 
     def split(
         self, terms: SubscriptionTerms, charge: ChargeTerms, part: Span

@@ -6,12 +6,22 @@ from apps.catalog.models import Phase, PlanVersion, PriceList
 from apps.core.states import Stateful
 from apps.customers.models import Customer
 from apps.rating.periods import Alignment, Unit
-from apps.subscriptions.domain import ChangeStatus, ChangeVerb, Settlement, SubscriptionStatus
+from apps.subscriptions.domain import (
+    ChangeStatus,
+    ChangeVerb,
+    Settlement,
+    Standing,
+    SubscriptionStatus,
+)
 from apps.tenants.models import TenantOwned
 
 
 class Subscription(Stateful, TenantOwned):
-    """A customer on a pinned plan version. Its truth in time is its segments."""
+    """A customer on a pinned plan version. Its truth in time is its segments.
+
+    Those are what its opening terms come to with every change that was applied. The plan version,
+    price list and quantity are the ones that held when it was last looked at.
+    """
 
     ID_PREFIX = "sub"
 
@@ -31,6 +41,13 @@ class Subscription(Stateful, TenantOwned):
     anchor_day = models.PositiveSmallIntegerField(null=True)  # null: the start decides
     quantity = models.DecimalField(max_digits=38, decimal_places=12, default=1)
     started_at = models.DateTimeField()
+    # the opening terms, which stay; the trial in days where another than the plan's was agreed
+    first_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="+")
+    first_price_list = models.ForeignKey(
+        PriceList, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    first_quantity = models.DecimalField(max_digits=38, decimal_places=12)
+    trial_days = models.PositiveSmallIntegerField(null=True)
     # exclusive; the end of the last segment, known when it has one. Pending changes do not show.
     ends_at = models.DateTimeField(null=True)
     # a term, and whether another follows it
@@ -91,12 +108,16 @@ class Subscription(Stateful, TenantOwned):
             ),
             models.Index(
                 fields=("ends_at",),
-                condition=models.Q(status="active", ends_at__isnull=False),
+                condition=models.Q(
+                    status__in=["active", "paused", "suspended"], ends_at__isnull=False
+                ),
                 name="subscriptions_to_end",
             ),
             models.Index(
                 fields=("term_ends_at",),
-                condition=models.Q(status="active", term_ends_at__isnull=False),
+                condition=models.Q(
+                    status__in=["active", "paused", "suspended"], term_ends_at__isnull=False
+                ),
                 name="subscriptions_to_renew",
             ),
             models.Index(fields=("tenant", "-id"), name="subscriptions_newest"),
@@ -123,9 +144,15 @@ class SubscriptionSegment(TenantOwned):
     plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="+")
     phase = models.ForeignKey(Phase, on_delete=models.PROTECT, related_name="+")
     quantity = models.DecimalField(max_digits=38, decimal_places=12)
+    price_list = models.ForeignKey(PriceList, null=True, on_delete=models.PROTECT, related_name="+")
     anchor_at = models.DateTimeField()  # billing periods are counted from here
+    standing = models.CharField(
+        max_length=20, choices=[(s, s) for s in Standing], default=Standing.ACTIVE
+    )
+    # since when its terms are paid for, where that is not its start; and how its end settles
+    paid_from = models.DateTimeField(null=True)
     settlement = models.CharField(
-        max_length=10, choices=[(s, s) for s in Settlement], default=Settlement.PRORATE
+        max_length=20, choices=[(s, s) for s in Settlement], default=Settlement.PRORATE
     )
 
     class Meta:
@@ -151,7 +178,10 @@ class SubscriptionSegment(TenantOwned):
 
 
 class ScheduledChange(Stateful, TenantOwned):
-    """A change that will be applied at its time."""
+    """A change of the timeline and when it takes effect; what lies ahead waits until then.
+
+    ``arguments`` are those of its verb, as ``queries.timelines`` reads them.
+    """
 
     ID_PREFIX = "sch"
 
@@ -170,9 +200,9 @@ class ScheduledChange(Stateful, TenantOwned):
         ordering = ("effective_at", "id")
         constraints = (
             models.UniqueConstraint(
-                fields=("subscription", "verb"),
-                condition=models.Q(status="pending"),
-                name="one_pending_change_per_verb",
+                fields=("subscription",),
+                condition=models.Q(status="pending", verb="cancel"),
+                name="one_pending_cancellation",
             ),
         )
         indexes = (
@@ -181,6 +211,7 @@ class ScheduledChange(Stateful, TenantOwned):
                 condition=models.Q(status="pending"),
                 name="changes_due",
             ),
+            models.Index(fields=("subscription", "effective_at"), name="changes_by_subscription"),
         )
 
     def __str__(self) -> str:

@@ -1,31 +1,44 @@
 """Reading subscriptions and their timelines."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.db.models import Prefetch, Q, QuerySet
 
-from apps.catalog.domain import ChargeTerms
-from apps.catalog.queries import charges_of
+from apps.catalog.domain import ChargeTerms, PhaseKind, PlanVersionStatus
+from apps.catalog.models import Phase
+from apps.catalog.queries import cadence_of, charges_of
 from apps.customers.queries import customer_now, on_clock
 from apps.rating.periods import Alignment, Span
 from apps.subscriptions.domain import (
+    HOLDING,
+    Anchoring,
     CalendarPeriod,
+    Change,
     ChangeStatus,
+    ChangeVerb,
+    Opening,
+    PhaseAlignment,
+    PhaseLength,
     SegmentTerms,
     Settlement,
+    Standing,
     SubscriptionStatus,
     SubscriptionTerms,
     calendar,
     current_period,
-    cut,
+    replay,
+    with_trial,
 )
 from apps.subscriptions.models import ScheduledChange, Subscription, SubscriptionSegment
+
+_MOST_CACHED: Final = 20_000
 
 
 class _SubscriptionRow(NamedTuple):
@@ -39,13 +52,16 @@ class _SubscriptionRow(NamedTuple):
     zone: str
     alignment: str
     anchor_day: int | None
-    price_list_id: UUID | None
     started_at: datetime
     billed_until: datetime | None
     changed_from: datetime | None
     status: str
     term_ends_at: datetime | None
     auto_renew: bool
+    first_version_id: UUID
+    first_price_list_id: UUID | None
+    first_quantity: Decimal
+    trial_days: int | None
 
 
 class _SegmentRow(NamedTuple):
@@ -58,6 +74,9 @@ class _SegmentRow(NamedTuple):
     quantity: Decimal
     anchor_at: datetime
     settlement: str
+    standing: str
+    price_list_id: UUID | None
+    paid_from: datetime | None
 
 
 def timelines(
@@ -65,21 +84,21 @@ def timelines(
 ) -> dict[UUID, tuple[SubscriptionTerms, ...]]:
     """Return every subscription of each customer, those that ended too, by start and then id.
 
-    Two queries. With ``as_of`` (a third) a customer's timelines are cut as they will be at his
-    instant: by the cancellations that wait until then, and by terms that end unrenewed. A customer
-    without subscriptions has an empty tuple.
+    Two queries. With ``as_of`` (a third, and a few more where there are any) a customer's timelines
+    are as they will be at his instant: with the changes that wait until then, and the terms that
+    end unrenewed. A customer without subscriptions has an empty tuple.
     """
     wanted = list(customer_ids)
     # a run reads hundreds at once: making instances of models would take longer than the queries
     found = Subscription.objects.filter(customer__in=wanted).order_by("started_at", "pk")
     rows = [_SubscriptionRow(*row) for row in found.values_list(*_SubscriptionRow._fields)]
     laid = _segments_of(row.pk for row in rows)
-    ends = _pending_ends(rows, as_of) if as_of is not None else {}
+    foreseen = _foreseen(rows, as_of) if as_of is not None else {}
     listed: dict[UUID, list[SubscriptionTerms]] = {customer_id: [] for customer_id in wanted}
     for row in rows:
         terms = terms_of(row, laid[row.pk])
-        if row.pk in ends:
-            terms = replace(terms, segments=cut(terms.segments, *ends[row.pk]))
+        if row.pk in foreseen:
+            terms = replace(terms, segments=foreseen[row.pk])
         listed[row.customer_id].append(terms)
     return {customer_id: tuple(some) for customer_id, some in listed.items()}
 
@@ -94,40 +113,170 @@ def _segments_of(subscription_ids: Iterable[UUID]) -> dict[UUID, list[_SegmentRo
     return laid
 
 
-def _pending_ends(
-    rows: Iterable[_SubscriptionRow], as_of: Mapping[UUID, datetime]
-) -> dict[UUID, tuple[datetime, Settlement]]:
-    """Return when and how each subscription will have ended by then, if it will."""
+def _foreseen(
+    rows: Sequence[_SubscriptionRow], as_of: Mapping[UUID, datetime]
+) -> dict[UUID, tuple[SegmentTerms, ...]]:
+    """Return the timelines that changes which still wait, or ends of terms, make others by then.
+
+    Never less far than a subscription was billed: what was foreseen then still is.
+    """
     until = {
-        row.pk: as_of[row.customer_id]
+        row.pk: max(as_of[row.customer_id], row.billed_until or as_of[row.customer_id])
         for row in rows
         if row.status != SubscriptionStatus.ENDED and row.customer_id in as_of
     }
-    ends = {
-        row.pk: (row.term_ends_at, Settlement.PRORATE)
+    waiting = ScheduledChange.objects.filter(
+        subscription__in=list(until), status=ChangeStatus.PENDING
+    ).values_list("subscription_id", "effective_at")
+    touched = {found for found, effective_at in waiting if effective_at <= until[found]}
+    ended = {
+        row.pk: Change(ChangeVerb.CANCEL, row.term_ends_at)
         for row in rows
         if row.pk in until
         and row.term_ends_at is not None
         and not row.auto_renew
         and row.term_ends_at <= until[row.pk]
     }
+    return replayed([row for row in rows if row.pk in touched | ended.keys()], until, more=ended)
+
+
+def replayed(
+    rows: Sequence[Subscription | _SubscriptionRow],
+    until: Mapping[UUID, datetime] = MappingProxyType({}),
+    *,
+    more: Mapping[UUID, Change] | None = None,
+) -> dict[UUID, tuple[SegmentTerms, ...]]:
+    """Return the timelines that changes make of subscriptions.
+
+    Those that were applied; those that wait and take effect by the instant in ``until``, if it has
+    one; and one ``more``, as the last that was asked for. At most seven queries, none for no rows.
+    """
+    if not rows:
+        return {}
+    told: dict[UUID, list[ScheduledChange]] = {row.pk: [] for row in rows}
     changes = ScheduledChange.objects.filter(
-        subscription__in=list(until), status=ChangeStatus.PENDING
+        subscription__in=list(told), status__in=[ChangeStatus.APPLIED, ChangeStatus.PENDING]
     )
-    for change in changes:
-        if change.effective_at > until[change.subscription_id]:
-            continue
-        end = (change.effective_at, Settlement(change.arguments["settlement"]))
-        known = ends.get(change.subscription_id)
-        if known is None or end[0] < known[0]:
-            ends[change.subscription_id] = end
-    return ends
+    for change in changes.order_by("effective_at", "created_at", "id"):
+        if change.status == ChangeStatus.APPLIED or (
+            change.subscription_id in until and change.effective_at <= until[change.subscription_id]
+        ):
+            told[change.subscription_id].append(change)
+    versions = {row.first_version_id for row in rows}
+    versions |= {found for listed in told.values() for one in listed if (found := version_of(one))}
+    extra = more or {}
+    phases = phases_of(versions)
+    charges = charges_of(
+        phase.id
+        for version_id in {*versions, *(one.plan_version_id for one in extra.values())}
+        if version_id is not None
+        for phase in phases.get(version_id, ())
+    )
+    charges |= charges_of(phase.id for one in extra.values() for phase in one.phases)
+    return {
+        row.pk: replay(
+            opening_of(row, phases[row.first_version_id]),
+            [
+                *(change_of(one, phases) for one in told[row.pk]),
+                *([extra[row.pk]] if row.pk in extra else []),
+            ],
+            charges,
+        )
+        for row in rows
+    }
+
+
+# Phases of published versions never change, so what was read once holds.
+_phases: Final[dict[UUID, tuple[PhaseLength, ...]]] = {}
+
+
+def phases_of(version_ids: Iterable[UUID]) -> dict[UUID, tuple[PhaseLength, ...]]:
+    """Return the phases of plan versions in order; one query, none for what was read before."""
+    wanted = set(version_ids)
+    found: dict[UUID, list[PhaseLength]] = {one: [] for one in wanted - _phases.keys()}
+    published = set()
+    if found:
+        rows = Phase.objects.filter(version__in=list(found)).select_related("version")
+        for phase in rows.order_by("position"):
+            length = cadence_of(phase.length_unit, phase.length_count)
+            found[phase.version_id].append(PhaseLength(phase.pk, PhaseKind(phase.kind), length))
+            if phase.version.status != PlanVersionStatus.DRAFT:
+                published.add(phase.version_id)
+    read = {version_id: tuple(listed) for version_id, listed in found.items()}
+    if len(_phases) > _MOST_CACHED:
+        _phases.clear()
+    _phases.update({version_id: read[version_id] for version_id in published})
+    return {one: read[one] if one in read else _phases[one] for one in wanted}
+
+
+def opening_of(row: Subscription | _SubscriptionRow, phases: tuple[PhaseLength, ...]) -> Opening:
+    """Return the terms that a subscription began with; ``phases`` are its first version's."""
+    return Opening(
+        started_at=row.started_at,
+        zone=row.zone,
+        alignment=Alignment(row.alignment),
+        anchor_day=row.anchor_day,
+        plan_version_id=row.first_version_id,
+        phases=phases if row.trial_days is None else with_trial(phases, row.trial_days),
+        quantity=row.first_quantity,
+        price_list_id=row.first_price_list_id,
+    )
+
+
+def version_of(row: ScheduledChange) -> UUID | None:
+    """Return the plan version that a change changes to, if it is one of the plan."""
+    named = row.arguments.get("plan_version")
+    return UUID(named) if named else None
+
+
+def change_of(row: ScheduledChange, phases: Mapping[UUID, tuple[PhaseLength, ...]]) -> Change:
+    """Return a stored change; ``phases`` has those of the version that it changes to."""
+    given = row.arguments
+    version_id = version_of(row)
+    return Change(
+        verb=ChangeVerb(row.verb),
+        effective_at=row.effective_at,
+        settlement=Settlement(given.get("settlement", Settlement.PRORATE)),
+        quantity=Decimal(given["quantity"]) if given.get("quantity") else None,
+        plan_version_id=version_id,
+        phases=phases[version_id] if version_id else (),
+        phase_alignment=PhaseAlignment(given.get("phase_alignment", PhaseAlignment.START)),
+        anchoring=Anchoring(given.get("anchoring", Anchoring.KEEP)),
+        price_list_id=UUID(given["price_list"]) if given.get("price_list") else None,
+        trial_ends_at=(
+            datetime.fromisoformat(given["trial_ends_at"]) if given.get("trial_ends_at") else None
+        ),
+    )
 
 
 def terms_of(
     row: Subscription | _SubscriptionRow, segments: Iterable[SubscriptionSegment | _SegmentRow]
 ) -> SubscriptionTerms:
     """Return what billing must know of a subscription; its segments are given in order."""
+    return terms_with(
+        row,
+        (
+            SegmentTerms(
+                starts_at=segment.starts_at,
+                ends_at=segment.ends_at,
+                plan_version_id=segment.plan_version_id,
+                phase_id=segment.phase_id,
+                quantity=segment.quantity,
+                anchor_at=segment.anchor_at,
+                settlement=Settlement(segment.settlement),
+                standing=Standing(segment.standing),
+                price_list_id=segment.price_list_id,
+                paid_from=segment.paid_from,
+            )
+            for segment in segments
+        ),
+    )
+
+
+def terms_with(
+    row: Subscription | _SubscriptionRow, segments: Iterable[SegmentTerms]
+) -> SubscriptionTerms:
+    """Return what billing must know of a subscription if its timeline were this one."""
     return SubscriptionTerms(
         id=row.pk,
         tenant_id=row.tenant_id,
@@ -137,22 +286,10 @@ def terms_of(
         zone=row.zone,
         alignment=Alignment(row.alignment),
         anchor_day=row.anchor_day,
-        price_list_id=row.price_list_id,
         started_at=row.started_at,
         billed_until=row.billed_until,
         changed_from=row.changed_from,
-        segments=tuple(
-            SegmentTerms(
-                starts_at=segment.starts_at,
-                ends_at=segment.ends_at,
-                plan_version_id=segment.plan_version_id,
-                phase_id=segment.phase_id,
-                quantity=segment.quantity,
-                anchor_at=segment.anchor_at,
-                settlement=Settlement(segment.settlement),
-            )
-            for segment in segments
-        ),
+        segments=tuple(segments),
     )
 
 
@@ -197,8 +334,8 @@ def changes_due(
         rows.filter(one).values_list("pk", flat=True)
         for one in (
             Q(status=SubscriptionStatus.SCHEDULED, started_at__lte=at),
-            Q(status=SubscriptionStatus.ACTIVE, ends_at__lte=at),
-            Q(status=SubscriptionStatus.ACTIVE, term_ends_at__lte=at),
+            Q(status__in=HOLDING, ends_at__lte=at),
+            Q(status__in=HOLDING, term_ends_at__lte=at),
             Q(pk__in=changing.values("subscription")),
         )
     ]

@@ -64,17 +64,18 @@ CREATE CONSTRAINT TRIGGER segments_tile AFTER UPDATE
 CREATE FUNCTION subscriptions_keep_grid() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF (OLD.tenant_id, OLD.customer_id, OLD.currency, OLD.zone, OLD.alignment, OLD.anchor_day,
-      OLD.started_at)
+      OLD.started_at, OLD.first_version_id, OLD.first_price_list_id, OLD.first_quantity,
+      OLD.trial_days)
      IS DISTINCT FROM
      (NEW.tenant_id, NEW.customer_id, NEW.currency, NEW.zone, NEW.alignment, NEW.anchor_day,
-      NEW.started_at)
+      NEW.started_at, NEW.first_version_id, NEW.first_price_list_id, NEW.first_quantity,
+      NEW.trial_days)
   THEN
-    RAISE EXCEPTION 'customer, currency, zone, alignment, anchor and start of a subscription stay'
+    RAISE EXCEPTION 'customer, currency, zone, alignment, anchor and opening terms stay'
       USING errcode = '23514', constraint = 'subscription_grid_stays';
   END IF;
   IF NEW.status <> OLD.status
-     AND (OLD.status, NEW.status) NOT IN
-         (('scheduled', 'active'), ('scheduled', 'ended'), ('active', 'ended'))
+     AND (OLD.status = 'ended' OR NEW.status = 'scheduled')
   THEN
     RAISE EXCEPTION 'a subscription that is % does not become %', OLD.status, NEW.status
       USING errcode = '23514', constraint = 'subscription_status_moves_on';
@@ -86,19 +87,26 @@ CREATE TRIGGER grid_stays BEFORE UPDATE ON subscriptions_subscription
 
 CREATE FUNCTION subscriptions_change_once() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF OLD.status <> 'pending' THEN
-    RAISE EXCEPTION 'a change that was % stays so', OLD.status
-      USING errcode = '23514', constraint = 'change_settled_once';
+  IF OLD.status = 'pending' THEN
+    RETURN NEW;
   END IF;
-  RETURN NEW;
+  IF OLD.status = 'applied' AND NEW.status = 'undone'
+     AND (OLD.subscription_id, OLD.verb, OLD.effective_at, OLD.arguments, OLD.created_at)
+         IS NOT DISTINCT FROM
+         (NEW.subscription_id, NEW.verb, NEW.effective_at, NEW.arguments, NEW.created_at)
+  THEN
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION 'a change that was % stays so', OLD.status
+    USING errcode = '23514', constraint = 'change_settled_once';
 END $$;
 CREATE TRIGGER settled_once BEFORE UPDATE ON subscriptions_scheduledchange
   FOR EACH ROW EXECUTE FUNCTION subscriptions_change_once();
 
 ALTER TABLE subscriptions_subscription ADD CONSTRAINT subscription_status_known
-  CHECK (status IN ('scheduled', 'active', 'ended'));
+  CHECK (status IN ('scheduled', 'active', 'paused', 'suspended', 'ended'));
 ALTER TABLE subscriptions_scheduledchange ADD CONSTRAINT change_status_known
-  CHECK (status IN ('pending', 'applied', 'withdrawn'));
+  CHECK (status IN ('pending', 'applied', 'withdrawn', 'undone'));
 ALTER TABLE subscriptions_subscriptionsegment ADD CONSTRAINT segment_phase_of_version
   FOREIGN KEY (plan_version_id, phase_id) REFERENCES catalog_phase (version_id, id)
   DEFERRABLE INITIALLY DEFERRED;
@@ -107,7 +115,8 @@ SELECT refuse_nan('subscriptions_subscriptionsegment');
 """
 BACKWARD = """
 ALTER TABLE subscriptions_subscriptionsegment DROP CONSTRAINT not_nan_quantity;
-ALTER TABLE subscriptions_subscription DROP CONSTRAINT not_nan_quantity;
+ALTER TABLE subscriptions_subscription
+  DROP CONSTRAINT not_nan_quantity, DROP CONSTRAINT not_nan_first_quantity;
 ALTER TABLE subscriptions_subscriptionsegment DROP CONSTRAINT segment_phase_of_version;
 ALTER TABLE subscriptions_scheduledchange DROP CONSTRAINT change_status_known;
 ALTER TABLE subscriptions_subscription DROP CONSTRAINT subscription_status_known;
@@ -123,7 +132,7 @@ DROP FUNCTION subscriptions_change_once, subscriptions_keep_grid, subscriptions_
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("subscriptions", "0002_initial"),
+        ("subscriptions", "0001_initial"),
         ("catalog", "0004_guards"),
         ("core", "0002_guards"),
     ]

@@ -5,7 +5,8 @@ of the same customer. A change that lies before the last run sets ``changed_from
 bills or credits the difference.
 """
 
-from apps.subscriptions.operations.canceling import cancel_subscription
+from apps.subscriptions.operations.canceling import cancel_subscription, uncancel_subscription
+from apps.subscriptions.operations.changing import change_subscription
 from apps.subscriptions.operations.marking import mark_billed, mark_changed
 from apps.subscriptions.operations.passing import apply_due_changes, apply_due_changes_of
 from apps.subscriptions.operations.renewing import renew_subscription
@@ -16,9 +17,11 @@ __all__ = (
     "apply_due_changes",
     "apply_due_changes_of",
     "cancel_subscription",
+    "change_subscription",
     "mark_billed",
     "mark_changed",
     "renew_subscription",
     "start_subscription",
+    "uncancel_subscription",
     "withdraw_change",
 )

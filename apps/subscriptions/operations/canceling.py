@@ -6,22 +6,24 @@ from uuid import UUID
 from django.db import transaction
 
 from apps.catalog.queries import charges_of
-from apps.core.events import record
 from apps.core.ids import new_id
 from apps.subscriptions.domain import (
     FURTHEST,
     CancellationPending,
     CancelMode,
+    Change,
     ChangeStatus,
     ChangeVerb,
+    NoCancellation,
     Settlement,
     SubscriptionInvalid,
     SubscriptionStatus,
     period_end,
 )
-from apps.subscriptions.models import ScheduledChange, Subscription
+from apps.subscriptions.models import Subscription
+from apps.subscriptions.operations.enacting import enact
 from apps.subscriptions.operations.locking import lock_subscription, refuse_ended
-from apps.subscriptions.operations.moving import end_subscription, move_change
+from apps.subscriptions.operations.moving import look_again, move_change
 from apps.subscriptions.queries import terms_of
 
 
@@ -62,27 +64,33 @@ def cancel_subscription(
                 f"This subscription, {subscription.status}, is to end at"
                 f" {pending.effective_at.isoformat()}; withdraw {pending.public_id} first."
             )
-        change = ScheduledChange.objects.create(
-            id=change_id or new_id(),
-            tenant_id=subscription.tenant_id,
-            subscription=subscription,
-            verb=ChangeVerb.CANCEL,
-            effective_at=end,
-            arguments={"settlement": settlement.value},
-            created_at=at,
-        )
-        record(
-            "subscription.cancellation_scheduled",
-            subscription,
-            actor=actor,
-            at=at,
-            change=change.public_id,
-            ends_at=end.isoformat(),
-        )
-        return subscription
-    if pending is not None:
+    elif pending is not None:
         move_change(pending, ChangeStatus.WITHDRAWN, actor=actor, at=at)
-    end_subscription(subscription, end, settlement, actor=actor, at=at)
+    enact(
+        subscription,
+        Change(ChangeVerb.CANCEL, end, settlement),
+        change_id=change_id or new_id(),
+        actor=actor,
+        at=at,
+    )
+    return subscription
+
+
+@transaction.atomic
+def uncancel_subscription(subscription_id: UUID, *, actor: str, at: datetime) -> Subscription:
+    """Take back the cancellation that waits for its time; return the subscription, which goes on.
+
+    Raises ``NoCancellation`` where none waits, and ``SubscriptionEnded`` once it took effect.
+    """
+    subscription = lock_subscription(subscription_id)
+    refuse_ended(subscription)
+    pending = subscription.scheduled_changes.filter(
+        status=ChangeStatus.PENDING, verb=ChangeVerb.CANCEL
+    ).first()
+    if pending is None:
+        raise NoCancellation("No cancellation of this subscription waits for its time.")
+    move_change(pending, ChangeStatus.WITHDRAWN, actor=actor, at=at)
+    look_again(subscription, pending.effective_at, at=at)
     return subscription
 
 

@@ -7,13 +7,13 @@ from uuid import UUID
 
 from django.db import transaction
 
-from apps.subscriptions.domain import ChangeStatus, Settlement, SubscriptionStatus
+from apps.core.ids import new_id
+from apps.subscriptions.domain import HOLDING, Change, ChangeStatus, ChangeVerb, SubscriptionStatus
 from apps.subscriptions.models import Subscription
+from apps.subscriptions.operations.enacting import apply_change, enact
 from apps.subscriptions.operations.locking import lock_subscription
 from apps.subscriptions.operations.moving import (
-    end_subscription,
     extend_term,
-    move_change,
     move_subscription,
     terms_of_time,
     withdraw_rest,
@@ -62,18 +62,16 @@ def apply_due_changes_of(subscription_id: UUID, *, actor: str = _SWEEP, at: date
     if subscription.status == SubscriptionStatus.SCHEDULED and subscription.started_at <= at:
         move_subscription(subscription, SubscriptionStatus.ACTIVE, actor=actor, at=at)
         moved = True
-    pending = subscription.scheduled_changes.filter(
-        status=ChangeStatus.PENDING, effective_at__lte=at
-    ).first()
-    # the term may end, or be renewed, before the cancellation
-    if subscription.status == SubscriptionStatus.ACTIVE:
-        moved |= _pass_terms(subscription, pending.effective_at if pending else at, actor, at)
-    if pending is not None and subscription.status != SubscriptionStatus.ENDED:
-        settlement = Settlement(pending.arguments["settlement"])
-        move_change(pending, ChangeStatus.APPLIED, actor=actor, at=at)
-        end_subscription(subscription, pending.effective_at, settlement, actor=actor, at=at)
+    due = subscription.scheduled_changes.filter(status=ChangeStatus.PENDING, effective_at__lte=at)
+    for change in due.order_by("effective_at", "created_at", "id"):
+        # the term may end, or be renewed, before the change
+        moved |= _pass_terms(subscription, change.effective_at, actor, at)
+        if subscription.status == SubscriptionStatus.ENDED:
+            return True
+        apply_change(subscription, change, actor=actor, at=at)
         moved = True
-    elif subscription.status == SubscriptionStatus.ACTIVE and _is_over(subscription, at):
+    moved |= _pass_terms(subscription, at, actor, at)
+    if subscription.status in HOLDING and _is_over(subscription, at):
         withdraw_rest(subscription, actor=actor, at=at)
         move_subscription(subscription, SubscriptionStatus.ENDED, actor=actor, at=at)
         moved = True
@@ -86,14 +84,16 @@ def _is_over(subscription: Subscription, at: datetime) -> bool:
 
 def _pass_terms(subscription: Subscription, until: datetime, actor: str, at: datetime) -> bool:
     """Renew, or end, at every end of a term up to ``until``; say whether anything was done."""
+    if subscription.status not in HOLDING:
+        return False
     if subscription.term_ends_at is None or subscription.term_ends_at > until:
         return False
     if subscription.ends_at is not None and subscription.ends_at <= subscription.term_ends_at:
         return False
     if not subscription.auto_renew:
-        end_subscription(
-            subscription, subscription.term_ends_at, Settlement.PRORATE, actor=actor, at=at
-        )
+        withdraw_rest(subscription, actor=actor, at=at)
+        end = Change(ChangeVerb.CANCEL, subscription.term_ends_at)
+        enact(subscription, end, change_id=new_id(), actor=actor, at=at)
         return True
     terms = terms_of_time(subscription)
     extend_term(subscription, terms.boundary(terms.index_at(until) + 1), actor=actor, at=at)

@@ -388,7 +388,7 @@ def test_lists_are_filtered() -> None:
     assert found(status="scheduled") == ["b"]
     assert found(external_id="a") == ["a"]
     assert found(customer="acme", plan="growth", status="active") == ["a"]
-    refused = api.get("/subscriptions", status="paused")
+    refused = api.get("/subscriptions", status="asleep")
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "status")
 
 
@@ -422,8 +422,8 @@ def test_another_tenant_finds_and_changes_nothing() -> None:
     assert stranger.get("/subscriptions", customer=made["customer"]).json()["data"] == []
     for path in ("", "/periods", "/scheduled-changes"):
         assert stranger.get(f"/subscriptions/{made['id']}{path}").status_code == 404
-    for path in ("cancel", "renew"):
-        refused = stranger.post(f"/subscriptions/{made['id']}/{path}", {"mode": "now"})
+    for path, body in (("cancel", {"mode": "now"}), ("renew", None)):
+        refused = stranger.post(f"/subscriptions/{made['id']}/{path}", body)
         assert refused.status_code == 404
     for body in (
         {"customer": made["customer"], "plan": "growth"},

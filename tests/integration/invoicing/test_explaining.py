@@ -248,11 +248,10 @@ def test_named_prices_are_verified_by_themselves() -> None:
 def test_a_line_keeps_the_price_list_it_was_made_with() -> None:
     customer, subscription = subscribed({**CALLS, "prices": PRICES_BY_LIST})
     partner = PriceList.objects.get(tenant=customer.tenant, key="partner")
-    # today no operation changes the list of a subscription
-    Subscription.objects.filter(pk=subscription.pk).update(price_list=partner)
+    subscription.segments.update(price_list=partner)
     use(customer, "100")
     (line,) = bill(customer)
-    Subscription.objects.filter(pk=subscription.pk).update(price_list=None)
+    subscription.segments.update(price_list=None)
     assert line.amount == Decimal(1)
     assert explain(line).model["unit_price"] == "0.01"
     assert verify(line).differences == ()

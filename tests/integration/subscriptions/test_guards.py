@@ -132,7 +132,8 @@ FROZEN: dict[str, tuple[dict[str, Any], str]] = {
     "anchor day": ({"anchor_day": 15}, "subscription_grid_stays"),
     "start": ({"started_at": START - DAY}, "subscription_grid_stays"),
     "status": ({"status": "scheduled"}, "subscription_status_moves_on"),
-    "no status": ({"status": "paused"}, "subscription_status_moves_on"),
+    "first quantity": ({"first_quantity": 7}, "subscription_grid_stays"),
+    "no status": ({"status": "asleep"}, "subscription_status_known"),
     "quantity": (
         {"quantity": Cast(Value("NaN"), DecimalField(max_digits=38, decimal_places=12))},
         "not_nan_quantity",

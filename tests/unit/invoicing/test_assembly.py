@@ -118,7 +118,6 @@ def subscription(*segments: SegmentTerms, **changes: Any) -> SubscriptionTerms:
         zone="UTC",
         alignment=Alignment.ANNIVERSARY,
         anchor_day=None,
-        price_list_id=None,
         started_at=segments[0].starts_at,
         billed_until=None,
         changed_from=None,

@@ -80,7 +80,6 @@ def subscription(
         zone=zone,
         alignment=alignment,
         anchor_day=anchor_day,
-        price_list_id=None,
         started_at=segments[0].starts_at,
         billed_until=None,
         changed_from=None,

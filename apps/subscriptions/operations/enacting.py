@@ -1,0 +1,119 @@
+"""Storing a change that was decided on: to wait for its time, or applied at once."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from apps.core.events import record
+from apps.core.money import plain
+from apps.subscriptions.domain import (
+    Behaviour,
+    Change,
+    ChangeStatus,
+    ChangeVerb,
+)
+from apps.subscriptions.models import ScheduledChange, Subscription
+from apps.subscriptions.operations.moving import move_change
+from apps.subscriptions.operations.relaying import relay_timeline
+
+_SCHEDULED: Final[Mapping[ChangeVerb, str]] = {
+    ChangeVerb.CANCEL: "subscription.cancellation_scheduled"
+}
+
+
+def enact(
+    subscription: Subscription,
+    change: Change,
+    *,
+    behaviour: Behaviour = Behaviour.PRORATE,
+    change_id: UUID,
+    actor: str,
+    at: datetime,
+) -> ScheduledChange:
+    """Store a change of a locked subscription; apply it unless it lies ahead of ``at``.
+
+    One that never began is canceled at once, though its start lies ahead.
+    """
+    row = ScheduledChange.objects.create(
+        id=change_id,
+        tenant_id=subscription.tenant_id,
+        subscription=subscription,
+        verb=change.verb,
+        effective_at=change.effective_at,
+        arguments=_arguments(change, behaviour),
+        created_at=at,
+    )
+    never_begins = (
+        change.verb is ChangeVerb.CANCEL and change.effective_at <= subscription.started_at
+    )
+    if change.effective_at > at and not never_begins:
+        when = "ends_at" if change.verb is ChangeVerb.CANCEL else "effective_at"
+        record(
+            _SCHEDULED.get(change.verb, "subscription.change_scheduled"),
+            subscription,
+            actor=actor,
+            at=at,
+            change=row.public_id,
+            verb=change.verb,
+            **{when: change.effective_at.isoformat()},
+        )
+    else:
+        apply_change(subscription, row, actor=actor, at=at)
+    return row
+
+
+def apply_change(
+    subscription: Subscription, row: ScheduledChange, *, actor: str, at: datetime
+) -> None:
+    """Apply a pending change of a locked subscription, whose time has come."""
+    move_change(row, ChangeStatus.APPLIED, actor=actor, at=at)
+    if row.verb != ChangeVerb.CANCEL:
+        record(
+            "subscription.changed",
+            subscription,
+            actor=actor,
+            at=at,
+            change=row.public_id,
+            verb=row.verb,
+            effective_at=row.effective_at.isoformat(),
+        )
+    relay_timeline(
+        subscription,
+        row.effective_at,
+        bill_now=row.verb == ChangeVerb.CANCEL
+        or row.arguments.get("behaviour") == Behaviour.INVOICE_NOW,
+        actor=actor,
+        at=at,
+    )
+
+
+def take_back(
+    subscription: Subscription,
+    row: ScheduledChange,
+    *,
+    actor: str,
+    at: datetime,
+) -> None:
+    """Undo a change of a locked subscription that was applied: the timeline is as without it."""
+    move_change(row, ChangeStatus.UNDONE, actor=actor, at=at)
+    relay_timeline(subscription, row.effective_at, bill_now=False, actor=actor, at=at)
+
+
+def _arguments(change: Change, behaviour: Behaviour) -> dict[str, str]:
+    """Return what the verb needs, as ``queries.change_of`` reads it."""
+    given = {"settlement": change.settlement.value, "behaviour": behaviour.value}
+    if change.verb is ChangeVerb.CANCEL:
+        return {"settlement": change.settlement.value}
+    if change.quantity is not None:
+        given["quantity"] = plain(change.quantity)
+    if change.plan_version_id is not None:
+        given["plan_version"] = str(change.plan_version_id)
+        given["phase_alignment"] = change.phase_alignment.value
+    if change.verb in {ChangeVerb.CHANGE_PLAN, ChangeVerb.RESUME}:
+        given["anchoring"] = change.anchoring.value
+    if change.price_list_id is not None:
+        given["price_list"] = str(change.price_list_id)
+    if change.trial_ends_at is not None:
+        given["trial_ends_at"] = change.trial_ends_at.isoformat()
+    return given

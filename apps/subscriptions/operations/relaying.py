@@ -1,0 +1,125 @@
+"""Laying a timeline anew, as its changes make it, and what follows from that."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from apps.catalog.queries import charges_of
+from apps.core.failpoints import failpoint
+from apps.metering.operations import close_subject
+from apps.subscriptions.domain import (
+    HOLDING,
+    SegmentTerms,
+    Standing,
+    SubscriptionStatus,
+    next_boundary,
+    segment_at,
+)
+from apps.subscriptions.models import Subscription, SubscriptionSegment
+from apps.subscriptions.operations.moving import move_subscription, withdraw_rest
+from apps.subscriptions.queries import replayed, terms_of
+
+_STATUSES = {
+    Standing.ACTIVE: SubscriptionStatus.ACTIVE,
+    Standing.PAUSED: SubscriptionStatus.PAUSED,
+    Standing.SUSPENDED: SubscriptionStatus.SUSPENDED,
+}
+
+
+def relay_timeline(
+    subscription: Subscription, since: datetime, *, bill_now: bool, actor: str, at: datetime
+) -> None:
+    """Make the timeline what the applied changes come to, of which one changed at ``since``.
+
+    Has the next run look again at what that concerns, and sets when that run comes: now with
+    ``bill_now``, where a billing period begins with the change, and where nothing else would make it
+    come; else with the next period. Opens or closes the subscription to events, and moves it to the status that it has at ``at``.
+    """
+    stored = terms_of(subscription, subscription.segments.order_by("starts_at"))
+    laid = replayed([subscription])[subscription.pk]
+    if laid != stored.segments:
+        _replace(subscription, stored.segments, laid)
+    failpoint("subscriptions.end.after_cut")
+    ends_at = laid[-1].ends_at if laid else subscription.started_at
+    if ends_at != subscription.ends_at:
+        subscription.ends_at = ends_at
+        close_subject(subscription.pk, closes_at=ends_at)
+    concerned = _earliest(since, (*stored.segments, *laid))
+    subscription.changed_from = min(subscription.changed_from or concerned, concerned)
+    terms = terms_of(subscription, subscription.segments.order_by("starts_at"))
+    following = next_boundary(terms, charges_of(one.phase_id for one in laid), after=at)
+    begins = any(one.starts_at == one.anchor_at == since for one in laid)
+    due = at if bill_now or begins or following is None else following
+    subscription.next_bill_at = min(subscription.next_bill_at or due, due)
+    take_stand(subscription, laid, actor=actor, at=at)
+
+
+def take_stand(
+    subscription: Subscription, laid: Sequence[SegmentTerms], *, actor: str, at: datetime
+) -> bool:
+    """Save the subscription as its timeline has it at ``at``; say whether its status moved."""
+    held = segment_at(laid, max(at, subscription.started_at)) or (laid[-1] if laid else None)
+    if held is not None:
+        subscription.plan_version_id = held.plan_version_id
+        subscription.price_list_id = held.price_list_id
+        subscription.quantity = held.quantity
+    fields = (
+        "plan_version", "price_list", "quantity", "ends_at", "changed_from", "next_bill_at",
+    )  # fmt: skip
+    status = _status_at(subscription, held, at)
+    if status == subscription.status:
+        subscription.save(update_fields=fields)
+        return False
+    if status is SubscriptionStatus.ENDED:
+        withdraw_rest(subscription, actor=actor, at=at)
+    move_subscription(subscription, status, actor=actor, at=at, also=fields)
+    return True
+
+
+def lay_segments(subscription: Subscription, segments: Iterable[SegmentTerms]) -> None:
+    """Store segments of the subscription."""
+    SubscriptionSegment.objects.bulk_create(
+        SubscriptionSegment(
+            tenant_id=subscription.tenant_id,
+            subscription=subscription,
+            starts_at=one.starts_at,
+            ends_at=one.ends_at,
+            plan_version_id=one.plan_version_id,
+            phase_id=one.phase_id,
+            quantity=one.quantity,
+            price_list_id=one.price_list_id,
+            anchor_at=one.anchor_at,
+            standing=one.standing,
+            paid_from=one.paid_from,
+            settlement=one.settlement,
+        )
+        for one in segments
+    )
+
+
+def _replace(
+    subscription: Subscription, stored: Sequence[SegmentTerms], laid: Sequence[SegmentTerms]
+) -> None:
+    same = 0
+    while same < min(len(stored), len(laid)) and stored[same] == laid[same]:
+        same += 1
+    rows = subscription.segments.order_by("starts_at")
+    if same < len(stored):
+        rows.filter(starts_at__gte=stored[same].starts_at).delete()
+    lay_segments(subscription, laid[same:])
+
+
+def _earliest(since: datetime, segments: Iterable[SegmentTerms]) -> datetime:
+    """Return from when something is paid otherwise: a change may settle its period from before."""
+    return min(
+        [since, *(one.paid_from for one in segments if one.starts_at == since and one.paid_from)]
+    )
+
+
+def _status_at(
+    subscription: Subscription, held: SegmentTerms | None, at: datetime
+) -> SubscriptionStatus:
+    if held is None or (subscription.ends_at is not None and subscription.ends_at <= at):
+        return SubscriptionStatus.ENDED
+    if subscription.started_at > at and subscription.status not in HOLDING:
+        return SubscriptionStatus.SCHEDULED
+    return _STATUSES[held.standing]

@@ -1,0 +1,393 @@
+"""Whatever happens to a subscription, whenever it is billed: the sum is what each hour costs.
+
+The model on the other side is slow and knows nothing of segments, windows or differences: it walks
+through every hour, asks by which terms it is paid, and adds up fractions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from functools import cache
+from typing import Final
+from uuid import UUID, uuid4
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apps.catalog.domain import ChargeKind, ChargeTerms, PhaseKind, PriceTerms, Timing
+from apps.invoicing.assembly import Billed, LineKey, ProposedLine, propose
+from apps.invoicing.slicing import in_window, reach_of, slices_due
+from apps.rating.periods import Alignment, Cadence, Schedule, Unit
+from apps.rating.pricing import parse_pricing
+from apps.rating.proration import Basis
+from apps.subscriptions.domain import (
+    Anchoring,
+    Change,
+    ChangeVerb,
+    Opening,
+    PhaseLength,
+    SegmentTerms,
+    Settlement,
+    Standing,
+    SubscriptionTerms,
+    replay,
+)
+
+HOUR: Final = timedelta(hours=1)
+START: Final = datetime(2024, 1, 31, 10, tzinfo=UTC)
+LENGTH: Final = 24 * 100  # hours
+ZONES: Final = (
+    "UTC", "America/New_York", "Europe/Berlin", "Australia/Sydney", "Asia/Kathmandu",
+    "Pacific/Kiritimati",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    version_id: UUID
+    phase: PhaseLength
+    charge: ChargeTerms
+    price: Fraction
+
+
+def plan(price: str, cadence: Cadence, timing: Timing) -> Plan:
+    pricing = parse_pricing({"model": "per_unit", "unit_price": price}, currency="USD")
+    charge = ChargeTerms(
+        id=uuid4(),
+        key="seats",
+        name="Seats",
+        kind=ChargeKind.RECURRING,
+        cadence=cadence,
+        timing=timing,
+        prorated=True,
+        meter=None,
+        included_quantity=Decimal(0),
+        prices={(None, "USD"): PriceTerms(pricing)},
+    )
+    phase = PhaseLength(uuid4(), PhaseKind.EVERGREEN, None)
+    return Plan(uuid4(), phase, charge, Fraction(price))
+
+
+PLANS: Final = (
+    plan("31.00", Cadence(Unit.MONTH), Timing.ADVANCE),
+    plan("47.53", Cadence(Unit.MONTH), Timing.ARREARS),
+    plan("365.00", Cadence(Unit.YEAR), Timing.ADVANCE),
+    plan("9.99", Cadence(Unit.WEEK), Timing.ARREARS),
+)
+BY_VERSION: Final = {one.version_id: one for one in PLANS}
+CHARGES: Final = {one.phase.id: (one.charge,) for one in PLANS}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A change, and the hour in which it was asked for."""
+
+    change: Change
+    hour: int
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[str, list[Asked], list[int]]:
+    """Return a zone, changes as they were asked for, and the hours of billing runs."""
+    hours = st.integers(0, LENGTH - 1)
+    asked: list[Asked] = []
+    for hour in sorted(draw(st.lists(hours, max_size=7))):
+        verb = draw(
+            st.sampled_from(
+                [
+                    ChangeVerb.CHANGE_PLAN,
+                    ChangeVerb.CHANGE_QUANTITY,
+                    ChangeVerb.PAUSE,
+                    ChangeVerb.SUSPEND,
+                    ChangeVerb.RESUME,
+                    ChangeVerb.CANCEL,
+                ]
+            )
+        )
+        to = draw(st.sampled_from(PLANS))
+        change = Change(
+            verb=verb,
+            effective_at=START + HOUR * draw(hours),
+            settlement=draw(st.sampled_from(Settlement)),
+            anchoring=draw(st.sampled_from(Anchoring)),
+        )
+        if verb is ChangeVerb.CHANGE_PLAN:
+            change = replace(change, plan_version_id=to.version_id, phases=(to.phase,))
+        if verb is ChangeVerb.CHANGE_QUANTITY:
+            change = replace(change, quantity=Decimal(draw(st.integers(1, 5))))
+        asked.append(Asked(change, hour))
+    over = Change(ChangeVerb.CANCEL, START + HOUR * LENGTH)
+    asked.append(Asked(over, LENGTH))
+    return draw(st.sampled_from(ZONES)), asked, sorted(draw(st.lists(hours, max_size=6)))
+
+
+def opening(zone: str) -> Opening:
+    return Opening(
+        started_at=START,
+        zone=zone,
+        alignment=Alignment.ANNIVERSARY,
+        anchor_day=None,
+        plan_version_id=PLANS[0].version_id,
+        phases=(PLANS[0].phase,),
+        quantity=Decimal(2),
+        price_list_id=None,
+    )
+
+
+# --- the engine ---------------------------------------------------------------------------------
+
+
+def terms(zone: str, segments: tuple[SegmentTerms, ...]) -> SubscriptionTerms:
+    return SubscriptionTerms(
+        id=UUID(int=1),
+        tenant_id=UUID(int=2),
+        customer_id=UUID(int=3),
+        external_id=None,
+        currency="USD",
+        zone=zone,
+        alignment=Alignment.ANNIVERSARY,
+        anchor_day=None,
+        started_at=START,
+        billed_until=None,
+        changed_from=None,
+        segments=segments,
+    )
+
+
+def by_the_engine(zone: str, asked: Sequence[Asked], runs: Sequence[int]) -> Decimal:
+    """Return what all documents add up to, with runs at those hours and one at the end."""
+    billed: dict[LineKey, Billed] = {}
+    billed_until: datetime | None = None
+    seen: set[int] = set()
+    for hour in [*runs, LENGTH + 24 * 800]:
+        cutoff = START + HOUR * hour
+        visible = [
+            (number, one.change)
+            for number, one in enumerate(asked)
+            if one.hour <= hour and one.change.effective_at <= cutoff
+        ]
+        segments = replay(opening(zone), [change for _, change in visible], CHARGES)
+        fresh = {change.effective_at for number, change in visible if number not in seen}
+        seen |= {number for number, _ in visible}
+        changed = [*fresh, *(s.paid_from for s in segments if s.starts_at in fresh and s.paid_from)]
+        now = replace(
+            terms(zone, segments),
+            billed_until=billed_until,
+            changed_from=min(changed, default=None),
+        )
+        for line in bill(now, cutoff, billed):
+            past = billed.get(line.key)
+            billed[line.key] = as_billed(line, past)
+        billed_until = cutoff
+    return sum((past.amount for past in billed.values()), Decimal(0))
+
+
+def bill(
+    now: SubscriptionTerms, cutoff: datetime, billed: Mapping[LineKey, Billed]
+) -> list[ProposedLine]:
+    reach = reach_of(now, cutoff, usage_since=None, reopened=None)
+    slices = slices_due([now], CHARGES, reaches={now.id: reach}, basis=Basis.SECOND)
+    within = {
+        key: past
+        for key, past in billed.items()
+        if in_window(key.period_start, past.period_end, reach.window)
+    }
+    lines = propose(slices, {}, within, price_lists={})
+    for line in lines:
+        before = billed[line.key].amount if line.key in billed else Decimal(0)
+        assert before + line.amount >= 0  # nothing is credited that was not billed
+    return lines
+
+
+def as_billed(line: ProposedLine, past: Billed | None) -> Billed:
+    return Billed(
+        amount=line.amount + (past.amount if past else 0),
+        currency=line.currency,
+        count=(past.count if past else 0) + 1,
+        first_line_id=past.first_line_id if past else uuid4(),
+        period_end=line.period_end,
+        service_start=line.service.start,
+        service_end=line.service.end,
+        description=line.description,
+        unit=line.unit,
+    )
+
+
+# --- the model ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class State:
+    """Terms from a change on: they relieve others at ``paid_from``, and cost from ``begins`` on.
+
+    They have been charged for on their grid since ``since``.
+    """
+
+    plan: Plan
+    quantity: int
+    standing: Standing
+    anchor: datetime
+    paid_from: datetime
+    since: datetime
+    begins: datetime
+
+
+def period_of(state: State, zone: str, at: datetime) -> tuple[datetime, datetime]:
+    """Return the billing period in which an hour lies."""
+    assert state.plan.charge.cadence is not None
+    return period_on(state.anchor, state.plan.charge.cadence, zone, at)
+
+
+@cache
+def period_on(
+    anchor: datetime, cadence: Cadence, zone: str, at: datetime
+) -> tuple[datetime, datetime]:
+    schedule = Schedule(anchor, cadence, zone)
+    period = schedule.period(schedule.index_at(at))
+    return period.start, period.end
+
+
+STANDINGS: Final = {
+    ChangeVerb.PAUSE: Standing.PAUSED,
+    ChangeVerb.SUSPEND: Standing.SUSPENDED,
+    ChangeVerb.RESUME: Standing.ACTIVE,
+}
+
+
+def changed(state: State, change: Change, anew: datetime) -> State:
+    """Return the terms with a change; periods that are counted anew begin at ``anew``."""
+    resets = change.anchoring is Anchoring.RESET
+    match change.verb:
+        case ChangeVerb.CHANGE_QUANTITY:
+            assert change.quantity is not None
+            return replace(state, quantity=int(change.quantity))
+        case ChangeVerb.CHANGE_PLAN:
+            assert change.plan_version_id is not None
+            to = BY_VERSION[change.plan_version_id]
+            return replace(state, plan=to, anchor=anew if resets else state.anchor)
+        case verb if state.standing is STANDINGS[verb]:
+            return state
+        case verb:
+            resets = resets and verb is ChangeVerb.RESUME
+            anchor = anew if resets else state.anchor
+            return replace(state, standing=STANDINGS[verb], anchor=anchor)
+
+
+def all_states(changes: Sequence[Change], zone: str) -> list[State]:
+    """Return the terms from each instant at which they change; the last change there settles it."""
+    states = [State(PLANS[0], 2, Standing.ACTIVE, START, START, START, START)]
+    instants = [START]
+    for change in changes:
+        at = change.effective_at
+        latest = states[-1]
+        held = next(
+            (one for one, since in zip(states[::-1], instants[::-1], strict=True) if since < at),
+            None,
+        )
+        paid_from = anew = at
+        if held is not None and held.standing is not Standing.PAUSED:
+            start, end = period_of(held, zone, at - HOUR)
+            if change.settlement is Settlement.NONE:
+                paid_from = anew = end
+            elif change.settlement is Settlement.FULL_CREDIT and end > at:
+                paid_from = min(max(start, held.since), at)
+        now = changed(latest, change, anew)
+        if now == latest:
+            continue
+        goes_on = (
+            held is not None
+            and (held.plan, held.anchor) == (now.plan, now.anchor)
+            and Standing.PAUSED not in {held.standing, now.standing}
+        )
+        since = held.since if held is not None and goes_on else paid_from
+        if at == instants[-1]:
+            states.pop()
+            instants.pop()
+        begins = max(paid_from, at) if now.anchor == at else paid_from
+        states.append(replace(now, paid_from=paid_from, since=since, begins=begins))
+        instants.append(at)
+    return states
+
+
+def by_the_hour(zone: str, asked: Sequence[Asked]) -> Decimal:
+    """Return what all hours cost, each part of a period rounded once."""
+    changes = sorted((one.change for one in asked), key=lambda one: one.effective_at)
+    end = next(one for one in changes if one.verb is ChangeVerb.CANCEL)
+    earlier = [one for one in changes if one.effective_at < end.effective_at]
+    states = all_states(earlier, zone)
+    if end.effective_at == START:
+        return Decimal(0)
+
+    walk = Walk(zone, states, end)
+    parts: dict[tuple[int, datetime], Fraction] = {}
+    stretch = 0
+    before = None
+    for number in range(LENGTH + 24 * 370):
+        hour = START + HOUR * number
+        paying = walk.payer(hour)
+        now = alike(paying)
+        stretch += now != before
+        before = now
+        if paying is not None:
+            start, ends = period_of(paying, zone, hour)
+            cost = paying.plan.price * paying.quantity / ((ends - start) // HOUR)
+            parts[stretch, start] = parts.get((stretch, start), Fraction(0)) + cost
+    return sum((half_up(part) for part in parts.values()), Decimal(0))
+
+
+class Walk:
+    """Tells by which terms an hour is paid."""
+
+    def __init__(self, zone: str, states: Sequence[State], end: Change) -> None:
+        self.states = states
+        self.end = end
+        self.last = self.agreed(end.effective_at - HOUR)
+        self.closes: datetime | None = None  # when the last period would have ended
+        self.opens: datetime | None = None  # from when it is given back
+        if self.last is not None:
+            start, closes = period_of(self.last, zone, end.effective_at - HOUR)
+            if end.settlement is Settlement.NONE:
+                self.closes = closes
+            if end.settlement is Settlement.FULL_CREDIT and closes > end.effective_at:
+                self.opens = start
+        while self.opens is not None and not self.is_last_from(self.opens):
+            self.opens += HOUR
+
+    def is_last_from(self, at: datetime) -> bool:
+        hours = (self.end.effective_at - at) // HOUR
+        paid = (self.agreed(at + HOUR * n) for n in range(hours))
+        return all(alike(one) == alike(self.last) for one in paid)
+
+    def agreed(self, at: datetime) -> State | None:
+        """Return the last that were agreed of all terms that are paid by then."""
+        found = next((one for one in reversed(self.states) if one.paid_from <= at), None)
+        if found is None or found.standing is Standing.PAUSED or at < found.begins:
+            return None
+        return found
+
+    def payer(self, at: datetime) -> State | None:
+        if at < self.end.effective_at:
+            return None if self.opens is not None and at >= self.opens else self.agreed(at)
+        goes_on = self.closes is not None and at < self.closes and self.agreed(at) is self.last
+        return self.last if goes_on else None
+
+
+def alike(state: State | None) -> tuple[object, ...] | None:
+    return None if state is None else (state.plan, state.quantity, state.anchor)
+
+
+def half_up(amount: Fraction) -> Decimal:
+    return Decimal(int(amount * 100 + Fraction(1, 2))) / 100
+
+
+@settings(max_examples=100)
+@given(histories())
+def test_any_changes_billed_at_any_time_cost_what_each_hour_costs(
+    history: tuple[str, list[Asked], list[int]],
+) -> None:
+    zone, asked, runs = history
+    expected = by_the_hour(zone, asked)
+    assert by_the_engine(zone, asked, ()) == expected
+    assert by_the_engine(zone, asked, runs) == expected
