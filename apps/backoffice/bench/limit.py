@@ -1,9 +1,12 @@
 """The physical limit of storing: the same rows by COPY, into tables that look the same."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
+from threading import Barrier
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeAlias
 
 from django.db import connections, transaction
 from psycopg import sql
@@ -11,6 +14,9 @@ from psycopg import sql
 from apps.backoffice.bench.scratch import OWNER
 
 _SCHEMA: Final = "bench_limit"
+
+
+_Chunk: TypeAlias = Sequence[tuple[sql.Composed, bytes]]  # what to run, with what
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +40,16 @@ def rows_since(begun: int, tables: Sequence[str]) -> list[Rows]:
     return [_rows_of(table, begun) for table in tables]
 
 
-def copy_limit(found: Sequence[Rows], parts: int) -> float:
+def copy_limit(found: Sequence[Rows], parts: int, *, connections_used: int) -> float:
     """Store the rows by COPY into empty tables of the same columns, checks and indexes.
 
-    In so many transactions, each with its part of every table; return the seconds they take.
-    Foreign keys and triggers are not copied.
+    In so many transactions, each with its part of every table, shared by so many connections at the
+    same time; return the seconds until the last is done. Foreign keys and triggers are not copied.
     """
+    chunks = [
+        [(_copy_into(rows), b"".join(_part(rows.lines, part, parts))) for rows in found]
+        for part in range(parts)
+    ]
     with connections[OWNER].cursor() as cursor:
         cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(_SCHEMA)))
         for rows in found:
@@ -48,21 +58,33 @@ def copy_limit(found: Sequence[Rows], parts: int) -> float:
                     _clone(rows.table), sql.Identifier(rows.table)
                 )
             )
-    chunks = [
-        [(_copy_into(rows), b"".join(_part(rows.lines, part, parts))) for rows in found]
-        for part in range(parts)
-    ]
+    ready = Barrier(connections_used)
+    shares = [chunks[first::connections_used] for first in range(connections_used)]
     try:
-        began = perf_counter()
-        for chunk in chunks:
-            with transaction.atomic(OWNER), connections[OWNER].cursor() as cursor:
-                for statement, content in chunk:
-                    with cursor.copy(statement) as copy:
-                        copy.write(content)
-        return perf_counter() - began
+        # threads will do: they wait for the server nearly all of the time
+        with ThreadPoolExecutor(connections_used) as pool:
+            times = list(pool.map(_copy, shares, repeat(ready)))
+        return max(ended for _, ended in times) - min(began for began, _ in times)
     finally:
         with connections[OWNER].cursor() as cursor:
             cursor.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(_SCHEMA)))
+
+
+def _copy(chunks: Sequence[_Chunk], ready: Barrier) -> tuple[float, float]:
+    """Store chunks on a connection of this thread; return when that began and ended."""
+    own = connections[OWNER]
+    try:
+        own.ensure_connection()
+        ready.wait()
+        began = perf_counter()
+        for chunk in chunks:
+            with transaction.atomic(OWNER), own.cursor() as cursor:
+                for statement, content in chunk:
+                    with cursor.copy(statement) as copy:
+                        copy.write(content)
+        return began, perf_counter()
+    finally:
+        own.close()
 
 
 def _rows_of(table: str, begun: int) -> Rows:

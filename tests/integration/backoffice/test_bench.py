@@ -95,8 +95,9 @@ def test_close(scratch: Scratch, month: Span) -> None:
         "measuring / ORM queries": 1,
         "the run, 1 process / ORM queries": 1,
         "the run, 2 processes / ORM queries": 1,
-        "the run, 1 process / COPY": 1,
-        "the run, 2 processes / COPY": 1,
+        "1 process / COPY, 1 connection": 1,
+        "2 processes / COPY, 2 connections": 1,
+        "2 processes / COPY, 1 connection": 1,
         "cost of 18 events / 9": 1,
     }
 
