@@ -136,9 +136,11 @@ class Forker:
 def main() -> None:
     """Load everything, then do what is ordered, line by line, until nobody orders any more."""
     import django  # noqa: PLC0415 -- only the program needs it loaded
+    from django.urls import get_resolver  # noqa: PLC0415 -- as above
 
     die_with_parent(signal.SIGKILL)
     django.setup()
+    _ = get_resolver().url_patterns  # which loads every view
     for module in ("tests.faults.workload", "tests.faults.acts"):
         importlib.import_module(module)
     for line in sys.stdin:
