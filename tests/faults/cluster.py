@@ -127,12 +127,6 @@ class Cluster:
         """Say whether the program was started and has not ended."""
         return name in self._programs and self._programs[name].poll() is None
 
-    def ended_by_itself(self, name: str) -> bool:
-        """Say whether the program was started and has ended, and forget it if so."""
-        if self.runs(name):
-            return False
-        return self._programs.pop(name, None) is not None
-
     def pid(self, name: str) -> int:
         """The id of a program's first process."""
         return self._programs[name].pid
@@ -214,6 +208,16 @@ class Cluster:
         """The one value that a query returns."""
         ((value,),) = self.sql(query, *parameters)
         return value
+
+    @property
+    def sockets(self) -> Path:
+        """The folder of the servers' sockets."""
+        return places(self.data).sockets
+
+    def beats(self) -> Any:
+        """When a worker last did what beat had asked it for."""
+        rows = self.sql("SELECT max(beaten_at) FROM core_heartbeat")
+        return rows[0][0]
 
     def valkey(self) -> redis.Redis:
         """A client of the broker."""
@@ -301,8 +305,14 @@ class Cluster:
 
         until(started, what=f"{name} starts")
 
-    def _start_program(self, name: str, environ: Mapping[str, str]) -> None:
-        argv: Sequence[str] = programs("127.0.0.1", self.port)[name]
+    def start_another(self, name: str, another: str) -> None:
+        """Start a program a second time, under another name."""
+        self._start_program(another, {}, programs("127.0.0.1", self.port)[name])
+
+    def _start_program(
+        self, name: str, environ: Mapping[str, str], argv: Sequence[str] | None = None
+    ) -> None:
+        argv = argv or programs("127.0.0.1", self.port)[name]
         with (self.logs / f"{name}.log").open("ab") as log:
             self._programs[name] = subprocess.Popen(
                 [sys.executable, "-m", *argv],

@@ -59,13 +59,14 @@ class Company:
         found: int = self.cluster.one(query, self.id)
         return found
 
-    def bill(self) -> dict[str, Any]:
+    def bill(self, months: int = 1) -> dict[str, Any]:
         """Wait until everybody is billed and has paid, letting hours and days pass."""
         passed = 0.0
+        wanted = months * len(self.customers)
 
         def is_done() -> bool:
             nonlocal passed
-            if self.count("invoicing_invoice", "status = 'paid'") == len(self.customers):
+            if self.count("invoicing_invoice", "status = 'paid'") >= wanted:
                 return True
             if time.monotonic() - passed > _PAUSE:
                 self.cluster.pass_time()
@@ -94,9 +95,9 @@ class Company:
             "taken": self.cluster.one(taken, self.id),
         }
 
-    def paid_once(self) -> dict[str, Any]:
-        """What the account must be when everybody was billed once and paid once."""
-        each = len(self.customers)
+    def paid_once(self, months: int = 1) -> dict[str, Any]:
+        """What the account must be when everybody was billed and paid once for every month."""
+        each = months * len(self.customers)
         names = ("invoices", "lines", "numbers", "paid", "payments", "allocations")
         counts = dict.fromkeys((*names, "issued", "settled"), each)
         return {**counts, "taken": Decimal(49 * each)}
