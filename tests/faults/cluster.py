@@ -86,7 +86,7 @@ class Cluster:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         self.environ = self._environment()
-        self._throwaway.prepare(self._migrate)
+        self._throwaway.prepare(self.migrate)
         self._servers: dict[str, Servers] = {}
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -209,6 +209,20 @@ class Cluster:
         ((value,),) = self.sql(query, *parameters)
         return value
 
+    def migrate(self) -> None:
+        """Do what an installation does to its database when it is updated."""
+        subprocess.run(
+            [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity", "0"],
+            env=self.environ,
+            cwd=ROOT,
+            check=True,
+        )
+
+    def server_owner(self) -> tuple[int, int]:
+        """Whom PostgreSQL runs as: the ids of its user and group."""
+        found = Path(f"/proc/{self.server_pid('postgres')}").stat()
+        return found.st_uid, found.st_gid
+
     @property
     def sockets(self) -> Path:
         """The folder of the servers' sockets."""
@@ -282,14 +296,6 @@ class Cluster:
         }
         Instance(self.data).settle(environ)
         return environ
-
-    def _migrate(self) -> None:
-        subprocess.run(
-            [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity", "0"],
-            env=self.environ,
-            cwd=ROOT,
-            check=True,
-        )
 
     def _start_server(self, name: str) -> None:
         if name in self._servers:

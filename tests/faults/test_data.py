@@ -1,0 +1,186 @@
+"""F61–F67: data that poisons, is too much, too late, or lies about time."""
+
+import importlib.resources
+import zoneinfo
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.db import connection
+
+from apps.core.clock import now
+from apps.core.web.fields import instant_text
+from apps.customers.models import Customer
+from apps.invoicing import tasks
+from apps.invoicing.models import Invoice, InvoiceLine, ParkedCustomer
+from apps.invoicing.operations.billing import close_due
+from apps.metering.models import UsageEvent
+from apps.rating.periods import Cadence, Schedule, Unit
+from apps.subscriptions.models import Subscription
+from apps.tenants.models import Tenant
+from tests.make.api import Api
+from tests.make.books import unguarded
+from tests.make.catalog import BASE_FEE, make_plan
+from tests.make.customers import make_customer
+from tests.make.metering import make_meter
+from tests.make.subscriptions import make_subscription
+from tests.make.tenants import ACTOR, AT, make_key, make_tenant
+
+MONTH = timedelta(days=31)
+FEE = {**BASE_FEE, "timing": "arrears"}
+
+
+def event(key: str, at: datetime, **other: object) -> dict[str, object]:
+    named = {"event_name": "calls", "customer": "globex", "timestamp": instant_text(at)}
+    return {"idempotency_key": key, "value": 1, **named, **other}
+
+
+@pytest.fixture
+def tenant(transactional_db: None) -> Tenant:
+    made = make_tenant()
+    make_meter(made, key="calls")
+    make_customer(made, external_id="globex")
+    return made
+
+
+@pytest.fixture
+def api(tenant: Tenant) -> Api:
+    return Api(make_key(tenant))
+
+
+@pytest.mark.holds("F61")
+@pytest.mark.django_db(transaction=True)
+def test_f61_one_customer_of_many_cannot_be_rated() -> None:
+    """He is parked with the reason, the others are billed; mended, he is billed once."""
+    tenant = make_tenant()
+    version = make_plan(tenant, [FEE])
+    customers = [make_customer(tenant) for _ in range(10)]
+    subscriptions = [make_subscription(one, version, at=AT) for one in customers]
+    with unguarded("subscriptions_subscription"):
+        Subscription.objects.filter(pk=subscriptions[5].pk).update(currency="JPY")
+
+    summary = close_due(AT + MONTH, actor=ACTOR)
+
+    assert (summary.documents, summary.parked) == (9, 1)
+    parked = ParkedCustomer.objects.get()
+    assert parked.customer == customers[5]
+    assert parked.reason == "price_missing: The charge base has no price in JPY."
+    with unguarded("subscriptions_subscription"):
+        Subscription.objects.filter(pk=subscriptions[5].pk).update(currency="USD")
+    assert close_due(AT + MONTH + timedelta(hours=2), actor=ACTOR).documents == 1
+    assert [Invoice.objects.filter(customer=one).count() for one in customers] == [1] * 10
+
+
+@pytest.mark.holds("F62")
+def test_f62_a_bad_item_in_the_middle_of_a_batch(api: Api) -> None:
+    """Every item has its own result, and what is said to be stored is stored."""
+    items = [event(f"e-{number}", now()) for number in range(1000)]
+    items[500]["value"] = "many"
+    answer = api.post("/events/batch", {"events": items})
+    assert answer.status_code == 202
+    body = answer.json()
+    assert (body["accepted"], body["rejected"]) == (999, 1)
+    assert UsageEvent.objects.count() == 999
+    again = api.post("/events/batch", {"events": items}).json()
+    assert (again["duplicate"], again["rejected"]) == (999, 1)
+    assert UsageEvent.objects.count() == 999
+
+
+@pytest.mark.holds("F63")
+def test_f63_a_body_that_is_too_large(api: Api) -> None:
+    """It is refused by its length, before any of it is looked at."""
+    answer = api.send("POST", "/events/batch", b"[" * (5 * 1_048_576 + 1))
+    assert (answer.status_code, answer.json()["reason"]) == (413, "body_too_large")
+    too_many = [event(f"e-{number}", now()) for number in range(1001)]
+    answer = api.post("/events/batch", {"events": too_many})
+    assert answer.status_code == 413
+    assert UsageEvent.objects.count() == 0
+
+
+@pytest.mark.holds("F64")
+def test_f64_events_of_another_time(api: Api, tenant: Tenant) -> None:
+    """The future and the distant past are refused, what is merely late is taken."""
+    year = timedelta(days=365)
+    times = {
+        "soon": now() + timedelta(minutes=5),
+        "in two hours": now() + timedelta(hours=2),
+        "in ten years": now() + 10 * year,
+        "late": now() - timedelta(days=20),
+        "long ago": now() - 10 * year,
+    }
+    sent = [event(name, at) for name, at in times.items()]
+    results = api.post("/events/batch", {"events": sent}).json()["results"]
+    assert [(one["status"], one.get("reason")) for one in results] == [
+        ("accepted", None),
+        ("rejected", "timestamp_future"),
+        ("rejected", "timestamp_future"),
+        ("accepted", None),
+        ("rejected", "timestamp_too_old"),
+    ]
+
+
+@pytest.mark.holds("F65")
+@pytest.mark.django_db(transaction=True)
+def test_f65_a_worker_whose_clock_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is ahead closes nothing before the database says that it is time."""
+    customer = make_customer(make_tenant(), zone="UTC")
+    start = now() - MONTH
+    make_subscription(customer, make_plan(customer.tenant, [FEE]), at=start)
+    due = Schedule(start, Cadence(Unit.MONTH), "UTC").boundary(1)
+    with unguarded("subscriptions_subscription"), connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE subscriptions_subscription SET started_at = started_at - %(by)s,"
+            " next_bill_at = clock_timestamp() + interval '3 minutes'",
+            {"by": due - start - MONTH},
+        )
+    monkeypatch.setattr("apps.core.clock.now", lambda: now() + timedelta(minutes=5))
+    assert tasks.close_periods() == 0
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE subscriptions_subscription SET next_bill_at = clock_timestamp()")
+    tasks.close_periods()
+    assert Subscription.objects.get().next_bill_at > due
+
+
+@pytest.mark.holds("F66")
+def test_f66_days_that_are_shorter_longer_or_missing(api: Api) -> None:
+    """Periods tile through all of them; a second that is none is refused."""
+    cases = {
+        "Europe/Berlin": (datetime(2026, 3, 1, tzinfo=ZoneInfo("Europe/Berlin")), Unit.MONTH),
+        "America/New_York": (datetime(2024, 1, 31, tzinfo=ZoneInfo("America/New_York")), Unit.DAY),
+        "Pacific/Apia": (datetime(2011, 12, 20, tzinfo=ZoneInfo("Pacific/Apia")), Unit.DAY),
+        "UTC": (datetime(2024, 2, 29, tzinfo=UTC), Unit.YEAR),
+        "Asia/Kolkata": (datetime(2037, 12, 31, tzinfo=ZoneInfo("Asia/Kolkata")), Unit.MONTH),
+    }
+    for zone, (start, unit) in cases.items():
+        schedule = Schedule(start, Cadence(unit), zone)
+        boundaries = [schedule.boundary(number) for number in range(24)]
+        assert boundaries == sorted(set(boundaries)), zone
+        for number, boundary in enumerate(boundaries):
+            assert schedule.index_at(boundary) == number, zone
+            if number:
+                assert schedule.index_at(boundary - timedelta(microseconds=1)) == number - 1, zone
+    leap_second = {**event("leap", now()), "timestamp": "2016-12-31T23:59:60Z"}
+    assert api.post("/events", leap_second).status_code == 400
+
+
+@pytest.fixture
+def berlin_without_summer(tmp_path: Path) -> Iterator[None]:
+    """A later edition of the time zones, in which Berlin has no summer time any more."""
+    winter = importlib.resources.files("tzdata.zoneinfo.Etc").joinpath("GMT-1").read_bytes()
+    (tmp_path / "Europe").mkdir()
+    (tmp_path / "Europe" / "Berlin").write_bytes(winter)
+    before = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath([tmp_path])
+    ZoneInfo.clear_cache()
+    yield
+    zoneinfo.reset_tzpath(before)
+    ZoneInfo.clear_cache()
+
+
+def billed(customer: Customer, at: datetime) -> list[tuple[datetime, datetime, Decimal]]:
+    close_due(at, actor=ACTOR)
+    lines = InvoiceLine.objects.filter(invoice__customer=customer).order_by("period_start")
+    return [(one.service_start, one.service_end, one.amount) for one in lines]
