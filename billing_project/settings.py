@@ -284,6 +284,8 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 900,
     "health_check_interval": 25,
+    # a line that has gone silent is given up instead of waited for, for ever
+    "socket_timeout": 30,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
 }

@@ -330,16 +330,23 @@ def test_f23_a_migration_under_load(cluster: Cluster, found: Found, forker: Fork
     assert {status for sender in senders for status in sender.refused} <= {503}
 
 
+def add_a_column_and_an_index(cluster: Cluster) -> None:
+    with cluster.connect() as owner, owner.transaction():
+        owner.execute("ALTER TABLE probe ADD COLUMN more int")
+        owner.execute("CREATE UNIQUE INDEX probe_once ON probe (t)")
+
+
 @pytest.mark.holds("F24")
 def test_f24_a_unique_index_over_duplicates(cluster: Cluster) -> None:
     """The migration stops and says which; no row is lost, and nothing of it is left."""
-    cluster.sql("CREATE TABLE probe AS SELECT * FROM (VALUES (1, 'a'), (2, 'a'), (3, 'b')) v(n, t)")
+    rows = [(1, "a"), (2, "a"), (3, "b")]
+    cluster.sql("CREATE TABLE probe (n int, t text)")
     try:
-        with pytest.raises(psycopg.errors.UniqueViolation, match="is duplicated"):  # noqa: SIM117
-            with cluster.connect() as owner, owner.transaction():
-                owner.execute("ALTER TABLE probe ADD COLUMN more int")
-                owner.execute("CREATE UNIQUE INDEX probe_once ON probe (t)")
-        assert cluster.sql("SELECT * FROM probe ORDER BY n") == [(1, "a"), (2, "a"), (3, "b")]
+        for row in rows:
+            cluster.sql("INSERT INTO probe VALUES (%s, %s)", *row)
+        with pytest.raises(psycopg.errors.UniqueViolation, match="is duplicated"):
+            add_a_column_and_an_index(cluster)
+        assert cluster.sql("SELECT * FROM probe ORDER BY n") == rows
         assert cluster.one("SELECT to_regclass('probe_once')") is None
     finally:
         cluster.sql("DROP TABLE probe")
