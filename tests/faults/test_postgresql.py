@@ -6,6 +6,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ class Sender:
         self._thread = threading.Thread(target=self._send)
         self._thread.start()
 
+    def wait_for_more(self) -> None:
+        """Wait until something more is acknowledged than now."""
+        before = len(self.acknowledged)
+        until(lambda: len(self.acknowledged) > before, what="more events are stored")
+
     def stop(self) -> None:
         """Wait until what is on its way is acknowledged."""
         self._stop.set()
@@ -48,7 +54,7 @@ class Sender:
             keys = [f"{self._name}-{number}-{n}" for n in range(20)]
             at = now().isoformat()
             body = {"events": [self._event(key, at) for key in keys]}
-            until(lambda body=body: self._is_acknowledged(body), what="an event is stored")
+            until(partial(self._is_acknowledged, body), what="an event is stored")
             self.acknowledged += keys
             number += 1
 
@@ -88,8 +94,7 @@ def test_f11_postgresql_killed_three_times_under_load(cluster: Cluster, found: F
     company = found(customers=2)
     with sending(company) as senders:
         for _ in range(3):
-            before = len(senders[0].acknowledged)
-            until(lambda before=before: len(senders[0].acknowledged) > before)
+            senders[0].wait_for_more()
             cluster.kill("postgres")
             cluster.start("postgres")
     assert company.bill() == company.paid_once()
@@ -286,15 +291,10 @@ def test_f18_the_disk_is_full(cluster: Cluster, found: Found) -> None:
         cluster.sql("ALTER TABLE customers_customer SET TABLESPACE small")
         try:
             ballast = fill(folder)
-            made, refused = 0, None
-            while refused is None:
-                note = {"note": "x" * 450}
-                body = {"name": "New", "currency": "USD", "metadata": note}
-                answer = company.post("/customers", body, f"customer-{made}")
-                if answer.ok:
-                    made += 1
-                else:
-                    refused = answer
+            body = {"name": "New", "currency": "USD", "metadata": {"note": "x" * 450}}
+            made = 0
+            while (refused := company.post("/customers", body, f"customer-{made}")).ok:
+                made += 1
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
             assert company.get("/customers").status_code == 200
             assert company.count("customers_customer") == 1 + made
@@ -317,16 +317,14 @@ def test_f23_a_migration_under_load(cluster: Cluster, found: Found, forker: Fork
             other.execute("SELECT count(*) FROM customers_customer")
             against = forker.call("tests.faults.acts:change_a_table", cluster.database)
             assert against == "LockNotAvailable"
-        before = len(senders[0].acknowledged)
-        until(lambda: len(senders[0].acknowledged) > before)
+        senders[0].wait_for_more()
 
         def is_changed() -> bool:
             return not forker.call("tests.faults.acts:change_a_table", cluster.database)
 
         until(is_changed, what="the table is changed")
         cluster.migrate()
-        before = len(senders[0].acknowledged)
-        until(lambda: len(senders[0].acknowledged) > before)
+        senders[0].wait_for_more()
     assert {status for sender in senders for status in sender.refused} <= {503}
 
 
