@@ -5,7 +5,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,7 @@ def test_f15_a_transaction_that_cannot_be_serialized(cluster: Cluster, found: Fo
     cluster.sql(
         "CREATE FUNCTION probe() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         " IF nextval('probe_hits') %% 2 = 1 THEN RAISE 'try again' USING ERRCODE = '40001';"
-        " END IF; RETURN NEW; END $$".replace("%%", "%")
+        " END IF; RETURN NEW; END $$"
     )
     cluster.sql("GRANT EXECUTE ON FUNCTION probe() TO PUBLIC")
     company = found(owes=False)
@@ -264,13 +264,9 @@ def small_disk(folder: Path) -> Iterator[Path]:
 def fill(folder: Path) -> Path:
     """Leave no space on the disk; return what takes it up."""
     ballast = folder / "ballast"
-    with ballast.open("wb") as file:
-        try:
-            while True:
-                file.write(b"0" * 4096)
-                file.flush()
-        except OSError:
-            pass
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"0" * 4096)
     return ballast
 
 
