@@ -73,20 +73,27 @@ def read_columns(
     shapes = known_shapes(items)
     if not shapes:
         raise Doubtful
-    pairs = list(zip(items, shapes, strict=True))
     keys = [item.get("idempotency_key") for item in items]
-    subjects = [item[shape.subject_field] for item, shape in pairs]
-    told = [item[shape.name_field] for item, shape in pairs]
     _check_names(keys)
+    subject_field, kind, name_field, name_kind = shapes[0]
+    if shapes.count(shapes[0]) == len(shapes):
+        subjects = [item[subject_field] for item in items]
+        told = [item[name_field] for item in items]
+        kinds, name_kinds = [kind] * len(items), [name_kind] * len(items)
+    else:
+        pairs = list(zip(items, shapes, strict=True))
+        subjects = [item[shape.subject_field] for item, shape in pairs]
+        told = [item[shape.name_field] for item, shape in pairs]
+        kinds = [shape.kind for shape in shapes]
+        name_kinds = [shape.name_kind for shape in shapes]
     _check_names(subjects)
-    names, told = _event_names(told, [shape.name_kind for shape in shapes], expected)
+    names, told = _event_names(told, name_kinds, expected)
     times, are_timed = _times([item.get("timestamp") for item in items], window, at)
     values = _digits([item.get("value") for item in items])
     properties = [item.get("properties") for item in items]
     documents = _documents(properties)
     if None in values or not expected.undemanding.issuperset(names):
         _check_fit(expected, names, values, properties)
-    kinds = [shape.kind for shape in shapes]
     return Columns(keys, told, names, kinds, subjects, times, are_timed, values, documents)
 
 

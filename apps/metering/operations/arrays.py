@@ -70,8 +70,7 @@ class Instants(BinaryArray):
 
 def uuids(values: Sequence[bytes]) -> Uuids:
     """Return an array of uuids, given as 16 bytes each."""
-    # all are of one length, so that it is what lies between them
-    return Uuids([_UUID_LENGTH.join([b"", *values])], count=len(values))
+    return Uuids([_sized(values)], count=len(values))
 
 
 def optional_uuids(values: Sequence[UUID | None]) -> Uuids:
@@ -84,8 +83,7 @@ def optional_uuids(values: Sequence[UUID | None]) -> Uuids:
 
 def texts(values: Sequence[str]) -> Texts:
     """Return an array of texts."""
-    pack = _LENGTH.pack
-    return Texts([pack(len(text)) + text for text in [value.encode() for value in values]])
+    return Texts([_sized([value.encode() for value in values])], count=len(values))
 
 
 def few_texts(values: Sequence[str]) -> Texts:
@@ -106,8 +104,7 @@ def optional_texts(values: Sequence[str | None]) -> Texts:
 
 def documents(values: Sequence[bytes]) -> Documents:
     """Return an array of jsonb, given as JSON."""
-    pack = _LENGTH.pack
-    return Documents([pack(len(value) + 1) + _JSONB_VERSION + value for value in values])
+    return Documents([_sized(values, _JSONB_VERSION)], count=len(values))
 
 
 def booleans(values: Sequence[bool]) -> Booleans:
@@ -125,6 +122,15 @@ def places(values: Sequence[T]) -> tuple[list[T], Ints]:
 def instants(values: Sequence[int]) -> Instants:
     """Return an array of timestamptz, given as microseconds since 2000."""
     return Instants([_BIGINT.pack(8, value) for value in values])
+
+
+def _sized(values: Sequence[bytes], head: bytes = b"") -> bytes:
+    """Return values, each after its length and ``head``."""
+    pack = _LENGTH.pack
+    lengths = set(map(len, values))
+    if len(lengths) == 1:  # then what lies between them is always the same
+        return (pack(lengths.pop() + len(head)) + head).join([b"", *values])
+    return b"".join([pack(len(value) + len(head)) + head + value for value in values])
 
 
 class _BinaryDumper(Dumper):
