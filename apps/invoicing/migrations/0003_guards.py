@@ -108,8 +108,10 @@ CREATE TRIGGER invoice_adds_up AFTER UPDATE ON invoicing_invoice
 
 -- Lines come, change and go only while their document is a draft, and are of its tenant. The lock
 -- waits for whoever is issuing it; what is read after it is what he left. A document that this
--- transaction made or changed is locked as it is.
-CREATE FUNCTION line_frozen() RETURNS trigger LANGUAGE plpgsql AS $$
+-- transaction made or changed is locked as it is. By index, however many documents there are and
+-- whatever was known of them when the plan was made.
+CREATE FUNCTION line_frozen() RETURNS trigger LANGUAGE plpgsql
+SET enable_hashjoin TO off SET enable_mergejoin TO off SET enable_seqscan TO off AS $$
 DECLARE
   frozen boolean;
   strange boolean;
