@@ -1,0 +1,289 @@
+"""Known bugs, each with the test that must find it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """A bug: ``good`` stands once in the file at ``path`` and becomes ``bad``; ``test`` finds it."""
+
+    name: str
+    path: str
+    good: str
+    bad: str
+    test: str
+
+
+_PERIODS: Final = "tests/unit/rating/test_periods.py"
+_RACES: Final = "tests/races/test_races.py::test_race"
+
+PLANTS: Final = (
+    # --- arithmetic
+    Plant(
+        "a span is closed instead of half-open",
+        "apps/rating/periods.py",
+        "return self.start <= at < self.end",
+        "return self.start <= at <= self.end",
+        f"{_PERIODS}::test_a_span_contains_its_start_and_not_its_end",
+    ),
+    Plant(
+        "boundaries are counted from 28 days on",
+        "apps/rating/periods.py",
+        "day=min(wall.day, _month_length(year, month)))",
+        "day=min(wall.day, _SHORTEST_MONTH))",
+        f"{_PERIODS}::test_the_31st_comes_back_after_a_shorter_month",
+    ),
+    Plant(
+        "a time that is shown twice is the second one",
+        "apps/rating/periods.py",
+        "wall.replace(tzinfo=zone, fold=0)",
+        "wall.replace(tzinfo=zone, fold=1)",
+        f"{_PERIODS}::test_skipped_times_shift_forward_and_repeated_ones_are_the_first",
+    ),
+    Plant(
+        "amounts are rounded half to even",
+        "apps/core/money.py",
+        "rounded = amount.quantize(_QUANTUM[currency], ROUND_HALF_UP, ARITHMETIC)",
+        "rounded = amount.quantize(_QUANTUM[currency], ROUND_HALF_EVEN, ARITHMETIC)",
+        "tests/unit/core/test_money.py::test_round_money",
+    ),
+    Plant(
+        "a split loses its rest",
+        "apps/core/money.py",
+        "        parts[index] += 1",
+        "        parts[index] += 0",
+        "tests/unit/core/test_money.py::test_allocate",
+    ),
+    Plant(
+        "the bound of a tier belongs to the next",
+        "apps/rating/pricing/tiers.py",
+        "ends_here = tier.up_to is None or quantity <= tier.up_to",
+        "ends_here = tier.up_to is None or quantity < tier.up_to",
+        "tests/unit/rating/test_pricing_models.py::test_amounts",
+    ),
+    Plant(
+        "a package that is begun is not paid",
+        "apps/rating/pricing/blocks.py",
+        "return whole + 1 if rest else whole",
+        "return whole",
+        "tests/unit/rating/test_pricing_models.py::test_the_steps_of_packages",
+    ),
+    Plant(
+        "the 31st has a day of its own in months of 30",
+        "apps/rating/proration.py",
+        "min(day.day, _DAYS_PER_MONTH)",
+        "day.day",
+        "tests/unit/rating/test_proration.py::test_prorate",
+    ),
+    Plant(
+        "the latest of two events at one instant is the first that came",
+        "apps/rating/aggregation.py",
+        "last = max(listed, key=lambda event: (event.at, event.seq))",
+        "last = max(listed, key=lambda event: (event.at, -event.seq))",
+        "tests/unit/rating/test_aggregation.py::test_latest_is_by_time_and_then_by_arrival",
+    ),
+    # --- what is billed
+    Plant(
+        "an advance charge is due after its start",
+        "apps/invoicing/slicing.py",
+        "if due <= cutoff:",
+        "if due < cutoff:",
+        "tests/unit/invoicing/test_assembly.py::test_advance_is_due_at_the_start_inclusive",
+    ),
+    Plant(
+        "late usage is not looked back for",
+        "apps/invoicing/slicing.py",
+        "earliest = min(earliest, usage_since)",
+        "earliest = max(earliest, usage_since)",
+        "tests/integration/invoicing/test_usage_billing.py"
+        "::test_late_usage_comes_with_the_next_invoice_and_names_the_first_line",
+    ),
+    Plant(
+        "what was billed already is billed again",
+        "apps/invoicing/assembly.py",
+        "derivation.expected - past.amount, past.count",
+        "derivation.expected, past.count",
+        "tests/unit/invoicing/test_assembly.py::test_billing_again_bills_nothing",
+    ),
+    Plant(
+        "usage is measured for the subscription's own price alone",
+        "apps/invoicing/gathering.py",
+        "model = one.charge.measured_for(one.subscription.currency)",
+        "model = one.charge.prices[None, one.subscription.currency].model",
+        "tests/integration/invoicing/test_usage_billing.py"
+        "::test_a_price_point_whose_price_looks_closer_at_usage_than_the_standard_one",
+    ),
+    Plant(
+        "credit is used beyond what is due",
+        "apps/invoicing/domain.py",
+        "taken = min(memo.left, due)",
+        "taken = memo.left",
+        "tests/integration/invoicing/test_issuing.py",
+    ),
+    Plant(
+        "the customer is not locked while he is billed",
+        "apps/invoicing/operations/billing.py",
+        "    lock_row(Customer, customer_id, tenant_id=tenant_id)\n    known",
+        "    known",
+        f"{_RACES}[one_request_by_itself]",
+    ),
+    Plant(
+        "numbers are given before they are needed",
+        "apps/invoicing/numbering.py",
+        "return range(last - count + 1, last + 1)",
+        "return range(last - count + 2, last + 2)",
+        "tests/integration/invoicing/test_races.py::test_twenty_times_issue_is_one_number",
+    ),
+    Plant(
+        "what is paid in part can be canceled",
+        "apps/invoicing/operations/closing.py",
+        "if invoice.amount_paid.amount and invoice.status != InvoiceStatus.PAID:",
+        "if False:",
+        "tests/integration/invoicing/test_closing.py",
+    ),
+    # --- usage
+    Plant(
+        "the horizon is the newest transaction",
+        "apps/metering/operations/rollups.py",
+        "(SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid) AS h",
+        "(SELECT pg_snapshot_xmax(pg_current_snapshot()) AS xid) AS h",
+        "tests/integration/metering/test_rollups.py::test_a_slow_transaction_is_not_skipped",
+    ),
+    Plant(
+        "another payload under a known key is a duplicate",
+        "apps/metering/operations/ingestion.py",
+        "    if sent == stored:",
+        "    if stored:",
+        "tests/integration/metering/test_ingestion_races.py"
+        "::test_two_payloads_under_one_key_make_one_event_and_one_conflict",
+    ),
+    Plant(
+        "events of any time are taken",
+        "apps/metering/intake/items.py",
+        "return Window(at - max_age, at + max_ahead)",
+        "return Window(at - max_age, at + 100 * max_age)",
+        "tests/api/metering/test_bad_events.py",
+    ),
+    # --- money
+    Plant(
+        "every call has a new idempotency key",
+        "apps/payments/operations/attempts.py",
+        "idempotency_key=payment.idempotency_key,",
+        "idempotency_key=payment.idempotency_key + str(at.microsecond) + str(id(payment)),",
+        "tests/integration/payments/test_charging.py"
+        "::test_a_repeat_after_a_crash_behind_the_call_charges_nothing_again",
+    ),
+    Plant(
+        "an unknown outcome is a failure",
+        "apps/payments/domain.py",
+        "PaymentStatus.UNKNOWN, PaymentStatus.PENDING}\n",
+        "PaymentStatus.PENDING}\n",
+        "tests/integration/payments/test_charging.py"
+        "::test_an_open_outcome_stays_in_flight_and_nothing_is_charged_beside_it",
+    ),
+    Plant(
+        "a charge is lost a moment after it was sent",
+        "apps/payments/domain.py",
+        "return at - sent_at >= LOST_AFTER",
+        "return at >= sent_at",
+        "tests/unit/payments/test_domain.py::test_a_charge_is_lost_an_hour_after_it_was_sent",
+    ),
+    Plant(
+        "another amount than was asked pays the invoice",
+        "apps/payments/operations/outcomes.py",
+        "    if received != payment.amount:",
+        "    if received is None:",
+        "tests/integration/payments/test_charging.py"
+        "::test_another_amount_than_asked_is_held_and_pays_nothing",
+    ),
+    Plant(
+        "a success that is told twice is settled twice",
+        "apps/payments/operations/outcomes.py",
+        "    if payment.status == PaymentStatus.SUCCEEDED:\n        return payment\n    if received",
+        "    if received",
+        f"{_RACES}[settle_by_settle]",
+    ),
+    # --- the database
+    Plant(
+        "entries need not balance",
+        "apps/ledger/migrations/0002_guards.py",
+        "CREATE CONSTRAINT TRIGGER journal_balanced AFTER INSERT ON ledger_journalentry",
+        "CREATE CONSTRAINT TRIGGER journal_balanced AFTER UPDATE ON ledger_journalentry",
+        "tests/integration/ledger/test_guards.py::test_an_unbalanced_entry_is_refused",
+    ),
+    Plant(
+        "postings may be changed",
+        "apps/ledger/migrations/0002_guards.py",
+        "SELECT make_append_only('ledger_posting');\n",
+        "",
+        "tests/integration/ledger/test_guards.py::test_nothing_is_changed_or_deleted",
+    ),
+    Plant(
+        "NaN is a number",
+        "apps/ledger/migrations/0002_guards.py",
+        "SELECT refuse_nan('ledger_posting');\n",
+        "",
+        "tests/integration/ledger/test_guards.py::test_nan_is_no_amount",
+    ),
+    Plant(
+        "issued invoices may be changed",
+        "apps/invoicing/migrations/0003_guards.py",
+        "CREATE TRIGGER invoice_frozen BEFORE INSERT OR UPDATE OR DELETE ON invoicing_invoice",
+        "CREATE TRIGGER invoice_frozen BEFORE INSERT ON invoicing_invoice",
+        "tests/integration/invoicing/test_guards.py",
+    ),
+    Plant(
+        "a payment may be allocated beyond its amount",
+        "apps/payments/migrations/0002_guards.py",
+        "CREATE TRIGGER allocation_bounded BEFORE INSERT ON payments_allocation",
+        "CREATE TRIGGER allocation_bounded BEFORE UPDATE ON payments_allocation",
+        "tests/integration/payments/test_guards.py",
+    ),
+    # --- who may
+    Plant(
+        "every scope covers every other",
+        "apps/tenants/domain.py",
+        "not have.isdisjoint(_sources(resource, access))",
+        "bool(_sources(resource, access))",
+        "tests/unit/tenants/test_domain.py::test_what_covers_what",
+    ),
+    Plant(
+        "a key is used again for another request",
+        "apps/core/idempotency.py",
+        "        if bytes(known.fingerprint) != fingerprint:",
+        "        if not fingerprint:",
+        "tests/integration/core/test_idempotency.py"
+        "::test_another_request_with_the_key_is_refused_before_and_after_the_answer",
+    ),
+    Plant(
+        "the audit chain forgets what came before",
+        "apps/core/audit.py",
+        "hashlib.sha256(previous + text.encode())",
+        "hashlib.sha256(text.encode())",
+        "tests/integration/core/test_audit_chain.py"
+        "::test_events_are_linked_once_in_the_order_of_their_transactions",
+    ),
+    # --- machinery
+    Plant(
+        "workers wait for each other's jobs",
+        "apps/core/jobs.py",
+        "FOR UPDATE OF j SKIP LOCKED",
+        "",
+        "tests/integration/core/test_jobs.py::test_two_workers_never_get_the_same_job",
+    ),
+    Plant(
+        "locks are taken in any order",
+        "apps/core/locks.py",
+        "    if rank < held:",
+        "    if rank < -1:",
+        "tests/integration/core/test_locks.py::test_down_the_order_is_right_up_is_not",
+    ),
+    Plant(
+        "any state may follow any other",
+        "apps/core/states.py",
+        "if to not in allowed[was]:",
+        "if to not in allowed:",
+        "tests/integration/core/test_events_and_states.py::test_what_the_table_forbids_changes_nothing",
+    ),
+)

@@ -1,0 +1,99 @@
+"""Which test keeps which row, as the source of the tests says; and the page that shows it."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = ROOT / "docs" / "reliability.md"
+_ROWS: Final = Path(__file__).with_name("rows.txt")
+_MOST_SHOWN: Final = 4  # tests per row
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that must hold, be survived or be refused; ``by`` is "-" where nothing is built."""
+
+    section: str
+    id: str
+    text: str
+    by: str
+
+
+def rows() -> list[Row]:
+    """Return all rows, in order."""
+    found = []
+    section = ""
+    for line in _ROWS.read_text().splitlines():
+        if line.startswith("# "):
+            section = line.removeprefix("# ")
+        elif line:
+            number, text, by = (part.strip() for part in line.split(" | "))
+            found.append(Row(section, number, text, by))
+    return found
+
+
+def holders(root: Path = ROOT) -> dict[str, list[str]]:
+    """Return the tests that name each row by the marker ``holds``, as path::name."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in sorted((root / "tests").rglob("*.py")):
+        where = path.relative_to(root)
+        for name, number in _marked(ast.parse(path.read_text())):
+            holder = f"{where}::{name}" if name else str(where)
+            if holder not in found[number]:
+                found[number].append(holder)
+    return dict(found)
+
+
+def _marked(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield the name of what is marked, "" for the module or a table of it, and the row."""
+    for node in tree.body:
+        is_named = isinstance(node, ast.FunctionDef | ast.ClassDef)
+        name = node.name if isinstance(node, ast.FunctionDef | ast.ClassDef) else ""
+        for inner in ast.walk(node):
+            match inner:
+                case ast.Call(func=ast.Attribute(attr="holds") | ast.Name(id="holds"), args=args):
+                    for argument in args:
+                        match argument:
+                            case ast.Constant(value=str() as number):
+                                yield (name if is_named else ""), number
+                            case _:
+                                raise ValueError(
+                                    f"line {argument.lineno}: write the ids of rows out"
+                                )
+                case _:
+                    pass
+
+
+def page(kept: Mapping[str, list[str]]) -> str:
+    """Return the page as Markdown."""
+    listed = rows()
+    held = sum(row.id in kept for row in listed)
+    lines = [
+        "# What must hold, what is survived, what is refused",
+        "",
+        "Written by `python -m tests.scoreboard` from the tests: a test names the rows that it keeps by",
+        '`@pytest.mark.holds("F12")`. "Not yet" means that no test names the row, whether or not what it is about',
+        "has been built; a dash means that it has not.",
+        "",
+        f"{held} of {len(listed)} rows are held by a named test.",
+    ]
+    section = ""
+    for row in listed:
+        if row.section != section:
+            section = row.section
+            lines += ["", f"## {section}", "", "| | what | how | test |", "|---|---|---|---|"]
+        by = "–" if row.by == "-" else row.by
+        lines.append(f"| {row.id} | {row.text} | {by} | {_tests(kept.get(row.id, []))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _tests(names: list[str]) -> str:
+    if not names:
+        return "not yet"
+    shown = [f"`{name.removeprefix('tests/')}`" for name in names[:_MOST_SHOWN]]
+    more = len(names) - len(shown)
+    return "<br>".join(shown) + (f"<br>and {more} more" if more else "")
