@@ -369,6 +369,41 @@ def stored() -> list[Any]:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.holds(
+    "B1",
+    "B2",
+    "B3",
+    "B4",
+    "B5",
+    "B6",
+    "B7",
+    "B8",
+    "B9",
+    "B10",
+    "B11",
+    "B12",
+    "B13",
+    "B14",
+    "B15",
+    "B16",
+    "B17",
+    "B18",
+    "B19",
+    "B20",
+    "B22",
+    "B23",
+    "B24",
+    "B25",
+    "B26",
+    "B27",
+    "B28",
+    "B29",
+    "B30",
+    "B31",
+    "B32",
+    "B33",
+    "B34",
+)
 def test_bad_input(row: Row) -> None:
     named = {name for name in NAMES if name in f"{row.credential}{row.path}{row.headers}"}
     world = make_world() if named else {"key": make_key(make_tenant())}
@@ -404,6 +439,7 @@ def test_bad_input(row: Row) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.holds("B33", "S4")
 def test_another_tenants_object_and_none_are_answered_in_the_same_bytes() -> None:
     world = make_world()
     bodies = set()
@@ -459,6 +495,7 @@ def web_server() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("name", SERVER_ROWS)
+@pytest.mark.holds("B21")
 def test_bad_input_to_the_web_server(name: str, web_server: int) -> None:
     with socket.create_connection(("127.0.0.1", web_server), timeout=20) as caller:
         caller.sendall(

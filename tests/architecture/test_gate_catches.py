@@ -116,6 +116,7 @@ PLANTED = (
 
 
 @pytest.mark.parametrize(("rule", "where", "text"), PLANTED)
+@pytest.mark.holds("M1")
 def test_house_rules(copy: Copy, rule: str, where: str, text: str) -> None:
     before = RULES[rule](copy.root)
     copy.plant(where, text)
@@ -158,6 +159,7 @@ def late():
         assert re.search(rf"TID251 .*{re.escape(banned)}", said), banned
 
 
+@pytest.mark.holds("M6")
 def test_layers(copy: Copy) -> None:
     copy.plant(
         "apps/core/planted.py", "import apps.invoicing.models\nimport billing_project.urls\n"
@@ -240,6 +242,7 @@ def test_settings(copy: Copy) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.holds("S51")
 def test_openapi(copy: Copy) -> None:
     copy.plant("docs/openapi.yaml", "planted: true\n")
     assert "-planted: true" in copy.check("openapi")

@@ -6,6 +6,7 @@ from fractions import Fraction
 from math import ceil, floor
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,6 +110,7 @@ def test_aggregations_equal_their_definitions(
 
 
 @given(rules(), usage_in_a_span(), numbers(-100, 100), st.randoms(use_true_random=False))
+@pytest.mark.holds("U5")
 def test_the_order_of_events_does_not_matter(
     rule: AggregationRule,
     usage: tuple[Span, list[Usage]],

@@ -4,6 +4,7 @@ from decimal import Decimal
 from fractions import Fraction
 from math import floor
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ def totals(draw: st.DrawFn) -> tuple[Decimal, str]:
 
 
 @given(exact_amounts, currencies)
+@pytest.mark.holds("M2")
 def test_rounding_is_half_up_by_integer_arithmetic(amount: Decimal, currency: str) -> None:
     unit = Fraction(1, 10 ** exponent(currency))
     magnitude = floor(abs(Fraction(amount)) / unit + Fraction(1, 2)) * unit
@@ -42,6 +44,7 @@ def test_rounding_is_odd_idempotent_and_fits(amount: Decimal, currency: str) -> 
 
 
 @given(totals(), weights)
+@pytest.mark.holds("M3")
 def test_a_split_loses_nothing_and_is_nearly_in_proportion(
     total: tuple[Decimal, str], shares: list[Decimal]
 ) -> None:

@@ -49,6 +49,7 @@ def walked_dates(anchor: date, cadence: Cadence, count: int) -> list[date]:
 
 
 @given(schedules)
+@pytest.mark.holds("P2")
 def test_boundaries_are_those_of_the_calendar_walked_from_the_anchor(schedule: Schedule) -> None:
     zone = ZoneInfo(schedule.zone)
     wall = schedule.anchor.astimezone(zone)
@@ -84,6 +85,7 @@ def test_a_boundary_opens_its_period(schedule: Schedule, n: int) -> None:
 
 
 @given(schedules, spans())
+@pytest.mark.holds("P1", "F66")
 def test_periods_tile_the_range_without_overlap_or_gap(schedule: Schedule, span: Span) -> None:
     assume(span.microseconds() < 400 * 86_400_000_000)
     found = list(schedule.periods(span.start, span.end))
@@ -101,6 +103,7 @@ def test_periods_tile_the_range_without_overlap_or_gap(schedule: Schedule, span:
 @pytest.mark.parametrize(
     "cadence", [Cadence(Unit.MONTH), Cadence(Unit.MONTH, 3), Cadence(Unit.YEAR)]
 )
+@pytest.mark.holds("M5")
 def test_month_ends_in_every_zone_of_the_world(anchor_day: int, cadence: Cadence) -> None:
     months = cadence.months()
     for zone in ALL_ZONES:
@@ -154,6 +157,7 @@ def test_a_schedule_covers_its_start_and_keeps_its_day(
 
 
 @given(cut_spans(), st.sampled_from(Basis), zones)
+@pytest.mark.holds("P8")
 def test_the_shares_of_all_parts_add_up_to_one(
     cut: tuple[Span, list[Span]], basis: Basis, zone: str
 ) -> None:

@@ -5,6 +5,7 @@ from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -231,6 +232,7 @@ def tier_of_unit(steps: tuple[Tier, ...] | tuple[Stair, ...], unit: int) -> int:
 
 
 @given(whole_tiers(), whole_quantities, st.booleans())
+@pytest.mark.holds("U6")
 def test_graduated_equals_a_walk_unit_by_unit(
     steps: tuple[Tier, ...],
     quantity: int,
@@ -248,6 +250,7 @@ def test_graduated_equals_a_walk_unit_by_unit(
 
 
 @given(whole_tiers(), whole_quantities, st.booleans())
+@pytest.mark.holds("U6")
 def test_volume_equals_a_walk_unit_by_unit(
     steps: tuple[Tier, ...],
     quantity: int,
@@ -312,6 +315,7 @@ def test_blocks_equal_a_walk_unit_by_unit(model: TieredBlocks, quantity: int) ->
 
 
 @given(percentages, st.lists(numbers(-20, 300), max_size=12))
+@pytest.mark.holds("U7")
 def test_percentages_equal_a_walk_by_transaction(
     model: Percentage, transactions: list[Decimal]
 ) -> None:
@@ -401,5 +405,6 @@ def test_a_line_is_rounded_once_to_its_currency(
 
 
 @given(numbers(-500, 0))
+@pytest.mark.holds("U9")
 def test_usage_that_corrections_leave_below_zero_is_none(quantity: Decimal) -> None:
     assert rate(PerUnit(D(1)), Measured(quantity)) == Rated(D(0), ())

@@ -24,7 +24,7 @@ from tests.security.calls import CALLS, NAMES_NOTHING, Call
 from tests.security.routes import API, METHODS, api_routes, routes
 from tests.security.world import World, called, dump, filled, make_full, never, places
 
-pytestmark = [pytest.mark.django_db, pytest.mark.holds("S1", "S2", "B33")]
+pytestmark = [pytest.mark.django_db, pytest.mark.holds("S1", "S2", "B33", "T1")]
 
 # filters by a value that is nobody's
 VALUES: Final = frozenset(

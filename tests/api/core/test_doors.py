@@ -29,12 +29,14 @@ def test_an_answer_names_its_request() -> None:
         decode("req", api.get("/customers").headers["X-Request-Id"])
 
 
+@pytest.mark.holds("S50")
 def test_answers_are_not_kept_by_caches() -> None:
     api = Api(make_key(make_tenant()))
     for answer in (api.get("/customers"), api.get("/customers/x"), api.post("/customers", {})):
         assert answer.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.holds("B130")
 def test_json_is_answered_whatever_is_accepted() -> None:
     api = Api(make_key(make_tenant()), Accept="text/html, application/xml;q=0.9")
     answer = api.get("/customers")
@@ -95,6 +97,7 @@ def test_unknown_paths_elsewhere_are_plain_and_show_no_markup() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Invalid HTTP_HOST")
+@pytest.mark.holds("S49")
 def test_a_request_for_another_host_is_a_problem() -> None:
     answer = Client().get("/api/v1/customers", headers={"Host": "evil.example"})
     body = answer.json()
@@ -179,6 +182,7 @@ def test_every_write_has_an_example() -> None:
     assert without == []
 
 
+@pytest.mark.holds("S5")
 def test_every_path_of_the_api_asks_who_is_there() -> None:
     """Nothing below /api/v1 but logging in answers a stranger."""
     schema = yaml.safe_load(Client().get("/api/openapi.json").content)

@@ -77,6 +77,7 @@ def test_currency_and_zone_are_the_tenants_unless_given() -> None:
     ]
 
 
+@pytest.mark.holds("B84")
 def test_an_external_id_is_one_customers_of_a_tenant() -> None:
     tenant = make_tenant()
     api = Api(make_key(tenant))
@@ -123,6 +124,7 @@ def test_changes_change_what_they_name() -> None:
     assert AuditEvent.objects.filter(type="customer.changed").count() == 1
 
 
+@pytest.mark.holds("B85")
 def test_the_currency_changes_while_there_are_no_amounts() -> None:
     api = Api(make_key(make_tenant()))
     made = api.post("/customers", {"name": "Globex"}).json()
@@ -170,6 +172,7 @@ def test_the_currency_changes_while_there_are_no_amounts() -> None:
         ({"id": "cus_01h455vb4pex5vsknk084sn02q"}, 400, "id", "unknown_field"),
     ],
 )
+@pytest.mark.holds("B80", "B81", "B82", "B83", "B95")
 def test_wrong_customers(change: dict[str, Any], status: int, field: str, code: str) -> None:
     answer = Api(make_key(make_tenant())).post("/customers", {**BODY, **change})
     assert answer.status_code == status

@@ -85,6 +85,7 @@ BILLING: dict[str, tuple[dict[str, Any], int, str, str, str]] = {
 
 
 @pytest.mark.parametrize("row", BILLING)
+@pytest.mark.holds("B106")
 def test_billing_that_is_refused(api: Api, tenant: Tenant, row: str) -> None:
     body, status, reason, field, code = BILLING[row]
     customer = make_customer(tenant)
@@ -110,6 +111,7 @@ def test_a_body_must_be_there(api: Api) -> None:
     assert [one["field"] for one in missing.json()["errors"]] == ["customer"]
 
 
+@pytest.mark.holds("B107")
 def test_b107_a_preview_of_ten_years(api: Api, tenant: Tenant) -> None:
     customer = make_customer(tenant)
     cutoff = instant_text(now().replace(microsecond=0) + timedelta(days=3650))
@@ -128,6 +130,7 @@ def test_b107_a_preview_of_ten_years(api: Api, tenant: Tenant) -> None:
         ("DELETE", "/lines"),
     ],
 )
+@pytest.mark.holds("B96")
 def test_b96_documents_are_not_written_by_hand(
     api: Api, tenant: Tenant, method: str, path: str
 ) -> None:
@@ -182,6 +185,7 @@ ACTIONS = {
 
 
 @pytest.mark.parametrize("row", ACTIONS)
+@pytest.mark.holds("B97", "B98")
 def test_actions_that_are_refused(api: Api, tenant: Tenant, row: str) -> None:
     state, action, status, reason = ACTIONS[row]
     document = _prepare(tenant, state)
@@ -193,6 +197,7 @@ def test_actions_that_are_refused(api: Api, tenant: Tenant, row: str) -> None:
     assert seen() == before
 
 
+@pytest.mark.holds("B97")
 def test_b97_issuing_an_issued_invoice_answers_it(api: Api, tenant: Tenant) -> None:
     document = _prepare(tenant, "issued")
     before = seen()

@@ -127,6 +127,28 @@ ITEMS: list[tuple[str, dict[str, Any], int, str, str]] = [
 
 @pytest.mark.parametrize(("change", "status", "field", "code"), [one[1:] for one in ITEMS],
                          ids=[one[0] for one in ITEMS])  # fmt: skip
+@pytest.mark.holds(
+    "B35",
+    "B40",
+    "B44",
+    "B45",
+    "B46",
+    "B47",
+    "B48",
+    "B49",
+    "B50",
+    "B51",
+    "B52",
+    "B53",
+    "B54",
+    "B55",
+    "B56",
+    "B57",
+    "B59",
+    "B60",
+    "B61",
+    "F64",
+)
 def test_a_bad_event_is_refused_by_itself(
     api: Api, change: dict[str, Any], status: int, field: str, code: str
 ) -> None:
@@ -158,18 +180,21 @@ def test_a_bad_event_is_refused_by_itself(
     ],
     ids=["B41", "B42 customer", "B42 subscription", "B43"],
 )
+@pytest.mark.holds("B41", "B42", "B43", "F70")
 def test_what_matches_nothing_is_kept(api: Api, change: dict[str, Any], reason: str) -> None:
     answer = api.post("/events", good(**change), key=None)
     assert (answer.status_code, answer.json()["orphan"]) == (202, reason)
     assert OrphanEvent.objects.get().reason == reason
 
 
+@pytest.mark.holds("B46")
 def test_minus_zero_is_zero(api: Api) -> None:
     event = good(value="-0")
     assert api.post("/events", event, key=None).status_code == 202
     assert api.post("/events", {**event, "value": "0.0"}, key=None).json()["duplicate"] is True
 
 
+@pytest.mark.holds("B36", "B37", "B38", "U2")
 def test_repeats_and_conflicts(api: Api) -> None:
     """B36, B37 and B38: in one batch a repeat is a duplicate, another payload a conflict."""
     event = good()
@@ -182,6 +207,7 @@ def test_repeats_and_conflicts(api: Api) -> None:
     assert [one["status"] for one in results] == ["accepted", "conflict"]
 
 
+@pytest.mark.holds("B58", "F64")
 def test_late_events_are_taken(api: Api) -> None:
     """B58: a period that was billed is corrected by the next run."""
     assert api.post("/events", good(timestamp=ago(days=200)), key=None).status_code == 202
@@ -220,6 +246,7 @@ BODIES: list[tuple[str, str, bytes | str, int, str]] = [
 
 @pytest.mark.parametrize(("path", "body", "status", "code"), [one[1:] for one in BODIES],
                          ids=[one[0] for one in BODIES])  # fmt: skip
+@pytest.mark.holds("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B11", "B12", "B39")
 def test_a_bad_body_is_refused_whole(
     api: Api, path: str, body: bytes | str, status: int, code: str
 ) -> None:
@@ -229,6 +256,7 @@ def test_a_bad_body_is_refused_whole(
     assert count() == 0
 
 
+@pytest.mark.holds("B15", "B39")
 def test_too_much_is_refused(api: Api) -> None:
     """B15 and B39."""
     many = api.post("/events/batch", {"events": [good()] * 1001}, key=None)

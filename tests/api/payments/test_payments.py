@@ -142,6 +142,7 @@ def test_methods_that_are_none(body: dict[str, Any], status: int, field: str, co
     assert not PaymentMethod.objects.exists()
 
 
+@pytest.mark.holds("Y10")
 def test_the_sandbox_is_refused_to_live_tenants() -> None:
     customer = make_customer()
 
@@ -296,6 +297,7 @@ def test_a_refusal_is_402_and_the_payment_stays(method: str, reason: str, action
 @pytest.mark.parametrize(
     ("method", "status"), [("sandbox_timeout", "unknown"), ("sandbox_delayed", "pending")]
 )
+@pytest.mark.holds("B101", "Y3")
 def test_an_open_outcome_is_202_and_in_the_way_of_others(method: str, status: str) -> None:
     invoice = make_owing(method)
     api = api_of(invoice)
@@ -321,6 +323,7 @@ def test_the_same_key_pays_once() -> None:
 
 
 @pytest.mark.parametrize("action", ["pay", "charge"])
+@pytest.mark.holds("B28")
 def test_moving_money_needs_a_key(action: str) -> None:
     invoice = make_owing()
 
@@ -357,6 +360,7 @@ def test_moving_money_needs_a_key(action: str) -> None:
         ("{", 400, None),
     ],
 )
+@pytest.mark.holds("B100", "B105")
 def test_bad_bodies(body: Any, status: int, code: str | None) -> None:
     invoice = make_owing()
 
@@ -370,6 +374,7 @@ def test_bad_bodies(body: Any, status: int, code: str | None) -> None:
         assert str(taken(invoice)) == "0"
 
 
+@pytest.mark.holds("B102")
 def test_methods_of_others_or_detached_cannot_be_used() -> None:
     invoice = make_owing()
     api = api_of(invoice)
@@ -412,6 +417,7 @@ def test_a_default_that_is_external_is_paid_but_not_charged() -> None:
     assert fresh(invoice).status == "paid"
 
 
+@pytest.mark.holds("B99")
 def test_a_paid_invoice_is_not_paid_again() -> None:
     invoice = make_owing()
     api = api_of(invoice)
@@ -423,6 +429,7 @@ def test_a_paid_invoice_is_not_paid_again() -> None:
     assert Payment.objects.count() == 1
 
 
+@pytest.mark.holds("B105")
 def test_a_reference_used_before_is_a_conflict() -> None:
     customer = make_customer()
     one, two = make_issued(customer), make_issued(customer)

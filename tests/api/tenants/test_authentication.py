@@ -108,6 +108,7 @@ def test_what_is_no_key_of_ours(headers: dict[str, str]) -> None:
     assert refused(asked(**headers)) == (401, "AUTH_001", "api_key_invalid")
 
 
+@pytest.mark.holds("B23", "S8")
 def test_revoked_and_expired_keys_are_told_apart_and_end_at_once() -> None:
     tenant = make_tenant()
     api = Api(make_key(tenant))
@@ -134,6 +135,7 @@ def test_two_credentials_are_one_too_many() -> None:
     assert twice.json()["errors"][0]["field"] == "Authorization"
 
 
+@pytest.mark.holds("B24")
 def test_a_key_in_the_url_is_refused_and_flagged_once() -> None:
     tenant = make_tenant()
     secret = make_key(tenant)
@@ -155,6 +157,7 @@ def test_a_session_of_the_admin_site_is_of_another_realm() -> None:
     assert refused(client.get(URL)) == (401, "AUTH_001", "wrong_realm")
 
 
+@pytest.mark.holds("T5", "S10")
 def test_only_the_hash_of_a_key_is_kept() -> None:
     tenant = make_tenant()
     secret = make_key(tenant)

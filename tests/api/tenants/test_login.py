@@ -50,6 +50,7 @@ def test_an_operator_of_two_tenants_has_to_say_which() -> None:
     assert Api(token, X_Tenant=second.slug).get("/tenant").json()["id"] == second.public_id
 
 
+@pytest.mark.holds("S13")
 def test_a_wrong_password_and_an_unknown_address_are_answered_alike() -> None:
     operator = make_operator()
     inactive = make_operator()
@@ -67,6 +68,7 @@ def test_a_wrong_password_and_an_unknown_address_are_answered_alike() -> None:
     assert bodies[1:] == bodies[:1] * 3
 
 
+@pytest.mark.holds("S13")
 def test_an_unknown_address_takes_as_much_work_as_a_wrong_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -93,6 +95,7 @@ def test_an_unknown_address_takes_as_much_work_as_a_wrong_password(
 
 
 @pytest.mark.parametrize("email", ["known", "unknown"])
+@pytest.mark.holds("S12")
 def test_the_sixth_try_is_refused_even_with_the_right_password(email: str) -> None:
     address = make_operator().email if email == "known" else "nobody@example.com"
     begun = now()

@@ -77,6 +77,7 @@ def test_small_batches_make_the_same_chain() -> None:
     assert AuditHead.objects.get(tenant_id=tenant).number == 7
 
 
+@pytest.mark.holds("U10", "F22")
 def test_nothing_is_linked_before_older_transactions_have_ended() -> None:
     tenant = new_id()
     begun, finish = Event(), Event()
@@ -148,6 +149,7 @@ def test_rows_of_a_restored_database_are_linked_although_their_transaction_is_to
         "DELETE FROM core_auditevent WHERE id = %(third)s",
     ],
 )
+@pytest.mark.holds("S55", "T4")
 def test_what_is_changed_shows_where(tampering: str) -> None:
     tenant = new_id()
     happen(tenant, 1, 2, 3, 4, 5)
@@ -163,6 +165,7 @@ def test_what_is_changed_shows_where(tampering: str) -> None:
     assert found[0].startswith("broken at 3: paper.")
 
 
+@pytest.mark.holds("S55")
 def test_a_tail_that_is_cut_off_shows_at_the_head() -> None:
     tenant = new_id()
     happen(tenant, 1, 2, 3)

@@ -90,6 +90,7 @@ def test_outside_a_transaction_nothing_can_be_recorded() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.holds("J3", "T4")
 def test_events_and_their_jobs_exist_exactly_if_the_change_does(settings: Any) -> None:
     settings.REACTIONS = {"customer.praised": ("tests.thank", "tests.remember")}
     customer = make_customer()
@@ -138,6 +139,7 @@ def test_many_events_take_two_statements(
     assert AuditEvent.objects.count() == 50
 
 
+@pytest.mark.holds("T4")
 def test_an_event_is_never_changed() -> None:
     event = AuditEvent.objects.filter(tenant_id=make_tenant().id).get()
     for change in (
@@ -187,6 +189,7 @@ def test_a_move_saves_only_what_it_names(paper: type[Any]) -> None:
         (Status.OPEN, Status.OPEN, "it cannot become open"),
     ],
 )
+@pytest.mark.holds("P6")
 def test_what_the_table_forbids_changes_nothing(
     paper: type[Any], was: Status, to: Status, says: str
 ) -> None:

@@ -56,6 +56,7 @@ def test_an_answer_is_given_again_for_ever() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.holds("J2", "B30", "B31")
 def test_another_request_with_the_key_is_refused_before_and_after_the_answer() -> None:
     first = claimed()
     for _ in range(2):
@@ -136,6 +137,7 @@ def test_claims_survive_that_others_release_at_the_same_time() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.holds("J2")
 def test_twenty_requests_at_once_have_one_effect_and_then_the_same_answer() -> None:
     api = Api(make_key(make_tenant()))
     barrier, answers = Barrier(20), []
@@ -268,6 +270,7 @@ def test_a_defect_or_a_busy_database_lets_the_same_request_try_again_at_once(
 
 
 @pytest.mark.django_db
+@pytest.mark.holds("F16")
 def test_a_busy_database_is_told_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OperationalError("canceling statement due to lock timeout")

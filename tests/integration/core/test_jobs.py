@@ -87,6 +87,7 @@ def test_a_job_runs_with_its_arguments_when_it_is_due() -> None:
     assert ran == ["first", "later"]
 
 
+@pytest.mark.holds("J3")
 def test_without_the_commit_there_is_no_job_and_no_hint(redis_client: redis.Redis) -> None:
     with suppress(ZeroDivisionError), transaction.atomic():
         enqueue_all([NewJob("tests.note", None, {"subject": "x"})])
@@ -116,6 +117,7 @@ def test_a_hint_that_only_a_rolled_back_savepoint_asked_for_is_not_sent(
     assert redis_client.llen(QUEUE) == 0
 
 
+@pytest.mark.holds("J6", "F25", "F27")
 def test_a_lost_redis_loses_no_job(redis_client: redis.Redis) -> None:
     enqueue("kept")
     assert redis_client.llen(QUEUE) == 1
@@ -124,6 +126,7 @@ def test_a_lost_redis_loses_no_job(redis_client: redis.Redis) -> None:
     assert ran == ["kept"]
 
 
+@pytest.mark.holds("F27", "F28")
 def test_a_broker_that_is_away_fails_no_write_and_is_left_alone_for_a_while(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -145,6 +148,7 @@ def test_a_broker_that_is_away_fails_no_write_and_is_left_alone_for_a_while(
     assert run_due() == 6
 
 
+@pytest.mark.holds("J4", "F32")
 def test_two_workers_never_get_the_same_job() -> None:
     for number in range(40):
         enqueue(str(number))
@@ -228,6 +232,7 @@ def test_a_job_whose_workers_all_die_ends_itself() -> None:
     )
 
 
+@pytest.mark.holds("J7")
 def test_a_failure_is_tried_again_later_and_at_last_dead_with_its_reason() -> None:
     job_id = enqueue("hopeless")
     behaviour["hopeless"] = refuse
@@ -273,6 +278,7 @@ def test_a_lost_connection_fails_one_job_and_not_the_next() -> None:
     assert (state(broken)[:2], state(fine)) == (("pending", 1), ("done", 1, ""))
 
 
+@pytest.mark.holds("F33")
 def test_a_job_nobody_knows_waits_for_a_version_that_does() -> None:
     job_id = enqueue("x", name="tests.of_tomorrow")
     assert run_due() == 1

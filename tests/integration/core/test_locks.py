@@ -134,6 +134,7 @@ def test_a_lock_excludes_changers_and_no_one_who_refers_to_the_row() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.holds("F14")
 def test_many_threads_over_many_rows_never_deadlock() -> None:
     tenant = make_tenant()
     ids = [make_customer(tenant).id for _ in range(6)]

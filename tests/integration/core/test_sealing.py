@@ -43,6 +43,7 @@ def test_a_secret_can_be_read_again() -> None:
     assert unseal(make_sealed(), "otp_seed") == SECRET
 
 
+@pytest.mark.holds("T5", "S47")
 def test_the_table_does_not_hold_it() -> None:
     operator = make_sealed()
     with connection.cursor() as cursor:
@@ -60,6 +61,7 @@ def test_the_same_secret_is_stored_differently_every_time() -> None:
     assert stored(operator) != before
 
 
+@pytest.mark.holds("S47")
 def test_it_opens_in_no_other_row() -> None:
     mine, yours = make_sealed(), make_sealed()
     yours.otp_seed = mine.otp_seed
@@ -75,6 +77,7 @@ def test_a_changed_byte_shows() -> None:
         unseal(operator, "otp_seed")
 
 
+@pytest.mark.holds("F74")
 def test_with_another_key_it_does_not_open(settings: Any) -> None:
     settings.ENCRYPTION_KEYS = [OLD]
     operator = make_sealed()
@@ -83,6 +86,7 @@ def test_with_another_key_it_does_not_open(settings: Any) -> None:
         unseal(operator, "otp_seed")
 
 
+@pytest.mark.holds("S47", "F74")
 def test_rotation_lets_the_old_key_go(settings: Any) -> None:
     settings.ENCRYPTION_KEYS = [OLD]
     operators = [make_sealed(f"secret {number}") for number in range(3)]

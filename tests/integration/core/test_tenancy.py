@@ -110,6 +110,7 @@ def test_a_cursor_of_the_server_is_in_the_scope() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.holds("T3")
 def test_a_thread_begins_in_nobodys_scope() -> None:
     seen: list[object] = []
 
@@ -125,6 +126,7 @@ def test_a_thread_begins_in_nobodys_scope() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.holds("T3")
 def test_requests_on_one_connection_inherit_nothing_from_each_other() -> None:
     first, second = make_tenant(), make_tenant()
     apis = [Api(make_key(one)) for one in (first, second)]

@@ -54,6 +54,7 @@ def balances(document: Invoice) -> dict[str, Decimal]:
     return {kind: amount for kind, amount in found.items() if amount}
 
 
+@pytest.mark.holds("I5")
 def test_a_canceled_invoice_keeps_its_number_and_asks_for_nothing() -> None:
     invoice = cancel(make_issued(make_customer()))
     stored = fresh(invoice)

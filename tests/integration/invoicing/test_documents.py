@@ -313,6 +313,7 @@ def canary() -> Iterator[tuple[str, list[str]]]:
     ],
 )
 @pytest.mark.parametrize("place", ["canary", "file:///etc"])
+@pytest.mark.holds("S24", "B123")
 def test_the_engine_fetches_nothing(canary: tuple[str, list[str]], html: str, place: str) -> None:
     url, asked = canary
     target = url if place == "canary" else place

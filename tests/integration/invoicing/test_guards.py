@@ -73,11 +73,13 @@ def change(document: Invoice, assignment: str) -> str:
         "closed_at = now()",
     ],
 )
+@pytest.mark.holds("I3")
 def test_an_issued_document_does_not_change(assignment: str) -> None:
     document = make_issued(make_customer())
     assert change(document, assignment) in {"invoice_frozen", "invoice_closed_when_over"}
 
 
+@pytest.mark.holds("I5")
 def test_an_issued_document_cannot_be_deleted() -> None:
     document = make_issued(make_customer())
     assert (
@@ -105,6 +107,7 @@ def test_a_draft_can_change_and_go() -> None:
         "DELETE FROM invoicing_invoiceline WHERE invoice_id = %s",
     ],
 )
+@pytest.mark.holds("I3")
 def test_the_lines_of_an_issued_document_do_not_change(sql: str) -> None:
     document = make_issued(make_customer())
     assert refused_by(lambda: run(sql, document.id)) == "line_frozen"
@@ -177,6 +180,7 @@ def _issue_by_hand(draft: Invoice, **values: object) -> None:
     )
 
 
+@pytest.mark.holds("I1")
 def test_a_document_adds_up_to_its_lines() -> None:
     draft = make_draft(make_customer(), ["10.00"], subtotal=Decimal(9), total=Decimal(9))
     assert refused_by(lambda: _issue_by_hand(draft)) == "invoice_adds_up"
@@ -187,6 +191,7 @@ def test_a_document_without_lines_stays_a_draft() -> None:
     assert refused_by(lambda: _issue_by_hand(draft)) == "invoice_adds_up"
 
 
+@pytest.mark.holds("I11")
 def test_lines_are_in_the_currency_of_their_document() -> None:
     draft = make_draft(make_customer(), [], subtotal=1, total=1)
     make_lines(draft, ["1.00"], currency="EUR")
@@ -196,6 +201,7 @@ def test_lines_are_in_the_currency_of_their_document() -> None:
 @pytest.mark.parametrize(
     ("currency", "amount"), [("USD", "1.001"), ("JPY", "1.5"), ("KWD", "1.0001")]
 )
+@pytest.mark.holds("I1", "M4", "F68")
 def test_lines_fit_the_exponent_of_their_currency(currency: str, amount: str) -> None:
     draft = make_draft(make_customer(), [amount], currency=currency)
     assert refused_by(lambda: _issue_by_hand(draft)) == "invoice_adds_up"
@@ -343,6 +349,7 @@ def _application(
     )
 
 
+@pytest.mark.holds("I8")
 def test_balance_is_bounded_by_memo_and_invoice() -> None:
     customer = make_customer()
     earlier = make_issued(customer)
@@ -379,6 +386,7 @@ def test_balance_applications_are_append_only() -> None:
     assert refused_by(lambda: run("DELETE FROM invoicing_balanceapplication")) == "append_only"
 
 
+@pytest.mark.holds("I4")
 def test_a_series_only_counts_up() -> None:
     make_issued(make_customer())
     series = NumberSequence.objects.all()
@@ -387,6 +395,7 @@ def test_a_series_only_counts_up() -> None:
     assert refused_by(series.delete) == "series_counts_up"
 
 
+@pytest.mark.holds("I4")
 def test_a_number_is_given_once() -> None:
     customer = make_customer()
     make_issued(customer)
@@ -400,6 +409,7 @@ def test_a_customer_has_one_draft_per_currency() -> None:
     assert make_draft(customer, currency="EUR").kind == DocumentKind.INVOICE
 
 
+@pytest.mark.holds("I3")
 def test_the_kept_pdf_is_the_one_of_the_hash() -> None:
     document = make_issued(make_customer())
     kept = IssuedPdf(invoice=document, tenant_id=document.tenant_id, content=b"%PDF", made_at=AT)

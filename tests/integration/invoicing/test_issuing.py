@@ -169,6 +169,7 @@ def test_credit_stays_in_its_currency_and_with_its_customer() -> None:
     assert make_issued(make_customer(customer.tenant), ["5.00"]).balance_applied.amount == 0
 
 
+@pytest.mark.holds("I6")
 def test_issuing_twice_keeps_the_number() -> None:
     invoice = make_issued(make_customer())
     again = issue_invoice(
@@ -226,6 +227,7 @@ def test_drafts_are_issued_when_their_grace_ends() -> None:
     assert statuses == [InvoiceStatus.ISSUED, InvoiceStatus.DRAFT, InvoiceStatus.DRAFT]
 
 
+@pytest.mark.holds("J7", "F61")
 def test_a_draft_that_cannot_be_issued_stops_no_other(caplog: Any) -> None:
     tenant = make_tenant()
     bad = make_waiting(make_customer(tenant))

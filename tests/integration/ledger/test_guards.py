@@ -115,17 +115,20 @@ def test_an_entry_without_postings_is_refused(tenant: Tenant) -> None:
     assert refused(entry(tenant)) == "journal_balanced"
 
 
+@pytest.mark.holds("L1")
 def test_an_entry_of_one_leg_is_refused(tenant: Tenant) -> None:
     assert refused(entry(tenant, legs=1), posting(tenant, 1, "5")) == "journal_has_two_sides"
     assert refused(entry(tenant), posting(tenant, 1, "5")) == "journal_balanced"
 
 
+@pytest.mark.holds("L1", "B108")
 def test_an_unbalanced_entry_is_refused(tenant: Tenant) -> None:
     statements = [entry(tenant), posting(tenant, 1, "5"), posting(tenant, 2, "-4.99")]
 
     assert refused(*statements) == "journal_balanced"
 
 
+@pytest.mark.holds("L1", "L8")
 def test_currencies_do_not_balance_each_other(tenant: Tenant) -> None:
     post_all([entry_for(make_fact(tenant, currency="EUR"))], at=AT)
     five_euros = posting(tenant, 2, "-5", currency="EUR", account_in="EUR")
@@ -133,6 +136,7 @@ def test_currencies_do_not_balance_each_other(tenant: Tenant) -> None:
     assert refused(entry(tenant), posting(tenant, 1, "5"), five_euros) == "journal_balanced"
 
 
+@pytest.mark.holds("L8")
 def test_a_posting_has_the_currency_of_its_account(tenant: Tenant) -> None:
     assert refused(entry(tenant), posting(tenant, 1, "5", currency="EUR")) == "posting_like_account"
 
@@ -158,6 +162,7 @@ def test_an_account_that_does_not_exist_is_refused(tenant: Tenant) -> None:
     assert refused(entry(tenant), (statement, new_id())) == "posting_like_account"
 
 
+@pytest.mark.holds("M1")
 def test_nan_is_no_amount(tenant: Tenant) -> None:
     assert refused(entry(tenant), posting(tenant, 1, "NaN")) == "not_nan_amount"
 
@@ -180,6 +185,7 @@ def test_an_entry_takes_as_many_legs_as_it_says(tenant: Tenant, number: int) -> 
     assert refused(*balanced, ("SET CONSTRAINTS ALL IMMEDIATE",), more) == "journal_sealed"
 
 
+@pytest.mark.holds("L3")
 def test_a_fact_is_posted_once(tenant: Tenant) -> None:
     balanced = [
         entry(tenant),
@@ -190,6 +196,7 @@ def test_a_fact_is_posted_once(tenant: Tenant) -> None:
     assert refused(*balanced, entry(tenant)) == "journal_fact_posted_once"
 
 
+@pytest.mark.holds("L5")
 def test_a_reversal_that_is_not_the_negation_is_refused(tenant: Tenant) -> None:
     undone = JournalEntry.objects.get()
     half = [posting(tenant, 1, "1"), posting(tenant, 2, "-1", kind="tax_payable")]
@@ -197,6 +204,7 @@ def test_a_reversal_that_is_not_the_negation_is_refused(tenant: Tenant) -> None:
     assert refused(entry(tenant, reverses=undone), *half) == "journal_reversal_exact"
 
 
+@pytest.mark.holds("L5")
 def test_an_entry_is_reversed_once(tenant: Tenant) -> None:
     undone = JournalEntry.objects.get()
     reverse_entry(
@@ -211,6 +219,7 @@ def test_an_entry_is_reversed_once(tenant: Tenant) -> None:
 
 @pytest.mark.parametrize("table", ["ledger_posting", "ledger_journalentry", "ledger_ledgeraccount"])
 @pytest.mark.parametrize("statement", ["UPDATE {} SET tenant_id = tenant_id", "DELETE FROM {}"])
+@pytest.mark.holds("L4")
 def test_nothing_is_changed_or_deleted(tenant: Tenant, table: str, statement: str) -> None:
     assert refused((statement.format(table),)) == "append_only"
 
@@ -221,6 +230,7 @@ def test_nothing_is_truncated(tenant: Tenant) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.holds("L4")
 def test_a_committed_entry_is_sealed() -> None:
     tenant = make_tenant()
     with transaction.atomic():
@@ -239,6 +249,7 @@ def test_a_committed_entry_is_sealed() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.holds("L10")
 def test_nobody_posts_into_the_past() -> None:
     tenant = make_tenant()
     with transaction.atomic():
@@ -281,6 +292,7 @@ def test_the_checks_find_nothing_in_good_books(tenant: Tenant) -> None:
     assert sentences() == {}
 
 
+@pytest.mark.holds("L2")
 def test_the_checks_see_an_entry_that_does_not_balance(tenant: Tenant) -> None:
     with unguarded():
         execute("UPDATE ledger_posting SET amount = amount + 1 WHERE number = 2")

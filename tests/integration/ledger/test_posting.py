@@ -193,6 +193,7 @@ def test_what_is_not_in_the_books_cannot_be_reversed() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.holds("L10")
 def test_the_trial_balance_of_an_instant_has_the_facts_up_to_it() -> None:
     tenant = make_tenant()
     issued = make_fact(tenant)

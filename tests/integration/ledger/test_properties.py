@@ -45,6 +45,7 @@ def amounts_of(kind: FactKind, first: Decimal, second: Decimal) -> dict[Amount, 
     told=st.lists(TOLD, max_size=12),
     undone=st.lists(st.tuples(st.sampled_from(sorted(UNDOES)), st.integers(0, 3)), max_size=6),
 )
+@pytest.mark.holds("L1", "L2")
 def test_debits_equal_credits(
     told: list[tuple[FactKind, int, int, str, Decimal, Decimal]],
     undone: list[tuple[FactKind, int]],

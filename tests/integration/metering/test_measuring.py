@@ -311,6 +311,7 @@ WEEK = UsageSpan(START, START + timedelta(days=7), unassigned=False)
     st.integers(0, 4),
     st.lists(questions(), min_size=1, max_size=5),
 )
+@pytest.mark.holds("U5", "U11")
 def test_measuring_is_counting(
     definition: dict[str, Any],
     batches: list[tuple[list[Fact], bool]],

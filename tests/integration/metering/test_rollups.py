@@ -78,6 +78,7 @@ def totals() -> list[tuple[str, int]]:
     ]
 
 
+@pytest.mark.holds("U11")
 def test_hours_and_days_are_kept(customer: Customer, meter: Meter) -> None:
     send(customer.tenant, calls(1, 2))
     send(customer.tenant, calls(4, at=AT + timedelta(minutes=59)))
@@ -90,6 +91,7 @@ def test_hours_and_days_are_kept(customer: Customer, meter: Meter) -> None:
     assert quantity(customer, meter) == 31
 
 
+@pytest.mark.holds("U10")
 def test_a_slow_transaction_is_not_skipped(customer: Customer, meter: Meter) -> None:
     """It began before others that are read already, and commits after them."""
     slow = psycopg.connect(**_where())

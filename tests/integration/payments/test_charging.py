@@ -143,6 +143,7 @@ def test_every_step_is_in_the_audit_trail() -> None:
         ("sandbox_unreachable", "provider_unreachable"),
     ],
 )
+@pytest.mark.holds("F49")
 def test_a_refused_charge_fails_and_another_may_follow(method: str, code: str) -> None:
     invoice = make_owing(method)
 
@@ -168,6 +169,7 @@ def test_a_refused_charge_fails_and_another_may_follow(method: str, code: str) -
         ("sandbox_delayed", "pending", ""),
     ],
 )
+@pytest.mark.holds("Y3", "F46")
 def test_an_open_outcome_stays_in_flight_and_nothing_is_charged_beside_it(
     method: str, status: str, code: str
 ) -> None:
@@ -186,6 +188,7 @@ def test_an_open_outcome_stays_in_flight_and_nothing_is_charged_beside_it(
     assert broken_rules() == []
 
 
+@pytest.mark.holds("Y8", "F57")
 def test_another_amount_than_asked_is_held_and_pays_nothing() -> None:
     invoice = make_owing("sandbox_wrong_amount")
 
@@ -285,6 +288,7 @@ def test_the_same_id_is_the_same_payment() -> None:
     assert SandboxCharge.objects.get(idempotency_key=first.public_id).calls == 1
 
 
+@pytest.mark.holds("F2")
 def test_a_repeat_after_a_crash_before_the_call_carries_on() -> None:
     invoice = make_owing()
     begun = begin(invoice)
@@ -295,6 +299,7 @@ def test_a_repeat_after_a_crash_before_the_call_carries_on() -> None:
     assert taken(invoice) == Decimal(149)
 
 
+@pytest.mark.holds("Y2", "F1")
 def test_a_repeat_after_a_crash_behind_the_call_charges_nothing_again() -> None:
     invoice = make_owing()
     begun = begin(invoice)
@@ -308,6 +313,7 @@ def test_a_repeat_after_a_crash_behind_the_call_charges_nothing_again() -> None:
     assert broken_rules() == []
 
 
+@pytest.mark.holds("Y2", "J9")
 def test_what_was_asked_for_is_committed_before_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     invoice = make_owing()
     seen: list[tuple[str, str]] = []

@@ -100,6 +100,7 @@ STATUSES = ("created", "sent", "unknown", "pending", "succeeded", "failed", "can
 
 
 @pytest.mark.parametrize("old", STATUSES)
+@pytest.mark.holds("Y6")
 def test_a_payment_goes_only_where_the_table_says(old: str) -> None:
     payment = payment_in(old)
 
@@ -214,6 +215,7 @@ def test_a_payment_is_like_its_invoice_and_its_method() -> None:
         assert rule_against(make_issued(invoice.customer), **values) == rule, values
 
 
+@pytest.mark.holds("Y1")
 def test_one_payment_of_an_invoice_is_in_flight() -> None:
     invoice = make_owing()
     create(invoice)
@@ -221,6 +223,7 @@ def test_one_payment_of_an_invoice_is_in_flight() -> None:
     assert rule_against(invoice) == "one_payment_in_flight_per_invoice"
 
 
+@pytest.mark.holds("Y2", "Y4")
 def test_a_key_and_a_name_are_of_one_payment() -> None:
     first = paid()
     invoice = make_issued(first.customer)
@@ -248,6 +251,7 @@ def allocate(payment: Payment, invoice: Invoice, amount: str, **values: Any) -> 
     return ""
 
 
+@pytest.mark.holds("Y5")
 def test_allocations_stay_within_the_payment_and_the_invoice() -> None:
     payer = make_payer()
     first, second, small = (make_issued(payer, [a]) for a in ("149.00", "149.00", "5.00"))
@@ -338,6 +342,7 @@ def test_the_checks_see_a_payment_that_is_not_in_the_books() -> None:
     }
 
 
+@pytest.mark.holds("L7")
 def test_the_checks_see_cash_that_is_not_there() -> None:
     paid()
     with unguarded():
@@ -351,6 +356,7 @@ def test_the_checks_see_cash_that_is_not_there() -> None:
     }
 
 
+@pytest.mark.holds("L7")
 def test_the_checks_see_a_receivable_that_is_off() -> None:
     invoice = make_owing()
     with unguarded():

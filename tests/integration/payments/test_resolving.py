@@ -46,6 +46,7 @@ def test_nobody_is_asked_before_it_is_time() -> None:
 
 
 @pytest.mark.parametrize("method", ["sandbox_timeout", "sandbox_duplicate"])
+@pytest.mark.holds("F46", "Y3")
 def test_a_timeout_after_which_the_money_is_found(method: str) -> None:
     invoice = make_owing(method)
     charge(invoice)
@@ -65,6 +66,7 @@ def test_a_timeout_after_which_the_money_is_found(method: str) -> None:
     assert broken_rules() == []
 
 
+@pytest.mark.holds("F47")
 def test_a_timeout_after_which_nothing_is_found_fails_only_when_it_is_surely_lost() -> None:
     invoice = make_owing("sandbox_timeout_lost")
     charge(invoice)
@@ -176,6 +178,7 @@ def test_a_question_that_goes_unanswered_is_asked_again(monkeypatch: pytest.Monk
     assert (payment.status, payment.ask_after) == ("unknown", SECOND)
 
 
+@pytest.mark.holds("J7")
 def test_one_question_that_breaks_stops_no_other(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -100,6 +100,7 @@ TRICKS: dict[str, Callable[[Subscription], object]] = {
 
 
 @pytest.mark.parametrize("trick", TRICKS.values(), ids=TRICKS.keys())
+@pytest.mark.holds("P1")
 def test_segments_tile_the_time(trick: Callable[[Subscription], object]) -> None:
     row = make()
 
@@ -142,6 +143,7 @@ FROZEN: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("values", "rule"), FROZEN.values(), ids=FROZEN.keys())
+@pytest.mark.holds("P7")
 def test_what_periods_are_computed_from_stays(values: dict[str, Any], rule: str) -> None:
     row = make()
 

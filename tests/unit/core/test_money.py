@@ -30,6 +30,7 @@ def decimals(*texts: str) -> list[Decimal]:
     return [Decimal(text) for text in texts]
 
 
+@pytest.mark.holds("M4")
 def test_exponents_agree_with_moneyed_for_every_currency() -> None:
     assert {code: moneyed.get_currency(code).sub_unit for code in CURRENCIES} == {
         code: 10**places for code, places in CURRENCIES.items()
@@ -101,6 +102,7 @@ def test_anything_but_an_active_code_is_unknown(code: str) -> None:
         ("1.2344999", "KWD", "1.234"),
     ],
 )
+@pytest.mark.holds("M2", "F68")
 def test_round_money(amount: str, currency: str, rounded: str) -> None:
     assert str(round_money(D(amount), currency)) == rounded
 
@@ -182,6 +184,7 @@ def test_currencies_younger_than_moneyed_are_known_to_it(code: str) -> None:
         ("5.00", ["12.3456"], "USD", ["5.00"]),
     ],
 )
+@pytest.mark.holds("M3")
 def test_allocate(total: str, weights: list[str], currency: str, parts: list[str]) -> None:
     split = allocate(D(total), decimals(*weights), currency)
     assert [str(part) for part in split] == parts

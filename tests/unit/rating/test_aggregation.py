@@ -90,6 +90,7 @@ def test_max_of_negative_values_is_negative() -> None:
     assert aggregate(rule(Aggregation.MIN), events, DAY) == -5
 
 
+@pytest.mark.holds("U7")
 def test_latest_is_by_time_and_then_by_arrival() -> None:
     late = [usage(5, "1", seq=9), usage(6, "2", seq=3), usage(6, "3", seq=4), usage(6, "4", seq=2)]
     assert aggregate(rule(Aggregation.LATEST), late, DAY) == 3

@@ -98,6 +98,7 @@ def test_an_absent_property_meets_only_ne_and_exists_false(
     assert matches(one(op, value), properties) is does
 
 
+@pytest.mark.holds("U8")
 def test_all_conditions_must_be_met() -> None:
     both = [Filter("region", Operator.EQ, "eu"), Filter("size", Operator.GTE, D(10))]
     assert matches(both, {"region": "eu", "size": 10})

@@ -101,6 +101,7 @@ def test_only_what_draws_the_picture_is_kept() -> None:
         uri(head(), chunk(b"tEXt", b"x" * 300_000), pixels(), END),
     ],
 )
+@pytest.mark.holds("B122", "S59")
 def test_what_is_no_logo(given_uri: str) -> None:
     with pytest.raises(LogoInvalid) as raised:
         clean_logo(given_uri)
