@@ -1,5 +1,6 @@
 """Fixtures of the fault harness."""
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -29,6 +30,8 @@ def sweep(servers: TestServers, forker: Forker, tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="session")
 def processes(servers: TestServers) -> Iterator[Cluster]:
     """An installation of real processes, for the whole run."""
+    if sys.platform != "linux":
+        pytest.skip("looks at processes in /proc")
     made = Cluster()
     try:
         yield made
