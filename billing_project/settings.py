@@ -124,6 +124,8 @@ LOGIN_TRIES_PER_MINUTE = env.int("LOGIN_TRIES_PER_MINUTE", default=30)
 DESK_NETWORKS = env.list("DESK_NETWORKS", default=[])
 # how many proxies of ours a request passes; only what they write into X-Forwarded-For counts
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+# what tells the API of subscriptions how much a change would cost
+PREVIEW_OF_CHANGES = "apps.invoicing.operations.previewing.preview_change"
 AUTH_USER_MODEL = "tenants.Operator"
 LOGIN_REDIRECT_URL = "/admin/"
 AUTHENTICATION_BACKENDS = ["apps.tenants.api.authentication.CountedLogin"]

@@ -40,16 +40,26 @@ class Gathered:
 
 
 def gather(
-    tenant: Tenant, cutoffs: Mapping[UUID, datetime], *, reopened: Mapping[UUID, datetime]
+    tenant: Tenant,
+    cutoffs: Mapping[UUID, datetime],
+    *,
+    reopened: Mapping[UUID, datetime],
+    imagined: Mapping[UUID, SubscriptionTerms] | None = None,
 ) -> Gathered:
     """Return what each customer is to be billed by his cutoff.
 
     ``reopened`` gives, for customers whose draft is being replaced, the start of its earliest
     period: the lines of drafts do not count as billed. A subscription that was billed beyond the
-    cutoff already is left alone. Reads only; the caller holds the customers' locks if he means to
+    cutoff already is left alone. ``imagined`` are subscriptions with other timelines than they have,
+    by id. Reads only; the caller holds the customers' locks if he means to
     store the result.
     """
     everybody = timelines(list(cutoffs), as_of=cutoffs)
+    if imagined:
+        everybody = {
+            customer_id: tuple(imagined.get(one.id, one) for one in subscriptions)
+            for customer_id, subscriptions in everybody.items()
+        }
     charges = charges_of(
         {
             segment.phase_id

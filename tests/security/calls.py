@@ -156,6 +156,13 @@ CALLS: Final = (
     Call("GET", "subscriptions/{subscription}/scheduled-changes"),
     Call("DELETE", "subscriptions/{subscription}/scheduled-changes/{change}"),
     Call("POST", "subscriptions/{subscription}/renew"),
+    Call("POST", "subscriptions/{subscription}/uncancel"),
+    Call(
+        "POST",
+        "subscriptions/{subscription}/changes?preview=true",
+        {"verb": "change_quantity", "quantity": "2"},
+    ),
+    Call("PATCH", "subscriptions/{subscription}", {"metadata": {"seen": "yes"}}),
     Call("POST", "subscriptions/{subscription}/cancel", {"mode": "now"}),
     Call("GET", "invoices?customer={customer}"),
     Call("POST", "invoices/preview", {"customer": "{customer}", **_CUTOFF}),

@@ -61,6 +61,7 @@ OWN_REFUSALS: Final = {
     "PATCH members/{member}": "last_owner",
     "DELETE members/{member}": "last_owner",
     "POST subscriptions/{subscription}/renew": "no_term",
+    "POST subscriptions/{subscription}/uncancel": "no_cancellation",
     "GET invoices/{invoice}/lines/{line}/usage-events": "no_usage_behind",
     "POST invoices/{invoice}/pay in the body": "invoice_not_collectable",
     "POST invoices/{invoice}/charge": "invoice_not_collectable",

@@ -92,10 +92,12 @@ catalog                                        catalog
 subscriptions                                  subscriptions
 subscriptions/{pk}                             subscriptions
 subscriptions/{pk}/cancel                      subscriptions
+subscriptions/{pk}/changes                     subscriptions
 subscriptions/{pk}/periods                     subscriptions
 subscriptions/{pk}/renew                       subscriptions
 subscriptions/{pk}/scheduled-changes           subscriptions
 subscriptions/{pk}/scheduled-changes/{change}  subscriptions
+subscriptions/{pk}/uncancel                    subscriptions
 invoices                                       invoices
 invoices/preview                               invoices
 invoices/{pk}                                  invoices

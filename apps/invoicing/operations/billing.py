@@ -102,7 +102,7 @@ def preview_customer(
     """
     tenant = Tenant.objects.get(id=tenant_id)
     cutoffs = {customer_id: cutoff}
-    reopened = _reopened([customer_id])
+    reopened = reopened_by([customer_id])
     with transaction.atomic():
         due = gather(tenant, cutoffs, reopened=reopened).by_customer.get(customer_id)
     return [
@@ -321,7 +321,7 @@ def _bill(tenant: Tenant, cutoffs: Mapping[UUID, datetime], order: Order) -> lis
         (draft.customer_id, draft.currency): draft
         for draft in Invoice.objects.filter(customer_id__in=cutoffs, status=InvoiceStatus.DRAFT)
     }
-    reopened = _reopened(cutoffs) if drafts else {}
+    reopened = reopened_by(cutoffs) if drafts else {}
     Invoice.objects.filter(id__in=[draft.id for draft in drafts.values()]).delete()
     failpoint("invoicing.bill.after_discard")
     gathered = gather(tenant, cutoffs, reopened=reopened)
@@ -336,7 +336,7 @@ def _bill(tenant: Tenant, cutoffs: Mapping[UUID, datetime], order: Order) -> lis
     return [draft.id for draft in made]
 
 
-def _reopened(customers: Iterable[UUID]) -> dict[UUID, datetime]:
+def reopened_by(customers: Iterable[UUID]) -> dict[UUID, datetime]:
     """Return the start of the earliest period in each customer's drafts."""
     rows = (
         InvoiceLine.objects.filter(

@@ -1,5 +1,6 @@
 """What the endpoints of subscriptions read and write."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -9,6 +10,7 @@ from rest_framework import serializers
 
 from apps.catalog.domain import PhaseKind
 from apps.core.web.fields import (
+    AmountField,
     BoundaryField,
     CurrencyField,
     DecimalField,
@@ -26,10 +28,14 @@ from apps.rating.periods import Alignment, Cadence, CadenceInvalid, Unit
 from apps.subscriptions.domain import (
     LARGEST_QUANTITY,
     LONGEST_TRIAL_DAYS,
+    Anchoring,
+    Behaviour,
     CancelMode,
     ChangeStatus,
     ChangeVerb,
+    PhaseAlignment,
     Settlement,
+    Standing,
     SubscriptionStatus,
 )
 from apps.subscriptions.models import Subscription
@@ -127,6 +133,72 @@ class CancelBody(StrictSerializer):
     )
 
 
+class ChangeBody(StrictSerializer):
+    """What is to change, when it takes effect, and how that is billed."""
+
+    verb = serializers.ChoiceField(
+        choices=[verb.value for verb in ChangeVerb if verb is not ChangeVerb.CANCEL]
+    )
+    effective_at = InstantField(required=False, help_text="Now unless given; past or future.")
+    behaviour = serializers.ChoiceField(
+        choices=[one.value for one in Behaviour], default=Behaviour.PRORATE.value
+    )
+    plan = NameField(required=False, help_text="change_plan: the plan's id or key.")
+    plan_version = WholeField(
+        min_value=1, required=False, help_text="The newest published one unless given."
+    )
+    phase_alignment = serializers.ChoiceField(
+        choices=[one.value for one in PhaseAlignment], required=False
+    )
+    anchoring = serializers.ChoiceField(
+        choices=[one.value for one in Anchoring],
+        required=False,
+        help_text="change_plan, resume: whether billing periods are counted anew.",
+    )
+    quantity = QuantityField(required=False, help_text="change_quantity, change_plan.")
+    price_list = NameField(
+        required=False, allow_null=True, help_text="change_prices: null is the standard list."
+    )
+    trial_ends_at = BoundaryField(required=False, help_text="extend_trial; exclusive.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Want what the verb needs, and refuse what it does not know."""
+        verb = ChangeVerb(attrs["verb"])
+        needed, known = _MEMBERS[verb]
+        given = attrs.keys() - {"verb", "effective_at", "behaviour"}
+        errors = {
+            **{name: _error(f"{verb} needs this.", "required") for name in needed - given},
+            **{name: _error(f"{verb} has no use for this.", "unused") for name in given - known},
+        }
+        if errors:
+            raise serializers.ValidationError(errors)
+        return attrs
+
+
+def _error(text: str, code: str) -> serializers.ErrorDetail:
+    return serializers.ErrorDetail(text, code)
+
+
+_PLAN: Final = frozenset({"plan", "plan_version", "phase_alignment", "anchoring", "quantity"})
+# of each verb: what it needs, and what it knows
+_MEMBERS: Final[Mapping[ChangeVerb, tuple[frozenset[str], frozenset[str]]]] = {
+    ChangeVerb.CHANGE_PLAN: (frozenset({"plan"}), _PLAN),
+    ChangeVerb.CHANGE_QUANTITY: (frozenset({"quantity"}), frozenset({"quantity"})),
+    ChangeVerb.CHANGE_PRICES: (frozenset({"price_list"}), frozenset({"price_list"})),
+    ChangeVerb.PAUSE: (frozenset(), frozenset()),
+    ChangeVerb.SUSPEND: (frozenset(), frozenset()),
+    ChangeVerb.RESUME: (frozenset(), frozenset({"anchoring"})),
+    ChangeVerb.EXTEND_TRIAL: (frozenset({"trial_ends_at"}), frozenset({"trial_ends_at"})),
+}
+
+
+class DescriptionBody(StrictSerializer):
+    """How a subscription is called; what is not given stays."""
+
+    external_id = ExternalIdField(required=False, allow_null=True)
+    metadata = MetadataField(required=False)
+
+
 class CadenceView(serializers.Serializer[Any]):
     """A length of time on the calendar."""
 
@@ -152,6 +224,11 @@ class PhaseView(serializers.Serializer[Any]):
 class SegmentView(serializers.Serializer[Any]):
     """A stretch in which the terms do not change; periods are counted from ``anchor_at``."""
 
+    standing = serializers.ChoiceField(choices=[one.value for one in Standing])
+    paid_from = InstantField(
+        allow_null=True, help_text="Since when its terms are paid, where that is not its start."
+    )
+
     starts_at = InstantField()
     ends_at = InstantField(allow_null=True)
     plan_version = serializers.IntegerField(source="plan_version.number")
@@ -175,6 +252,33 @@ class ScheduledChangeView(serializers.Serializer[Any]):
         choices=[one.value for one in Settlement], source="arguments.settlement"
     )
     created_at = InstantField()
+
+
+class ChangeLineView(serializers.Serializer[Any]):
+    """A line as it would be billed."""
+
+    description = serializers.CharField()
+    service_start = InstantField()
+    service_end = InstantField()
+    quantity = DecimalField()
+    unit = serializers.CharField()
+    amount = AmountField()
+    currency = serializers.CharField()
+
+
+class ChangePreviewView(serializers.Serializer[Any]):
+    """What a change would do and cost; nothing of it is stored."""
+
+    object = ObjectField("change_preview")
+    subscription = IdField("sub")
+    verb = serializers.ChoiceField(choices=[verb.value for verb in ChangeVerb])
+    effective_at = InstantField()
+    currency = serializers.CharField()
+    cutoff = InstantField(help_text="Up to when all is billed that is told here, inclusive.")
+    lines = ChangeLineView(many=True)
+    total = AmountField(help_text="What the customer would be billed by then.")
+    otherwise = AmountField(help_text="What he would be billed by then without the change.")
+    difference = AmountField(help_text="total − otherwise; below zero it is credited.")
 
 
 class SubscriptionView(serializers.Serializer[Any]):

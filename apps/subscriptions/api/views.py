@@ -1,6 +1,7 @@
 """Subscriptions over HTTP."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import date, datetime, time
 from itertools import islice
 from typing import Any, ClassVar, Final
@@ -10,6 +11,7 @@ from django.db.models import Q, QuerySet
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
+    PolymorphicProxySerializer,
     extend_schema,
     inline_serializer,
 )
@@ -30,14 +32,28 @@ from apps.customers.queries import customer_now
 from apps.rating.periods import Alignment, zone_info
 from apps.rating.periods import instant as instant_of
 from apps.subscriptions import operations
+from apps.subscriptions.api.previewing import previewer
 from apps.subscriptions.api.serializers import (
     CalendarView,
     CancelBody,
+    ChangeBody,
+    ChangePreviewView,
+    DescriptionBody,
     ScheduledChangeView,
     SubscriptionBody,
     SubscriptionView,
 )
-from apps.subscriptions.domain import CancelMode, PlanNotOnSale, Settlement, SubscriptionStatus
+from apps.subscriptions.domain import (
+    Anchoring,
+    Behaviour,
+    CancelMode,
+    ChangeVerb,
+    PhaseAlignment,
+    PlanNotOnSale,
+    Settlement,
+    SubscriptionStatus,
+    Wish,
+)
 from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.subscriptions.queries import billing_calendar, shown, subscriptions_for
 
@@ -198,6 +214,114 @@ class Subscriptions(Door):
             ends_at=given.get("ends_at"),
             settlement=Settlement(given["settlement"]),
             change_id=self.effect_id,
+            actor=self.actor,
+            at=at,
+        )
+        return self.answer(subscription.pk)
+
+    @extend_schema(request=None, responses=SubscriptionView)
+    @action(detail=True, methods=["post"])
+    def uncancel(self, request: Request, pk: str) -> Response:
+        """Take back the cancellation that waits for its time: the subscription goes on."""
+        self.read(StrictSerializer)
+        subscription, at = self._found()
+        operations.uncancel_subscription(subscription.pk, actor=self.actor, at=at)
+        return self.answer(subscription.pk)
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter(
+                "preview", bool, description="true: tell what it would do and cost, and do nothing."
+            )
+        ],
+        request=ChangeBody,
+        responses=PolymorphicProxySerializer(
+            component_name="SubscriptionOrPreview",
+            serializers=[SubscriptionView, ChangePreviewView],
+            resource_type_field_name=None,
+        ),
+        examples=[
+            OpenApiExample(
+                "Another plan at once, billed in proportion to time",
+                value={"verb": "change_plan", "plan": "enterprise", "behaviour": "invoice_now"},
+                request_only=True,
+            ),
+            OpenApiExample(
+                "Fewer seats from the next billing period on",
+                value={"verb": "change_quantity", "quantity": "3", "behaviour": "next_period"},
+                request_only=True,
+            ),
+        ],
+    )
+    @action(detail=True, methods=["post"], parameters=frozenset({"preview"}))
+    def changes(self, request: Request, pk: str) -> Response:
+        """Change the plan, the quantity or the prices; pause, suspend, resume; extend a trial.
+
+        From `effective_at` on, which may lie in the past, down to the start: every period since is
+        billed or credited by its difference. What lies ahead waits among the `scheduled_changes`.
+        """
+        given = self.read(ChangeBody)
+        preview = one_of("true", "false")(request.query_params.get("preview", "false"))
+        subscription, at = self._found()
+        wish = self._wish(given)
+        if preview == "true":
+            return self._preview(subscription, wish, at)
+        operations.change_subscription(
+            subscription.pk, wish, change_id=self.effect_id, actor=self.actor, at=at
+        )
+        return self.answer(subscription.pk)
+
+    def _wish(self, given: dict[str, Any]) -> Wish:
+        version = None
+        if "plan" in given:
+            version = self._version(given["plan"], given.get("plan_version"))
+        alignment, anchoring = given.get("phase_alignment"), given.get("anchoring")
+        return Wish(
+            verb=ChangeVerb(given["verb"]),
+            effective_at=given.get("effective_at"),
+            behaviour=Behaviour(given["behaviour"]),
+            quantity=given.get("quantity"),
+            plan_version_id=version.pk if version else None,
+            phase_alignment=PhaseAlignment(alignment) if alignment else None,
+            anchoring=Anchoring(anchoring) if anchoring else None,
+            price_list_id=self._price_list(given.get("price_list")),
+            trial_ends_at=given.get("trial_ends_at"),
+        )
+
+    def _preview(self, subscription: Subscription, wish: Wish, at: datetime) -> Response:
+        found = operations.foresee_change(subscription, wish, at=at)
+        told = previewer()(found.terms, cutoff=max(at, found.change.effective_at))
+        lines = [{**asdict(one), "currency": told.currency} for one in told.lines]
+        shown_as = {
+            "subscription": subscription.pk,
+            "verb": found.change.verb,
+            "effective_at": found.change.effective_at,
+            "currency": told.currency,
+            "cutoff": told.cutoff,
+            "lines": lines,
+            "total": told.total,
+            "otherwise": told.otherwise,
+            "difference": told.difference,
+        }
+        return Response(ChangePreviewView(shown_as).data)
+
+    @extend_schema(
+        request=DescriptionBody,
+        responses=SubscriptionView,
+        examples=[
+            OpenApiExample(
+                "Found by another id", value={"external_id": "account-4712"}, request_only=True
+            )
+        ],
+    )
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change how a subscription is called; what it has is changed by `changes`."""
+        given = self.read(DescriptionBody)
+        subscription, at = self._found()
+        operations.describe_subscription(
+            subscription.pk,
+            external_id=given.get("external_id", subscription.external_id),
+            metadata=given.get("metadata", subscription.metadata),
             actor=self.actor,
             at=at,
         )

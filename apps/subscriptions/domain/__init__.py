@@ -46,6 +46,7 @@ from apps.subscriptions.domain.periods import (
     next_boundary,
     period_end,
 )
+from apps.subscriptions.domain.previews import MoneyPreview, PreviewLine
 from apps.subscriptions.domain.timeline import (
     BilledMark,
     PhaseLength,
@@ -78,12 +79,14 @@ __all__ = (
     "ChangeStatus",
     "ChangeVerb",
     "ExternalIdTaken",
+    "MoneyPreview",
     "NoCancellation",
     "NoTerm",
     "Opening",
     "PhaseAlignment",
     "PhaseLength",
     "PlanNotOnSale",
+    "PreviewLine",
     "SegmentTerms",
     "Settlement",
     "Standing",

@@ -7,6 +7,8 @@ bills or credits the difference.
 
 from apps.subscriptions.operations.canceling import cancel_subscription, uncancel_subscription
 from apps.subscriptions.operations.changing import change_subscription
+from apps.subscriptions.operations.describing import describe_subscription
+from apps.subscriptions.operations.foreseeing import foresee_change
 from apps.subscriptions.operations.marking import mark_billed, mark_changed
 from apps.subscriptions.operations.passing import apply_due_changes, apply_due_changes_of
 from apps.subscriptions.operations.renewing import renew_subscription
@@ -18,6 +20,8 @@ __all__ = (
     "apply_due_changes_of",
     "cancel_subscription",
     "change_subscription",
+    "describe_subscription",
+    "foresee_change",
     "mark_billed",
     "mark_changed",
     "renew_subscription",

@@ -98,6 +98,8 @@ def test_a_subscription_begins_on_a_day_of_the_customer_s_zone() -> None:
                 },
                 "quantity": "1",
                 "anchor_at": "2026-03-31T22:00:00Z",
+                "standing": "active",
+                "paid_from": None,
                 "settlement": "prorate",
             }
         ],

@@ -1,0 +1,53 @@
+"""What a change of a subscription would be billed, before it is made."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from django.db import transaction
+
+from apps.invoicing.gathering import gather
+from apps.invoicing.operations.billing import reopened_by
+from apps.subscriptions.domain import MoneyPreview, PreviewLine, SubscriptionTerms
+from apps.tenants.models import Tenant
+
+_ZERO: Final = Decimal(0)
+
+
+def preview_change(terms: SubscriptionTerms, *, cutoff: datetime) -> MoneyPreview:
+    """Return what the customer would be billed by ``cutoff`` if a subscription had these terms.
+
+    Beside what he would be billed as things are. Stores nothing; the usage counted is what there is
+    so far, and only documents in the subscription's currency are told.
+    """
+    tenant = Tenant.objects.get(id=terms.tenant_id)
+    cutoffs = {terms.customer_id: cutoff}
+    reopened = reopened_by([terms.customer_id])
+    with transaction.atomic():
+        now = gather(tenant, cutoffs, reopened=reopened)
+        then = gather(tenant, cutoffs, reopened=reopened, imagined={terms.id: terms})
+    lines, otherwise = (
+        [
+            one
+            for one in found.by_customer[terms.customer_id].lines
+            if one.currency == terms.currency
+        ]
+        for found in (then, now)
+    )
+    return MoneyPreview(
+        currency=terms.currency,
+        cutoff=cutoff,
+        lines=tuple(
+            PreviewLine(
+                description=one.description,
+                service_start=one.service.start,
+                service_end=one.service.end,
+                quantity=one.quantity,
+                unit=one.unit,
+                amount=one.amount,
+            )
+            for one in lines
+        ),
+        total=sum((one.amount for one in lines), _ZERO),
+        otherwise=sum((one.amount for one in otherwise), _ZERO),
+    )

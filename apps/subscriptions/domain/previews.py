@@ -1,0 +1,36 @@
+"""What a change would cost, as somebody above tells it: money is not known here."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewLine:
+    """A line as it would be billed; ``amount`` is in the preview's currency."""
+
+    description: str
+    service_start: datetime
+    service_end: datetime
+    quantity: Decimal
+    unit: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyPreview:
+    """What the customer would be billed by ``cutoff`` with a change, and without it.
+
+    Amounts are in ``currency``; below zero, they are credited.
+    """
+
+    currency: str
+    cutoff: datetime
+    lines: tuple[PreviewLine, ...]
+    total: Decimal
+    otherwise: Decimal
+
+    @property
+    def difference(self) -> Decimal:
+        """What the change itself costs by then, or gives back."""
+        return self.total - self.otherwise
