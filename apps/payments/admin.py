@@ -1,5 +1,7 @@
 """Payments and the efforts to collect on the desk."""
 
+from typing import Final
+
 from django.contrib import admin
 
 from apps.core.clock import now
@@ -8,7 +10,7 @@ from apps.customers.models import Customer
 from apps.customers.queries import customer_now
 from apps.invoicing.domain import COLLECTABLE, DocumentKind
 from apps.invoicing.models import Invoice
-from apps.payments.domain import PaymentStatus
+from apps.payments.domain import IN_FLIGHT, FailureCode, PaymentNotHeld, PaymentStatus
 from apps.payments.models import (
     Allocation,
     Collection,
@@ -17,6 +19,7 @@ from apps.payments.models import (
     SandboxCharge,
 )
 from apps.payments.operations.attempts import charge_invoice
+from apps.payments.operations.outcomes import fail_payment, settle_payment
 from apps.tenants.desk import (
     By,
     Desk,
@@ -57,6 +60,63 @@ COLLECT = Verb(
 )
 
 
+def _is_held(payment: Payment) -> bool:
+    return payment.status in IN_FLIGHT and payment.failure_code == FailureCode.OUTCOME_MISMATCH
+
+
+def _refuse_unless_held(payment: Payment) -> None:
+    if not _is_held(payment):
+        raise PaymentNotHeld(f"It is {payment.status} and waits for nobody.")
+
+
+def _settle(payment: Payment, by: By) -> None:
+    _refuse_unless_held(payment)
+    settle_payment(
+        payment.id,
+        received=payment.amount,
+        provider_ref=None,
+        tenant_id=payment.tenant_id,
+        actor=by.actor,
+        at=customer_now(payment.customer, wall=now()),
+    )
+
+
+def _return(payment: Payment, by: By) -> None:
+    _refuse_unless_held(payment)
+    fail_payment(
+        payment.id,
+        code=FailureCode.OUTCOME_MISMATCH.value,
+        message=f"Returned: {payment.failure_message}",
+        tenant_id=payment.tenant_id,
+        actor=by.actor,
+        at=customer_now(payment.customer, wall=now()),
+    )
+
+
+HELD: Final = (
+    Verb(
+        name="settle",
+        label="Settle as asked",
+        icon="price_check",
+        resource="payments",
+        run=_settle,
+        fits=_is_held,
+        warning="The amount that was asked for is booked as received. Make sure at the provider"
+        " that it is there: what it took beside must be returned or charged by hand.",
+    ),
+    Verb(
+        name="return",
+        label="Note as returned",
+        icon="undo",
+        resource="payments",
+        run=_return,
+        fits=_is_held,
+        warning="Nothing is booked, and the invoice can be charged anew. Return the money at the"
+        " provider first: this does not.",
+    ),
+)
+
+
 @admin.register(PaymentMethod)
 class PaymentMethodDesk(Desk):
     resource = "payments"
@@ -66,6 +126,7 @@ class PaymentMethodDesk(Desk):
         plain("provider"),
         "is_default",
         instant("created_at", "since"),
+        plain("expires"),
         instant("detached_at", "detached"),
     )
     list_filter = ("provider", "is_default")
@@ -97,7 +158,8 @@ class PaymentDesk(Desk):
     )
     list_filter = ("status", "provider", "currency")
     search_fields = ("customer__name", "provider_ref", "reference")
-    related = ("customer", "invoice", "method")
+    related = ("customer__test_clock", "customer__tenant__test_clock", "invoice", "method")
+    verbs = HELD
     inlines = (AllocationInline,)
     when_empty = "Money is asked for when an invoice is issued, or by POST /invoices/{id}/charge."
 

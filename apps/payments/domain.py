@@ -1,7 +1,7 @@
 """The life of a payment, the timetables of asking for money, and what is refused. Pure."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
@@ -117,6 +117,12 @@ class PaymentInProgress(Conflict):
     reason = "payment_in_progress"
 
 
+class PaymentNotHeld(Conflict):
+    """Only a payment that waits for a person is decided by one."""
+
+    reason = "payment_not_held"
+
+
 class ProviderUnknown(Invalid):
     reason = "provider_unknown"
 
@@ -132,7 +138,7 @@ class MethodReferenceInvalid(Invalid):
 
 
 class MethodUnusable(Invalid):
-    """It is another customer's, or was detached."""
+    """It is another customer's, was detached, or has expired."""
 
     reason = "payment_method_unusable"
 
@@ -173,6 +179,16 @@ class OutcomeMismatch(Conflict):
     """The provider took another amount, in another currency, or calls it by another's name."""
 
     reason = "outcome_mismatch"
+
+
+def end_of_month(year: int, month: int) -> datetime:
+    """Return the first instant, in UTC, after a month of the calendar."""
+    return datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+
+
+def last_month(expires_at: datetime) -> str:
+    """Return the month that ends at ``expires_at``, such as ``2027-08``."""
+    return f"{expires_at.astimezone(UTC) - timedelta(days=1):%Y-%m}"
 
 
 def split_receipt(received: Decimal, still_open: Decimal) -> tuple[Decimal, Decimal]:

@@ -1,5 +1,6 @@
 """Getting the money."""
 
+from datetime import datetime
 from typing import ClassVar
 
 from django.db import models
@@ -9,7 +10,7 @@ from djmoney.models.fields import MoneyField
 from apps.core.states import Stateful
 from apps.customers.models import Customer
 from apps.invoicing.models import Invoice
-from apps.payments.domain import PaymentStatus
+from apps.payments.domain import PaymentStatus, last_month
 from apps.tenants.models import TenantOwned
 
 
@@ -33,6 +34,8 @@ class PaymentMethod(TenantOwned):
     default_since = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
     detached_at = models.DateTimeField(null=True)
+    # exclusive: the end of the month that the provider told; null: it told none
+    expires_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ("-id",)
@@ -55,6 +58,15 @@ class PaymentMethod(TenantOwned):
 
     def __str__(self) -> str:
         return self.label or f"{self.provider} {self.provider_ref}"
+
+    @property
+    def expires(self) -> str | None:
+        """The last month in which it can be charged, as ``2027-08``."""
+        return last_month(self.expires_at) if self.expires_at else None
+
+    def is_expired(self, at: datetime) -> bool:
+        """Say whether it can be charged no more at the instant ``at``."""
+        return self.expires_at is not None and self.expires_at <= at
 
 
 class Payment(Stateful, TenantOwned):

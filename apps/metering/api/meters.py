@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema, inline_serializer
 from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.core.web.fields import StrictSerializer
+from apps.core.web.fields import ObjectField, StrictSerializer
 from apps.core.web.views import Door, Reader, text
 from apps.metering.api.serializers import (
     DefinitionBody,
@@ -89,7 +89,14 @@ class Meters(Door):
         )
         return Response(MeterView(meter).data, status=status.HTTP_201_CREATED)
 
-    @extend_schema(responses=MeterVersionView(many=True), methods=["GET"])
+    @extend_schema(
+        operation_id="meters_versions_list",
+        responses=inline_serializer(
+            "MeterVersions",
+            {"object": ObjectField("list"), "data": MeterVersionView(many=True)},
+        ),
+        methods=["GET"],
+    )
     @extend_schema(
         request=DefinitionBody,
         responses={201: MeterVersionView},

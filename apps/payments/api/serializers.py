@@ -1,7 +1,9 @@
 """What the endpoints of payments read and write."""
 
+import re
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from drf_spectacular.utils import extend_schema_field
 from moneyed import Money
@@ -18,9 +20,22 @@ from apps.core.web.fields import (
     StrictSerializer,
 )
 from apps.invoicing.domain import InvoiceStatus
-from apps.payments.domain import PaymentStatus
+from apps.payments.domain import PaymentStatus, end_of_month
 from apps.payments.models import Payment, PaymentMethod
 from apps.payments.providers import PROVIDERS
+
+_MONTH: Final = re.compile(r"(2[0-9]{3})-(0[1-9]|1[0-2])")
+
+
+@extend_schema_field({"type": "string", "pattern": f"^{_MONTH.pattern}$", "example": "2027-08"})
+class MonthField(serializers.Field[datetime, Any, str, Any]):
+    """A month of the calendar, read as the instant after it."""
+
+    def to_internal_value(self, data: Any) -> datetime:
+        found = _MONTH.fullmatch(data) if isinstance(data, str) else None
+        if found is None:
+            raise serializers.ValidationError("Send a month: 2027-08.", code="month_format")
+        return end_of_month(int(found[1]), int(found[2]))
 
 
 class PaymentMethodBody(StrictSerializer):
@@ -35,6 +50,11 @@ class PaymentMethodBody(StrictSerializer):
     external_key = LineField(max_length=255, required=False, help_text="Another name for it.")
     label = LineField(  # type: ignore[assignment]  # a member of the body, not this one's label
         max_length=100, required=False, allow_blank=True, default=""
+    )
+    expires = MonthField(
+        required=False,
+        allow_null=True,
+        help_text="The last month of a card, as the provider tells it; it is not charged after.",
     )
     default = FlagField(
         default=False, help_text="Charge it when no method is named, and when invoices are issued."
@@ -59,6 +79,7 @@ class PaymentMethodView(serializers.Serializer[PaymentMethod]):
     provider = serializers.CharField()
     provider_ref = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]  # as above
+    expires = serializers.CharField(allow_null=True, help_text="Its last month: 2027-08.")
     default = serializers.BooleanField(source="is_default")
     created_at = InstantField()
     detached_at = InstantField(allow_null=True)

@@ -115,6 +115,7 @@ class CustomerPaymentMethods(Door):
             provider=given["provider"],
             provider_ref=given["provider_ref"],
             label=given["label"],
+            expires_at=given.get("expires"),
             make_default=given["default"],
             tenant_id=self.tenant_id,
             actor=self.actor,

@@ -103,7 +103,7 @@ def begin_payment(
             f"{other.public_id} of {invoice} is {other.status}; its outcome decides."
         )
     asked = _amount(invoice, amount)
-    method = _method(invoice, method_id)
+    method = _method(invoice, method_id, at)
     return place_attempt(invoice, method, asked, id=id, automatic=False, actor=actor, at=at)
 
 
@@ -201,7 +201,7 @@ def _amount(invoice: Invoice, amount: Money | None) -> Money:
     return amount
 
 
-def _method(invoice: Invoice, method_id: UUID | None) -> PaymentMethod:
+def _method(invoice: Invoice, method_id: UUID | None, at: datetime) -> PaymentMethod:
     if method_id is None:
         method = default_method(invoice.customer_id, tenant_id=invoice.tenant_id)
         if method is None:
@@ -210,6 +210,8 @@ def _method(invoice: Invoice, method_id: UUID | None) -> PaymentMethod:
             )
     else:
         method = usable_method(method_id, invoice)
+    if method.is_expired(at):
+        raise MethodUnusable(f"It expired with {method.expires}.", field="payment_method")
     if not provider_named(method.provider).collects:
         raise MethodNotChargeable(
             f"Money by {method.provider} arrives by itself; record it by POST …/pay.",

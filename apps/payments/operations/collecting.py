@@ -130,6 +130,8 @@ def _attempt(
         why_not = "The customer had no such payment method when it was issued."
     elif not provider_named(method.provider).collects:
         why_not = f"Money by {method.provider} arrives by itself."
+    elif method.is_expired(at):
+        why_not = f"The customer's default payment method expired with {method.expires}."
     elif Mode(tenant.mode) not in provider_named(method.provider).modes:
         why_not = f"{method.provider} is not for {tenant.mode} tenants."
     if why_not or method is None:

@@ -9,7 +9,12 @@ from apps.core.errors import NotFound
 from apps.core.events import record
 from apps.core.locks import lock_row
 from apps.customers.models import Customer
-from apps.payments.domain import MethodDetached, ProviderNotForMode
+from apps.payments.domain import (
+    MethodDetached,
+    MethodUnusable,
+    ProviderNotForMode,
+    last_month,
+)
 from apps.payments.models import PaymentMethod
 from apps.payments.providers import provider_named
 from apps.tenants.domain import Mode
@@ -25,14 +30,16 @@ def add_payment_method(
     provider_ref: str,
     label: str = "",
     make_default: bool = False,
+    expires_at: datetime | None = None,
     tenant_id: UUID,
     actor: str,
     at: datetime,
 ) -> PaymentMethod:
     """Attach a way to pay to the customer; it becomes his default only if asked for.
 
-    A method with this id that exists is returned as it is. Raises ``NotFound``,
-    ``ProviderUnknown``, ``ProviderNotForMode`` for the sandbox at a live tenant, and
+    ``expires_at`` is the end of the month that the provider names, exclusive. A method with this
+    id that exists is returned as it is. Raises ``NotFound``, ``MethodUnusable`` for one that has
+    expired, ``ProviderUnknown``, ``ProviderNotForMode`` for the sandbox at a live tenant, and
     ``MethodReferenceInvalid``.
     """
     customer = lock_row(Customer, customer_id, tenant_id=tenant_id)
@@ -46,6 +53,8 @@ def add_payment_method(
             f"{provider} moves no real money; it is for tenants in test mode.", field="provider"
         )
     chosen.check_method(provider_ref)
+    if expires_at is not None and expires_at <= at:
+        raise MethodUnusable(f"It expired with {last_month(expires_at)}.", field="expires")
     method = PaymentMethod.objects.create(
         id=id,
         tenant_id=tenant_id,
@@ -54,6 +63,7 @@ def add_payment_method(
         provider_ref=provider_ref,
         label=label,
         created_at=at,
+        expires_at=expires_at,
     )
     record(
         "payment_method.added",

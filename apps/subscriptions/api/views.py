@@ -349,7 +349,7 @@ class Subscriptions(Door):
         changes = ScheduledChangeView(subscription.scheduled_changes.all(), many=True)
         return Response({"object": "list", "data": changes.data})
 
-    @extend_schema(responses=ScheduledChangeView)
+    @extend_schema(responses={200: ScheduledChangeView})
     @action(
         detail=True,
         methods=["delete"],

@@ -55,6 +55,7 @@ def test_a_method_is_attached_and_is_the_default_only_if_asked_for() -> None:
         "provider": "sandbox",
         "provider_ref": "sandbox_ok",
         "label": "Visa 4242",
+        "expires": None,
         "default": False,
         "created_at": NOW,
         "detached_at": None,

@@ -17,6 +17,7 @@ from apps.metering.operations import ingest_batch
 from apps.metering.queries import sender_of
 from apps.payments.domain import PaymentStatus
 from apps.payments.models import Payment
+from apps.payments.operations.receiving import record_external_payment
 from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.tenants.desk import Desk
 from apps.tenants.domain import Role
@@ -28,7 +29,7 @@ from tests.make.invoicing import fresh, make_draft, make_issued
 from tests.make.metering import make_meter
 from tests.make.payments import make_owing
 from tests.make.subscriptions import make_subscription
-from tests.make.tenants import AT, make_key, make_operator, make_tenant
+from tests.make.tenants import ACTOR, AT, make_key, make_operator, make_tenant
 
 # what each role may do, by the page's model and the verb's name; owners may do everything
 ALLOWED = {
@@ -40,10 +41,19 @@ ALLOWED = {
         "Invoice write_off",
         "Job revive",
         "OrphanEvent reattach",
+        "Payment return",
+        "Payment settle",
         "Subscription cancel",
         "Subscription cancel_now",
     },
-    Role.FINANCE: {"Invoice cancel", "Invoice collect", "Invoice issue", "Invoice write_off"},
+    Role.FINANCE: {
+        "Invoice cancel",
+        "Invoice collect",
+        "Invoice issue",
+        "Invoice write_off",
+        "Payment return",
+        "Payment settle",
+    },
     Role.SUPPORT: {
         "OrphanEvent reattach",
         "Subscription cancel",
@@ -93,8 +103,16 @@ def rows_to_act_on(tenant: Tenant) -> dict[str, Any]:
         "Invoice": make_draft(customer),
         "Job": make_dead_job(tenant),
         "OrphanEvent": make_orphan(tenant),
+        "Payment": make_received(make_issued(make_customer(tenant))),
         "Subscription": make_subscription(customer, make_plan(tenant)),
     }
+
+
+def make_received(invoice: Invoice) -> Payment:
+    """Return money that came for the invoice by itself."""
+    return record_external_payment(
+        invoice.id, id=new_id(), tenant_id=invoice.tenant_id, actor=ACTOR, at=AT
+    )
 
 
 def make_orphan(tenant: Tenant) -> OrphanEvent:
