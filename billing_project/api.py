@@ -9,6 +9,7 @@ APPS = (
     "metering",
     "catalog",
     "subscriptions",
+    "wallets",
     "invoicing",
     "payments",
     "ledger",

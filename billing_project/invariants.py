@@ -10,6 +10,7 @@ BOOKS: Final = (
     "apps.catalog.invariants",
     "apps.subscriptions.invariants",
     "apps.ledger.invariants",
+    "apps.wallets.invariants",
     "apps.invoicing.invariants",
     "apps.payments.invariants",
     "apps.backoffice.invariants",

@@ -10,6 +10,11 @@ REACTIONS: Final[dict[str, tuple[str, ...]]] = {
     "meter.created": ("metering.reattach_orphans",),
     "meter.revised": ("metering.reattach_orphans",),
     "invoice.issued": ("payments.collect_invoice",),
-    "invoice.canceled": ("payments.end_collection",),
+    "invoice.canceled": ("payments.end_collection", "wallets.cancel_purchase"),
     "invoice.written_off": ("payments.end_collection",),
+    # credit is bought by an invoice: asked for, sold, and given or not
+    "credit_grant.requested": ("invoicing.sell_credit",),
+    "credit_grant.refunded": ("invoicing.refund_credit",),
+    "invoice.credit_paid": ("wallets.settle_purchase",),
+    "invoice.uncollected": ("wallets.fail_purchase",),
 }

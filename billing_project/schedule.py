@@ -23,6 +23,8 @@ BEAT_SCHEDULE: Final[dict[str, Entry]] = {
     "run due jobs": {"task": "core.run_due_jobs", "schedule": _MINUTE},
     "seal the audit trail": {"task": "core.seal_audit", "schedule": _MINUTE},
     "roll up usage": {"task": "metering.roll_up", "schedule": 10.0},
+    "burn credit for usage": {"task": "wallets.burn_usage", "schedule": 10.0},
+    "begin, expire and top off credit": {"task": "wallets.apply_due", "schedule": _MINUTE},
     "begin, renew and end subscriptions": {
         "task": "subscriptions.apply_due_changes",
         "schedule": _MINUTE,

@@ -46,6 +46,7 @@ INSTALLED_APPS = [
     "apps.ledger",
     "apps.catalog",
     "apps.subscriptions",
+    "apps.wallets",
     "apps.invoicing",
     "apps.payments",
     "apps.backoffice",

@@ -14,6 +14,7 @@ _GROUPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "Billing": (
         ("customers.customer", "groups"),
         ("subscriptions.subscription", "autorenew"),
+        ("wallets.wallet", "wallet"),
         ("invoicing.invoice", "receipt_long"),
         ("payments.payment", "payments"),
         ("payments.collection", "forward_to_inbox"),
@@ -24,6 +25,14 @@ _GROUPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("metering.eventstream", "stream"),
         ("metering.orphanevent", "help_center"),
         ("metering.usagerollup", "stacked_bar_chart"),
+    ),
+    "Credit": (
+        ("wallets.creditgrant", "redeem"),
+        ("wallets.credithold", "back_hand"),
+        ("wallets.credittransaction", "swap_vert"),
+        ("wallets.creditunit", "token"),
+        ("wallets.creditprice", "price_change"),
+        ("wallets.topoffrule", "currency_exchange"),
     ),
     "Catalog": (
         ("catalog.product", "inventory_2"),

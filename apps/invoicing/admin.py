@@ -108,6 +108,7 @@ class InvoiceDesk(Desk):
         (amount("subtotal"), amount("discount"), amount("tax")),
         (
             amount("total"),
+            amount("credit_applied", "from prepaid credit"),
             amount("balance_applied", "from the customer's balance"),
             amount("amount_paid", "paid"),
         ),
@@ -195,6 +196,7 @@ class InvoiceLineDesk(Desk):
         plain("description"),
         reference("subscription_id", "subscriptions.subscription"),
         reference("charge_id", "catalog.charge"),
+        reference("grant_id", "wallets.creditgrant"),
         instant("service_start", "from", zone="invoice.zone"),
         instant("service_end", "to, exclusive", zone="invoice.zone"),
         instant("period_start", "period from", zone="invoice.zone"),

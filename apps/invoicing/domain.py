@@ -64,6 +64,7 @@ class LineKind(StrEnum):
     USAGE = "usage"
     MINIMUM = "minimum"  # what is missing to the charge's minimum
     MAXIMUM = "maximum"  # what exceeds the charge's maximum, taken off
+    CREDIT = "credit"  # sells prepaid credit, or takes it back
 
 
 class InvoiceEmpty(Invalid):
@@ -98,6 +99,12 @@ class NotCollectable(Conflict):
     """A draft is not asked for yet; what is paid or canceled is not asked for any more."""
 
     reason = "invoice_not_collectable"
+
+
+class SellsCredit(Conflict):
+    """What the line asks is what was asked for the credit; nothing was computed."""
+
+    reason = "line_sells_credit"
 
 
 class PreviewTooFar(Invalid):

@@ -16,7 +16,7 @@ from apps.core.errors import Conflict
 from apps.core.money import ARITHMETIC, round_money
 from apps.invoicing.assembly import Derivation, PriceMissing
 from apps.invoicing.derivation import decode_derivation
-from apps.invoicing.domain import InvoiceStatus, LineKind
+from apps.invoicing.domain import InvoiceStatus, LineKind, SellsCredit
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.wording import (
     amount_words,
@@ -101,8 +101,11 @@ class Verification:
 
 
 def explain(line: InvoiceLine) -> Explanation:
-    """Return what the line's amount came from; its ``invoice`` is loaded. Reads only."""
-    derivation = decode_derivation(line.derivation)
+    """Return what the line's amount came from; its ``invoice`` is loaded. Reads only.
+
+    Raises ``SellsCredit``.
+    """
+    derivation = _derivation(line)
     charge, price = _terms(line, derivation)
     meter = None
     if derivation.meter_version is not None:
@@ -116,7 +119,7 @@ def verify(line: InvoiceLine) -> Verification:
     Nothing that was stored of the way is used but what it was a part of: the period's share, the
     spans of usage and the snapshot. Events that were dropped by retention since are missing.
     """
-    derivation = decode_derivation(line.derivation)
+    derivation = _derivation(line)
     charge, price = _terms(line, derivation)
     measured = _measured(line, derivation, price)
     expected = _expected(line, derivation, charge, price, measured)
@@ -155,7 +158,7 @@ def usage_behind(line: InvoiceLine, *, after: int, limit: int) -> list[EventBehi
     Only those after the event with the ``seq`` given. Raises ``NoUsageBehind`` for a line that
     bills no usage.
     """
-    derivation = decode_derivation(line.derivation)
+    derivation = _derivation(line)
     _, price = _terms(line, derivation)
     request = _request(line, derivation, price)
     if request is None:
@@ -239,9 +242,16 @@ def _with_unit(quantity: Decimal, unit: str) -> str:
 # --- computing it again -------------------------------------------------------------------------
 
 
+def _derivation(line: InvoiceLine) -> Derivation:
+    """Return how the line came about; raise ``SellsCredit`` if nothing of it was computed."""
+    if line.kind == LineKind.CREDIT:
+        raise SellsCredit("This line asks what was asked for prepaid credit.")
+    return decode_derivation(line.derivation)
+
+
 def _terms(line: InvoiceLine, derivation: Derivation) -> tuple[ChargeTerms, PriceTerms]:
     """Return the published charge of the line, and the price of it that the line was made with."""
-    phase_id = Charge.objects.values_list("phase_id", flat=True).get(pk=line.charge_id)
+    (phase_id,) = Charge.objects.filter(id__in=[line.charge_id]).values_list("phase_id", flat=True)
     charge = next(one for one in charges_of([phase_id])[phase_id] if one.id == line.charge_id)
     price = charge.price(derivation.price_list_id, line.currency)
     if price is None:

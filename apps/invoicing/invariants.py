@@ -49,16 +49,16 @@ WHERE (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
            OR i.closed_at < i.issued_at OR i.seller = '{}' OR i.buyer = '{}' END
 """
 _WRONG_STATUS: Final = """
-SELECT i.id, i.status, i.total - i.balance_applied - i.amount_paid, i.currency
+SELECT i.id, i.status, i.total - i.credit_applied - i.balance_applied - i.amount_paid, i.currency
 FROM invoicing_invoice i
 WHERE (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
   AND NOT CASE
     WHEN i.kind = 'credit_memo' THEN i.status IN ('draft', 'issued') AND i.total < 0
     WHEN i.status IN ('draft', 'issued', 'canceled') THEN i.amount_paid = 0
-    WHEN i.status = 'paid' THEN i.total = i.balance_applied + i.amount_paid
+    WHEN i.status = 'paid' THEN i.total = i.credit_applied + i.balance_applied + i.amount_paid
     WHEN i.status = 'partially_paid' THEN i.amount_paid > 0
-         AND i.total > i.balance_applied + i.amount_paid
-    ELSE i.total > i.balance_applied + i.amount_paid END
+         AND i.total > i.credit_applied + i.balance_applied + i.amount_paid
+    ELSE i.total > i.credit_applied + i.balance_applied + i.amount_paid END
 """
 _TOO_EARLY: Final = """
 SELECT i.id, i.due_at FROM invoicing_invoice i
@@ -73,6 +73,32 @@ SELECT i.id, i.balance_applied, coalesce(sum(b.amount), 0), i.currency FROM invo
 LEFT JOIN invoicing_balanceapplication b ON b.invoice_id = i.id
 WHERE (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
 GROUP BY i.id HAVING i.balance_applied <> coalesce(sum(b.amount), 0)
+"""
+_WRONG_CREDIT: Final = """
+SELECT i.id, i.credit_applied, coalesce(t.covers, 0) + coalesce(s.amount, 0), i.currency
+FROM invoicing_invoice i
+LEFT JOIN (SELECT invoice_id, sum(covers) AS covers FROM wallets_credittransaction
+           WHERE kind = 'consume' AND invoice_id IS NOT NULL GROUP BY invoice_id) t
+  ON t.invoice_id = i.id
+LEFT JOIN (SELECT invoice_id, sum(amount) AS amount FROM wallets_usagesettlement
+           GROUP BY invoice_id) s ON s.invoice_id = i.id
+WHERE (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
+  AND i.credit_applied <> coalesce(t.covers, 0) + coalesce(s.amount, 0)
+"""
+_WRONG_GRANT: Final = """
+SELECT coalesce(l.id, g.id), g.value, l.total FROM wallets_creditgrant g
+FULL JOIN (SELECT grant_id, (array_agg(id))[1] AS id, sum(amount) AS total
+           FROM invoicing_invoiceline WHERE kind = 'credit' AND sequence = 0
+           GROUP BY grant_id) l ON l.grant_id = g.id
+WHERE (%(tenant)s::uuid IS NULL OR g.tenant_id = %(tenant)s)
+  AND (l.grant_id IS NOT NULL OR g.invoice_id IS NOT NULL)
+  AND (g.value, g.invoice_id IS NULL) IS DISTINCT FROM (l.total, false)
+"""
+_UNPAID_CREDIT: Final = """
+SELECT g.id, g.status, i.status FROM wallets_creditgrant g
+JOIN invoicing_invoice i ON i.id = g.invoice_id
+WHERE (%(tenant)s::uuid IS NULL OR g.tenant_id = %(tenant)s)
+  AND (g.available_at IS NOT NULL OR g.status = 'scheduled') AND i.status <> 'paid'
 """
 _OVERSPENT: Final = """
 SELECT m.id, -m.total, sum(b.amount), m.currency FROM invoicing_balanceapplication b
@@ -166,6 +192,24 @@ def applied_balance_adds_up(tenant_id: UUID | None) -> Iterator[str]:
         yield f"{_document(document)} took {said} {currency} from the balance, was given {given}"
 
 
+def applied_credit_adds_up(tenant_id: UUID | None) -> Iterator[str]:
+    """What an invoice took of prepaid credit is what wallets gave to it."""
+    for document, said, given, currency in rows_that_break(_WRONG_CREDIT, tenant_id):
+        yield f"{_document(document)} took {said} {currency} of credit, was given {given}"
+
+
+def credit_is_sold_at_its_price(tenant_id: UUID | None) -> Iterator[str]:
+    """A line that sells credit asks what its grant was bought for, and there is one per grant."""
+    for line, value, asked in rows_that_break(_WRONG_GRANT, tenant_id):
+        yield f"{encode(InvoiceLine.ID_PREFIX, line)} asks {asked} for credit bought for {value}"
+
+
+def credit_is_given_when_paid(tenant_id: UUID | None) -> Iterator[str]:
+    """Credit that is sold becomes available once its invoice is paid, and not before."""
+    for grant, stands, invoice in rows_that_break(_UNPAID_CREDIT, tenant_id):
+        yield f"{encode('grt', grant)} is {stands}, but its invoice is {invoice}"
+
+
 def credit_memos_are_not_overspent(tenant_id: UUID | None) -> Iterator[str]:
     """A credit memo gives its customer's invoices in its currency no more than its total."""
     for document, total, given, currency in rows_that_break(_OVERSPENT, tenant_id):
@@ -232,6 +276,9 @@ RULES: Final[tuple[Rule, ...]] = (
     statuses_agree_with_payments,
     overdue_invoices_were_due,
     applied_balance_adds_up,
+    applied_credit_adds_up,
+    credit_is_sold_at_its_price,
+    credit_is_given_when_paid,
     credit_memos_are_not_overspent,
     kept_pdfs_are_unchanged,
     documents_are_in_the_books,

@@ -1,6 +1,6 @@
 """Immutable documents. Once issued, nothing of them changes but what has been paid (by trigger)."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.db import models
 from djmoney.models.fields import MoneyField
@@ -16,6 +16,10 @@ def _amount() -> MoneyField:
     return MoneyField(
         max_digits=38, decimal_places=12, currency_field_name="currency", default_currency=None
     )
+
+
+# what an invoice does not ask for any more
+_PAID: Final = models.F("amount_paid") + models.F("balance_applied") + models.F("credit_applied")
 
 
 class Invoice(Stateful, TenantOwned):
@@ -39,13 +43,17 @@ class Invoice(Stateful, TenantOwned):
     cutoff_at = models.DateTimeField()
     period_start = models.DateTimeField(null=True)
     period_end = models.DateTimeField(null=True)
-    # subtotal = Σ lines; total = subtotal − discount + tax; due = total − balance − paid
+    # subtotal = Σ lines; total = subtotal − discount + tax; due = total − credit − balance − paid
     subtotal = _amount()
     discount = _amount()
     tax = _amount()
     total = _amount()
     balance_applied = _amount()  # customer balance used when issued
     amount_paid = _amount()
+    # prepaid credit that paid lines of it, when issued or event by event before
+    credit_applied = models.DecimalField(max_digits=38, decimal_places=12, default=0)
+    # it sells prepaid credit and nothing else; it is issued in the transaction that makes it
+    sells_credit = models.BooleanField(default=False)
     # what the documents show, as it was when issued
     seller = models.JSONField(default=dict)
     buyer = models.JSONField(default=dict)
@@ -71,7 +79,7 @@ class Invoice(Stateful, TenantOwned):
             ),
             models.UniqueConstraint(
                 fields=("customer", "currency"),
-                condition=models.Q(status="draft"),
+                condition=models.Q(status="draft", sells_credit=False),
                 name="one_draft_per_customer",
             ),
             models.CheckConstraint(
@@ -100,12 +108,15 @@ class Invoice(Stateful, TenantOwned):
                 name="invoice_total_sign",
             ),
             models.CheckConstraint(
-                condition=models.Q(kind="credit_memo", amount_paid=0, balance_applied=0)
+                condition=models.Q(
+                    kind="credit_memo", amount_paid=0, balance_applied=0, credit_applied=0
+                )
                 | models.Q(
                     kind="invoice",
                     amount_paid__gte=0,
                     balance_applied__gte=0,
-                    total__gte=models.F("amount_paid") + models.F("balance_applied"),
+                    credit_applied__gte=0,
+                    total__gte=_PAID,
                 ),
                 name="invoice_paid_within_total",
             ),
@@ -117,12 +128,12 @@ class Invoice(Stateful, TenantOwned):
                 | models.Q(
                     kind="invoice",
                     status="paid",
-                    total=models.F("amount_paid") + models.F("balance_applied"),
+                    total=_PAID,
                 )
                 | models.Q(
                     kind="invoice",
                     status__in=["partially_paid", "overdue", "written_off"],
-                    total__gt=models.F("amount_paid") + models.F("balance_applied"),
+                    total__gt=_PAID,
                 ),
                 name="invoice_status_agrees_with_paid",
             ),
@@ -171,6 +182,7 @@ class Invoice(Stateful, TenantOwned):
         if self.kind == DocumentKind.CREDIT_MEMO:
             return Money(0, self.currency)
         left: Money = self.total - self.balance_applied - self.amount_paid
+        left -= Money(self.credit_applied, self.currency)
         return left
 
     @property
@@ -200,8 +212,10 @@ class InvoiceLine(TenantOwned):
     )
     position = models.PositiveIntegerField()
     kind = models.CharField(max_length=20, choices=[(k, k) for k in LineKind])
-    subscription_id = models.UUIDField()
-    charge_id = models.UUIDField()
+    # of every line but those that sell credit, which have the grant instead
+    subscription_id = models.UUIDField(null=True)
+    charge_id = models.UUIDField(null=True)
+    grant_id = models.UUIDField(null=True)
     # the whole billing period, exclusive end; both are the same instant for fixed charges
     period_start = models.DateTimeField()
     period_end = models.DateTimeField()
@@ -238,6 +252,22 @@ class InvoiceLine(TenantOwned):
                 name="line_of_key_once",
             ),
             models.UniqueConstraint(fields=("invoice", "position"), name="line_position_once"),
+            models.UniqueConstraint(fields=("grant_id", "sequence"), name="credit_sold_once"),
+            models.CheckConstraint(
+                condition=models.Q(
+                    kind="credit",
+                    grant_id__isnull=False,
+                    subscription_id__isnull=True,
+                    charge_id__isnull=True,
+                )
+                | ~models.Q(kind="credit")
+                & models.Q(
+                    grant_id__isnull=True,
+                    subscription_id__isnull=False,
+                    charge_id__isnull=False,
+                ),
+                name="line_is_of_a_charge_or_sells_credit",
+            ),
             models.CheckConstraint(
                 condition=models.Q(period_end__gte=models.F("period_start")),
                 name="line_period_forward",

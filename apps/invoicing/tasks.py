@@ -1,9 +1,14 @@
 """Celery's way in: what is due because time passed, for everybody on real time."""
 
+from uuid import UUID
+
 from celery import shared_task
 
-from apps.core.clock import due_now
-from apps.invoicing.operations import billing, closing, drafts
+from apps.core.clock import due_now, now
+from apps.core.jobs import job
+from apps.customers.queries import customer_now
+from apps.invoicing.operations import billing, closing, drafts, selling
+from apps.wallets.models import CreditGrant
 
 
 @shared_task(name="invoicing.close_periods")
@@ -22,3 +27,31 @@ def issue_drafts() -> int:
 def mark_overdue() -> int:
     """Mark the invoices whose term has ended; return how many."""
     return closing.mark_overdue(due_now(), actor="system:mark_overdue")
+
+
+@job("invoicing.sell_credit")
+def sell_credit(subject: str) -> None:
+    """Issue the invoice for credit that somebody asked to buy."""
+    grant = _grant(subject)
+    selling.sell_credit(
+        grant.id,
+        actor="system:invoicing.sell_credit",
+        at=customer_now(grant.wallet.customer, wall=now()),
+    )
+
+
+@job("invoicing.refund_credit")
+def refund_credit(subject: str) -> None:
+    """Issue the credit memo for credit that was taken back."""
+    grant = _grant(subject)
+    selling.refund_credit(
+        grant.id,
+        actor="system:invoicing.refund_credit",
+        at=customer_now(grant.wallet.customer, wall=now()),
+    )
+
+
+def _grant(subject: str) -> CreditGrant:
+    return CreditGrant.objects.select_related(
+        "wallet__customer__test_clock", "wallet__customer__tenant__test_clock"
+    ).get(id=UUID(subject))

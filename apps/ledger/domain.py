@@ -46,10 +46,19 @@ class FactKind(StrEnum):
     BALANCE_APPLIED = "balance_applied"  # customer balance pays part of an invoice
     BALANCE_RELEASED = "balance_released"  # … and comes back when that invoice is canceled
     PAYMENT_SETTLED = "payment_settled"
+    CREDIT_ACTIVATED = "credit_activated"  # credit that was sold can be used
+    CREDIT_BURNED = "credit_burned"  # credit was used for what no invoice asks for
+    CREDIT_APPLIED = "credit_applied"  # credit pays lines of an invoice
+    CREDIT_RETURNED = "credit_returned"  # … and comes back when that invoice is canceled
+    CREDIT_EXPIRED = "credit_expired"
+    CREDIT_VOIDED = "credit_voided"  # taken back without giving money for it
+    CREDIT_REFUNDED = "credit_refunded"  # taken back; its money goes back by a credit memo
+    USAGE_SETTLED = "usage_settled"  # an invoice asks for usage that credit has paid before
+    USAGE_UNSETTLED = "usage_unsettled"  # … until that invoice is canceled
 
 
 class Amount(StrEnum):
-    """The amounts a fact brings with it; never negative but for a net below its tax."""
+    """The amounts a fact brings with it; never negative but where it is said, and a net below its tax."""
 
     TOTAL = "total"  # net + tax
     NET = "net"  # subtotal − discount
@@ -59,6 +68,11 @@ class Amount(StrEnum):
     RECEIVED = "received"  # allocated + unapplied
     ALLOCATED = "allocated"  # paid an invoice
     UNAPPLIED = "unapplied"  # paid more than was due, and is owed to the customer
+    CREDIT_SOLD = "credit_sold"  # the part of a document's net that sells prepaid credit
+    PAID = "paid"  # worth of credit that was sold; below zero where what was lent is paid back
+    PROMOTIONAL = "promotional"  # worth of credit that was given
+    USED = "used"  # paid + promotional
+    DISCOUNT = "discount"  # what credit pays beyond what it cost; below zero: it cost more
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +97,13 @@ POSTING_RULES: Final[Mapping[FactKind, tuple[Rule, ...]]] = MappingProxyType(
         FactKind.INVOICE_ISSUED: (
             _debit(AccountKind.RECEIVABLE, Amount.TOTAL),
             _credit(AccountKind.REVENUE, Amount.NET),
+            # nothing is earned by selling credit, and nothing owed for it until it is paid
+            _credit(AccountKind.DEFERRED_REVENUE, Amount.CREDIT_SOLD),
             _credit(AccountKind.TAX_PAYABLE, Amount.TAX),
         ),
         FactKind.CREDIT_MEMO_ISSUED: (
             _debit(AccountKind.REVENUE, Amount.NET),
+            _debit(AccountKind.DEFERRED_REVENUE, Amount.CREDIT_SOLD),
             _debit(AccountKind.TAX_PAYABLE, Amount.TAX),
             _credit(AccountKind.CUSTOMER_BALANCE, Amount.TOTAL),
         ),
@@ -103,6 +120,43 @@ POSTING_RULES: Final[Mapping[FactKind, tuple[Rule, ...]]] = MappingProxyType(
             _credit(AccountKind.RECEIVABLE, Amount.ALLOCATED),
             _credit(AccountKind.CUSTOMER_BALANCE, Amount.UNAPPLIED),
         ),
+        FactKind.CREDIT_ACTIVATED: (
+            _debit(AccountKind.DEFERRED_REVENUE, Amount.PAID),
+            _credit(AccountKind.CREDIT_LIABILITY, Amount.PAID),
+        ),
+        FactKind.CREDIT_BURNED: (
+            _debit(AccountKind.CREDIT_LIABILITY, Amount.PAID),
+            _debit(AccountKind.PROMOTIONAL_EXPENSE, Amount.PROMOTIONAL),
+            _credit(AccountKind.REVENUE, Amount.USED),
+        ),
+        FactKind.CREDIT_APPLIED: (
+            _debit(AccountKind.CREDIT_LIABILITY, Amount.PAID),
+            _debit(AccountKind.PROMOTIONAL_EXPENSE, Amount.PROMOTIONAL),
+            _debit(AccountKind.REVENUE, Amount.DISCOUNT),
+            _credit(AccountKind.RECEIVABLE, Amount.MOVED),
+        ),
+        FactKind.CREDIT_RETURNED: (
+            _debit(AccountKind.RECEIVABLE, Amount.MOVED),
+            _credit(AccountKind.REVENUE, Amount.DISCOUNT),
+            _credit(AccountKind.PROMOTIONAL_EXPENSE, Amount.PROMOTIONAL),
+            _credit(AccountKind.CREDIT_LIABILITY, Amount.PAID),
+        ),
+        FactKind.CREDIT_EXPIRED: (
+            _debit(AccountKind.CREDIT_LIABILITY, Amount.PAID),
+            _credit(AccountKind.BREAKAGE, Amount.PAID),
+        ),
+        FactKind.CREDIT_VOIDED: (
+            _debit(AccountKind.CREDIT_LIABILITY, Amount.PAID),
+            _credit(AccountKind.BREAKAGE, Amount.PAID),
+        ),
+        FactKind.CREDIT_REFUNDED: (
+            _debit(AccountKind.CREDIT_LIABILITY, Amount.PAID),
+            _credit(AccountKind.DEFERRED_REVENUE, Amount.PAID),
+        ),
+        FactKind.USAGE_SETTLED: (
+            _debit(AccountKind.REVENUE, Amount.MOVED),
+            _credit(AccountKind.RECEIVABLE, Amount.MOVED),
+        ),
     }
 )
 """What each fact posts. The facts not in it undo one that is: see ``UNDOES``."""
@@ -112,6 +166,7 @@ UNDOES: Final[Mapping[FactKind, FactKind]] = MappingProxyType(
         FactKind.INVOICE_CANCELED: FactKind.INVOICE_ISSUED,
         FactKind.INVOICE_REINSTATED: FactKind.INVOICE_WRITTEN_OFF,
         FactKind.BALANCE_RELEASED: FactKind.BALANCE_APPLIED,
+        FactKind.USAGE_UNSETTLED: FactKind.USAGE_SETTLED,
     }
 )
 """Facts that post the exact negation of another fact's entry."""

@@ -65,7 +65,7 @@ WITH booked AS (
   WHERE a.kind = 'receivable' GROUP BY a.id),
 asked AS (
   SELECT tenant_id, customer_id, currency,
-         sum(total - balance_applied - amount_paid) AS total
+         sum(total - credit_applied - balance_applied - amount_paid) AS total
   FROM invoicing_invoice
   WHERE kind = 'invoice' AND status IN ('issued', 'partially_paid', 'overdue', 'paid')
   GROUP BY tenant_id, customer_id, currency)

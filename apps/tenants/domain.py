@@ -50,6 +50,7 @@ RESOURCES: Final = (
     "usage",
     "catalog",
     "subscriptions",
+    "wallets",
     "invoices",
     "payments",
     "ledger",
@@ -64,7 +65,8 @@ ROLE_SCOPES: Final[Mapping[Role, frozenset[str]]] = {
     Role.OWNER: EVERYTHING,
     Role.ADMIN: _ALL_READ
     | {f"{resource}:write" for resource in RESOURCES if resource != "tenants"},
-    Role.FINANCE: _ALL_READ | {"invoices:write", "payments:write", "customers:write"},
+    Role.FINANCE: _ALL_READ
+    | {"invoices:write", "payments:write", "customers:write", "wallets:write"},
     Role.SUPPORT: _ALL_READ | {"customers:write", "subscriptions:write", "events:write"},
     Role.DEVELOPER: _ALL_READ
     | {

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from django.utils.crypto import get_random_string
 
+from apps.backoffice.books import breaches
 from apps.backoffice.models import BooksCheck, ClockAdvance
 from apps.core.audit import GENESIS
 from apps.core.ids import new_id
@@ -32,6 +33,7 @@ from apps.metering.models import (
     ChangedUsage,
     EventsDropped,
     EventStream,
+    Meter,
     MeterStamp,
     MeterVersion,
     OrphanEvent,
@@ -50,6 +52,9 @@ from apps.payments.models import (
 from apps.subscriptions.domain import ChangeVerb
 from apps.subscriptions.models import ScheduledChange
 from apps.tenants.models import LoginTries, Tenant
+from apps.wallets.domain import TopOffKind
+from apps.wallets.models import SettlementUndone, UsageSettlement
+from apps.wallets.operations.wallets import TopOff
 from tests.make.books import unguarded
 from tests.make.catalog import make_feature, make_plan, make_price_list
 from tests.make.customers import make_customer
@@ -57,6 +62,7 @@ from tests.make.invoicing import make_draft, make_issued
 from tests.make.metering import make_meter
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import AT, make_clock, make_key, make_member
+from tests.make.wallets import hold, make_grant, make_price, make_unit, make_wallet
 
 
 def make_world(tenant: Tenant) -> None:
@@ -93,7 +99,29 @@ def make_world(tenant: Tenant) -> None:
     make_draft(customer)
     _documents(tenant, invoice, mark)
     _payments(tenant, customer, invoice, mark)
+    _credit(tenant, customer, meter, mark)
     _machinery(tenant, mark)
+
+
+def _credit(tenant: Tenant, customer: Customer, meter: Meter, mark: str) -> None:
+    unit = make_unit(tenant, mark)
+    make_price(meter, "1", unit)
+    rule = TopOff(kind=TopOffKind.FIXED, amount=Decimal(5), low_watermark=Decimal(1))
+    wallet = make_wallet(customer, unit=unit, top_off=rule)
+    make_grant(wallet, "10")
+    hold(wallet, "2")
+    UsageSettlement.objects.create(
+        tenant=tenant,
+        customer=customer,
+        invoice_id=new_id(),
+        line_id=new_id(),
+        meter=meter,
+        service_start=AT,
+        service_end=AT,
+        amount=Decimal(1),
+        currency="USD",
+    )
+    SettlementUndone.objects.create(invoice_id=new_id(), tenant_id=tenant.id, at=AT)
 
 
 def _usage(tenant: Tenant, customer: Customer, version: MeterVersion, mark: str) -> None:
@@ -234,3 +262,8 @@ def _machinery(tenant: Tenant, mark: str) -> None:
     assert AuditPending.objects.filter(tenant_id=tenant.id).exists()
     Heartbeat.objects.get_or_create(name="worker", defaults={"beaten_at": AT})
     LoginTries.objects.get_or_create(email_hash=b"0" * 32, defaults={"tries": 1, "since": AT})
+
+
+def all_breaches() -> list[str]:
+    """Return what is wrong with any books at all: nothing, if all is well."""
+    return [str(one) for one in breaches(None)]

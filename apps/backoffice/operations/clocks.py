@@ -26,6 +26,8 @@ from apps.subscriptions.operations import apply_due_changes
 from apps.tenants.domain import ClockBackwards
 from apps.tenants.models import TestClock
 from apps.tenants.operations import move_clock
+from apps.wallets.operations.burning import burn_usage
+from apps.wallets.operations.due import apply_due
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +148,9 @@ def run_everything_due(clock: TestClock) -> None:
     at, clock_id, tenant_id = clock.now, clock.id, clock.tenant_id
     apply_due_changes(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     roll_up()
+    burn_usage(wall=at)
+    apply_due(at, clock_id=clock_id, tenant_id=tenant_id)
+    run_due(tenant_id=tenant_id)  # credit that is bought may pay what is invoiced now
     close_due(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     issue_due(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     mark_overdue(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)

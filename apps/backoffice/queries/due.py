@@ -13,6 +13,8 @@ from apps.payments.models import Collection, Payment
 from apps.subscriptions.domain import ChangeStatus, SubscriptionStatus
 from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.tenants.models import TestClock
+from apps.wallets.domain import GrantStatus, HoldStatus
+from apps.wallets.models import CreditGrant, CreditHold, TopOffRule
 
 
 def next_due(clock_id: UUID, *, tenant_id: UUID, after: datetime) -> datetime | None:
@@ -48,3 +50,10 @@ def _due_rows() -> Iterator[tuple[QuerySet[Model], str, str]]:
     yield open_, "customer__", "due_at"
     yield Collection.objects.all(), "invoice__customer__", "next_attempt_at"
     yield Payment.objects.all(), "customer__", "ask_after"
+    credit = CreditGrant.objects.filter(status=GrantStatus.AVAILABLE)
+    yield credit, "wallet__customer__", "expires_at"
+    yield credit, "wallet__customer__", "remind_at"
+    begins = CreditGrant.objects.filter(status=GrantStatus.SCHEDULED)
+    yield begins, "wallet__customer__", "effective_at"
+    yield CreditHold.objects.filter(status=HoldStatus.OPEN), "wallet__customer__", "expires_at"
+    yield TopOffRule.objects.all(), "wallet__customer__", "not_before"

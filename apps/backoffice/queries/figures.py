@@ -116,7 +116,7 @@ def invoiced_by_month(
 
 def owed(tenant_id: UUID) -> tuple[list[Sums], list[Sums]]:
     """Return what customers owe by currency: all of it, and the part that is overdue."""
-    due = F("total") - F("balance_applied") - F("amount_paid")
+    due = F("total") - F("credit_applied") - F("balance_applied") - F("amount_paid")
     overdue = Q(status=InvoiceStatus.OVERDUE)
     rows = (
         Invoice.objects.filter(

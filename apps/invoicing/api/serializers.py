@@ -91,8 +91,11 @@ class LineView(serializers.Serializer[Any]):
     id = IdField("lin")
     kind = serializers.ChoiceField(_LINE_KINDS)
     description = serializers.CharField()
-    subscription = IdField("sub", source="subscription_id")
-    charge = IdField("chg", source="charge_id")
+    subscription = IdField("sub", source="subscription_id", allow_null=True)
+    charge = IdField("chg", source="charge_id", allow_null=True)
+    grant = IdField(
+        "grt", source="grant_id", allow_null=True, help_text="The prepaid credit that it sells."
+    )
     period_start = InstantField(help_text="Of the whole billing period.")
     period_end = InstantField(help_text="Exclusive.")
     service_start = InstantField(help_text="Of the part of it that the line bills.")
@@ -180,6 +183,7 @@ class InvoiceRow(serializers.Serializer[Any]):
     discount = AmountField()
     tax = AmountField()
     total = AmountField(help_text="subtotal − discount + tax; below zero for a credit memo.")
+    credit_applied = AmountField(help_text="Usage paid with prepaid credit.")
     balance_applied = AmountField(help_text="Paid from the customer's balance.")
     amount_paid = AmountField()
     amount_due = AmountField(help_text="What is asked for; zero once written off or canceled.")

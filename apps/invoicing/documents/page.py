@@ -151,7 +151,9 @@ def _totals(document: Invoice, *, now: bool) -> list[Total]:
     if document.kind == DocumentKind.CREDIT_MEMO:
         return [*found, total("Credited to your balance", document.total.amount, strong=True)]
     found.append(total("Total", document.total.amount, strong=True))
-    due = document.total.amount - document.balance_applied.amount
+    due = document.total.amount - document.credit_applied - document.balance_applied.amount
+    if document.credit_applied:
+        found.append(total("Prepaid credit", -document.credit_applied))
     if document.balance_applied.amount:
         found.append(total("From your balance", -document.balance_applied.amount))
     if now:

@@ -92,6 +92,11 @@ BEGIN
     FROM invoicing_balanceapplication b WHERE b.invoice_id = n.id) b
   WHERE n.status <> 'draft'
     AND (l.lines = 0 OR l.amount <> n.subtotal OR NOT l.fits OR b.amount <> n.balance_applied
+         OR (n.credit_applied <> 0 AND n.credit_applied <>
+             (SELECT coalesce(sum(t.covers), 0) FROM wallets_credittransaction t
+              WHERE t.invoice_id = n.id AND t.kind = 'consume')
+             + (SELECT coalesce(sum(s.amount), 0) FROM wallets_usagesettlement s
+                WHERE s.invoice_id = n.id))
          OR c.tenant_id <> n.tenant_id
          OR n.discount <> round(n.discount, currency_places(n.currency))
          OR n.tax <> round(n.tax, currency_places(n.currency)))

@@ -9,6 +9,7 @@ from django.db.models import Min
 
 from apps.core.errors import NotFound
 from apps.core.failpoints import failpoint
+from apps.core.ids import encode
 from apps.core.locks import lock_row
 from apps.core.states import move, move_all
 from apps.customers.models import Customer
@@ -27,6 +28,7 @@ from apps.invoicing.queries import to_become_overdue
 from apps.ledger.domain import Amount, Fact, FactKind, entry_for
 from apps.ledger.operations import post_all, reverse_entry
 from apps.subscriptions.operations import mark_changed
+from apps.wallets.operations.covering import return_credit
 
 CHUNK: Final = 500
 
@@ -35,12 +37,20 @@ CHUNK: Final = 500
 def cancel_invoice(invoice_id: UUID, *, tenant_id: UUID, actor: str, at: datetime) -> Invoice:
     """Take an issued invoice back: it keeps its number and its lines, and asks for nothing.
 
-    Its entry in the books is reversed, and customer balance that it used is the customer's
-    again. Its lines no longer count as billed: what is still owed of them is billed again by the
+    Its entry in the books is reversed; prepaid credit and customer balance that it used are the
+    customer's again. Its lines no longer count as billed: what is still owed of them is billed again by the
     next run that looks at their periods. Raises ``NotFound``, ``NotAnInvoice`` for a credit memo
     (the next run bills the difference), ``InvoiceHasPayments`` once money was received, and
     ``IllegalTransition`` for a draft and for what is paid, written off or canceled.
     """
+    # wallets are locked before invoices; whether it can be canceled at all is found out below
+    paid_by_credit = Invoice.objects.filter(
+        id=invoice_id, tenant_id=tenant_id, credit_applied__gt=0, status__in=COLLECTABLE
+    )
+    if paid_by_credit.exists():
+        _lock_customer(invoice_id, tenant_id)
+        name = encode(Invoice.ID_PREFIX, invoice_id)
+        return_credit(invoice_id, name, tenant_id=tenant_id, actor=actor, at=at)
     invoice = _lock(invoice_id, tenant_id, verb="canceled")
     if invoice.amount_paid.amount and invoice.status != InvoiceStatus.PAID:
         raise InvoiceHasPayments(
@@ -48,7 +58,8 @@ def cancel_invoice(invoice_id: UUID, *, tenant_id: UUID, actor: str, at: datetim
             f" {invoice}; it cannot be canceled."
         )
     billed = invoice.lines.values("subscription_id").annotate(since=Min("period_start"))
-    mark_changed(dict(billed.order_by().values_list("subscription_id", "since")))
+    rows = billed.order_by().values_list("subscription_id", "since")
+    mark_changed({owner: since for owner, since in rows if owner is not None})
     invoice.closed_at = at
     move(
         invoice,
@@ -165,11 +176,15 @@ def _mark_chunk(ids: list[UUID], tenant_id: UUID, actor: str, at: datetime, *, w
     return len(late)
 
 
-def _lock(invoice_id: UUID, tenant_id: UUID, *, verb: str) -> Invoice:
+def _lock_customer(invoice_id: UUID, tenant_id: UUID) -> None:
     known = Invoice.objects.filter(id=invoice_id, tenant_id=tenant_id).first()
     if known is None:
         raise NotFound("There is no such invoice.")
     lock_row(Customer, known.customer_id, tenant_id=tenant_id)
+
+
+def _lock(invoice_id: UUID, tenant_id: UUID, *, verb: str) -> Invoice:
+    _lock_customer(invoice_id, tenant_id)
     invoice = lock_row(Invoice, invoice_id, tenant_id=tenant_id)
     if invoice.kind != DocumentKind.INVOICE:
         raise NotAnInvoice(f"{invoice} is a credit memo; it cannot be {verb}.")

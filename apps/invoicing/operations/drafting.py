@@ -123,6 +123,8 @@ def _store_documents(
             "total": totals,
             "balance_applied": Same(_ZERO),
             "amount_paid": Same(_ZERO),
+            "credit_applied": Same(_ZERO),
+            "sells_credit": Same(value=False),
             "seller": Same(b"{}"),
             "buyer": Same(b"{}"),
             "zone": [zones[one.customer_id] for one in drafts],

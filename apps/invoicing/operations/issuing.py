@@ -1,7 +1,7 @@
 """Issuing drafts: balance applied, books posted, frozen for ever, numbered last."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -17,6 +17,7 @@ from apps.core.ids import encode
 from apps.core.locks import lock_row, lock_rows
 from apps.core.states import move_rows
 from apps.customers.models import Customer
+from apps.invoicing.covering import cover_drafts, tell_of_credit_sold
 from apps.invoicing.domain import (
     INVOICE_TRANSITIONS,
     DocumentKind,
@@ -46,6 +47,7 @@ class Draft(NamedTuple):
     discount: Decimal
     tax: Decimal
     total: Decimal
+    sells_credit: bool = False
 
 
 @transaction.atomic
@@ -75,17 +77,28 @@ def issue_documents(
     The caller holds the locks of their customers. Documents that are issued already stay as they
     are. Raises ``InvoiceEmpty`` and issues nothing if one has no lines.
     """
-    documents = lock_rows(Invoice, invoice_ids, tenant_id=tenant_id)
+    wanted = list(invoice_ids)
+    covered = cover_drafts(wanted, tenant_id=tenant_id, actor=actor, at=at)
+    documents = lock_rows(Invoice, wanted, tenant_id=tenant_id)
     drafts = [_draft_of(one) for one in documents if one.status == InvoiceStatus.DRAFT]
     if drafts:
         _refuse_empty(drafts)
-        issue_drafts(drafts, tenant=Tenant.objects.get(id=tenant_id), actor=actor, at=at)
+        tenant = Tenant.objects.get(id=tenant_id)
+        issue_drafts(drafts, tenant=tenant, covered=covered, actor=actor, at=at)
 
 
-def issue_drafts(drafts: Sequence[Draft], *, tenant: Tenant, actor: str, at: datetime) -> None:
+def issue_drafts(
+    drafts: Sequence[Draft],
+    *,
+    tenant: Tenant,
+    covered: Mapping[UUID, Decimal] | None = None,
+    actor: str,
+    at: datetime,
+) -> None:
     """Issue drafts that have lines and that the caller has locked, or made in his transaction.
 
-    For each: what credit memos of the customer have left in its currency is applied, the oldest
+    Whoever locks them must ask before what prepaid credit pays of them (``covered``): wallets are
+    locked first. For each: what credit memos of the customer have left in its currency is applied, the oldest
     first; who sells and who buys is written down; the books are posted; and as the last step it
     gets its number, in the order of ids and without gaps. From then on only what is paid of it
     changes. An invoice that leaves nothing to pay is paid at once. The number of statements does
@@ -94,7 +107,9 @@ def issue_drafts(drafts: Sequence[Draft], *, tenant: Tenant, actor: str, at: dat
     if not drafts:
         return
     drafts = sorted(drafts, key=lambda one: one.id.int)
-    used = _apply_credit(drafts, tenant.id, at)
+    if covered is None:
+        covered = cover_drafts([one.id for one in drafts], tenant_id=tenant.id, actor=actor, at=at)
+    used = _apply_credit(drafts, covered, tenant.id, at)
     failpoint("invoicing.issue.after_credit")
     frozen = _written_down(drafts, tenant, at)
     post_all(_entries(drafts, used, tenant.id, at), at=at)
@@ -115,13 +130,15 @@ def issue_drafts(drafts: Sequence[Draft], *, tenant: Tenant, actor: str, at: dat
             "series": series,
             "number": numbers,
             "balance_applied": [used.applied(one.id) for one in drafts],
+            "credit_applied": [covered.get(one.id, _ZERO) for one in drafts],
         },
     )
     failpoint("invoicing.issue.after_move")
     settled = [
         one.id
         for one in drafts
-        if one.kind is DocumentKind.INVOICE and one.total == used.applied(one.id)
+        if one.kind is DocumentKind.INVOICE
+        and one.total == used.applied(one.id) + covered.get(one.id, _ZERO)
     ]
     move_rows(
         Invoice,
@@ -134,6 +151,8 @@ def issue_drafts(drafts: Sequence[Draft], *, tenant: Tenant, actor: str, at: dat
         at=at,
         also={"closed_at": Same(at)},
     )
+    selling = {one.id for one in drafts if one.sells_credit}
+    tell_of_credit_sold(selling.intersection(settled), tenant_id=tenant.id, actor=actor, at=at)
 
 
 def _draft_of(document: Invoice) -> Draft:
@@ -146,6 +165,7 @@ def _draft_of(document: Invoice) -> Draft:
         discount=document.discount.amount,
         tax=document.tax.amount,
         total=document.total.amount,
+        sells_credit=document.sells_credit,
     )
 
 
@@ -170,13 +190,16 @@ class _Used:
         return self._by_draft.get(draft_id, _ZERO)
 
 
-def _apply_credit(drafts: Sequence[Draft], tenant_id: UUID, at: datetime) -> _Used:
+def _apply_credit(
+    drafts: Sequence[Draft], covered: Mapping[UUID, Decimal], tenant_id: UUID, at: datetime
+) -> _Used:
     asking = [one for one in drafts if one.kind is DocumentKind.INVOICE and one.total]
     credit = open_credit({one.customer_id for one in asking}, tenant_id=tenant_id)
     used = _Used()
     for draft in asking if credit else ():
         # a customer has at most one draft per currency, so no memo is asked twice
-        for memo in use_credit(draft.total, credit.get((draft.customer_id, draft.currency), ())):
+        rest = draft.total - covered.get(draft.id, _ZERO)
+        for memo in use_credit(rest, credit.get((draft.customer_id, draft.currency), ())):
             row = BalanceApplication(
                 tenant_id=tenant_id,
                 credit_memo_id=memo.memo_id,
@@ -237,7 +260,7 @@ def _issued_fact(draft: Draft, tenant_id: UUID, at: datetime) -> Fact:
         customer_id=draft.customer_id,
         amounts={
             Amount.TOTAL: draft.total if asks else -draft.total,
-            Amount.NET: net if asks else -net,
+            Amount.CREDIT_SOLD if draft.sells_credit else Amount.NET: net if asks else -net,
             Amount.TAX: draft.tax if asks else -draft.tax,
         },
     )

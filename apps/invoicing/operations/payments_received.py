@@ -10,6 +10,7 @@ from apps.core.events import record
 from apps.core.failpoints import failpoint
 from apps.core.locks import lock_row
 from apps.core.states import move
+from apps.invoicing.covering import tell_of_credit_sold
 from apps.invoicing.domain import (
     COLLECTABLE,
     INVOICE_TRANSITIONS,
@@ -67,6 +68,8 @@ def record_payment(
         at=at,
         also=("amount_paid", "closed_at"),
     )
+    if to == InvoiceStatus.PAID and invoice.sells_credit:
+        tell_of_credit_sold([invoice.id], tenant_id=tenant_id, actor=actor, at=at)
     return amount
 
 

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
             name='JournalEntry',
             fields=[
                 ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('invoice_issued', 'invoice_issued'), ('invoice_canceled', 'invoice_canceled'), ('invoice_written_off', 'invoice_written_off'), ('invoice_reinstated', 'invoice_reinstated'), ('credit_memo_issued', 'credit_memo_issued'), ('balance_applied', 'balance_applied'), ('balance_released', 'balance_released'), ('payment_settled', 'payment_settled')], max_length=40)),
+                ('kind', models.CharField(choices=[('invoice_issued', 'invoice_issued'), ('invoice_canceled', 'invoice_canceled'), ('invoice_written_off', 'invoice_written_off'), ('invoice_reinstated', 'invoice_reinstated'), ('credit_memo_issued', 'credit_memo_issued'), ('balance_applied', 'balance_applied'), ('balance_released', 'balance_released'), ('payment_settled', 'payment_settled'), ('credit_activated', 'credit_activated'), ('credit_burned', 'credit_burned'), ('credit_applied', 'credit_applied'), ('credit_returned', 'credit_returned'), ('credit_expired', 'credit_expired'), ('credit_voided', 'credit_voided'), ('credit_refunded', 'credit_refunded'), ('usage_settled', 'usage_settled'), ('usage_unsettled', 'usage_unsettled')], max_length=40)),
                 ('source_key', models.CharField(max_length=120)),
                 ('effective_at', models.DateTimeField()),
                 ('posted_at', models.DateTimeField(editable=False)),

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from apps.core.events import record
 from apps.core.failpoints import failpoint
 from apps.core.ids import new_id
 from apps.core.locks import lock_row
@@ -137,6 +138,11 @@ def _attempt(
     if why_not or method is None:
         collection.last_failure = why_not
         collection.save(update_fields=["next_attempt_at", "last_failure"])
+        waits = not tenant.auto_collect or (
+            method is not None and not provider_named(method.provider).collects
+        )
+        if invoice.sells_credit and not waits:
+            record("invoice.uncollected", invoice, actor=actor, at=at, reason=why_not)
         return None
     collection.save(update_fields=["next_attempt_at"])
     return place_attempt(invoice, method, due, id=new_id(), automatic=True, actor=actor, at=at)

@@ -161,6 +161,8 @@ def fail_payment(
         code=code,
     )
     failpoint("payments.fail.after_move")
+    if invoice.sells_credit:
+        record("invoice.uncollected", invoice, actor=actor, at=at, reason=message or code)
     if payment.automatic:
         note_failure(invoice, message or code, at=at)
     return payment

@@ -98,6 +98,7 @@ def test_a_customer_is_billed_to_a_cutoff(api: Api, tenant: Tenant) -> None:
         "discount": "0.00",
         "tax": "0.00",
         "total": "149.00",
+        "credit_applied": "0.00",
         "balance_applied": "0.00",
         "amount_paid": "0.00",
         "amount_due": "149.00",
@@ -117,6 +118,8 @@ def test_a_customer_is_billed_to_a_cutoff(api: Api, tenant: Tenant) -> None:
         },
     }
     stored = InvoiceLine.objects.order_by("position")[0]
+    assert stored.subscription_id is not None
+    assert stored.charge_id is not None
     assert calls == {
         "object": "invoice_line",
         "id": stored.public_id,
@@ -124,6 +127,7 @@ def test_a_customer_is_billed_to_a_cutoff(api: Api, tenant: Tenant) -> None:
         "description": "API calls",
         "subscription": encode("sub", stored.subscription_id),
         "charge": encode("chg", stored.charge_id),
+        "grant": None,
         "period_start": "2026-04-01T00:00:00Z",
         "period_end": "2026-05-01T00:00:00Z",
         "service_start": "2026-04-01T00:00:00Z",

@@ -22,7 +22,7 @@ from tests.make.tenants import make_operator, make_tenant
 # session, operator, rights, count, rows; and filters that list the values there are
 QUERIES_OF_A_LIST = 7
 # session, operator, rights, row, activity; and inlines
-QUERIES_OF_A_PAGE = 16
+QUERIES_OF_A_PAGE = 17
 
 Page = tuple[type[models.Model], Desk]
 

@@ -1,0 +1,145 @@
+"""Selling prepaid credit by an invoice of its own, and taking it back by a credit memo."""
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+
+from apps.core.events import record
+from apps.core.ids import new_id
+from apps.core.locks import lock_row
+from apps.core.money import plain
+from apps.customers.models import Customer
+from apps.invoicing.assembly import Derivation
+from apps.invoicing.derivation import encode_derivation
+from apps.invoicing.domain import DocumentKind, LineKind
+from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.operations.issuing import issue_documents
+from apps.wallets.domain import EntryKind, GrantStatus, refundable
+from apps.wallets.models import CreditGrant, CreditTransaction
+from apps.wallets.operations.purchasing import note_invoice
+
+_ZERO: Final = Decimal(0)
+
+
+@transaction.atomic
+def sell_credit(grant_id: UUID, *, actor: str, at: datetime) -> Invoice | None:
+    """Issue the invoice for credit that somebody asked to buy; what follows is collecting it.
+
+    Returns the invoice, the same for a repeat; None for credit that is not wanted any more.
+    Nothing is earned by it: what is paid for credit is owed until the credit is used.
+    """
+    grant = CreditGrant.objects.select_related("wallet__unit").get(pk=grant_id)
+    customer = lock_row(Customer, grant.wallet.customer_id, tenant_id=grant.tenant_id)
+    sold = InvoiceLine.objects.filter(grant_id=grant_id, sequence=0).first()
+    if sold is not None:
+        return Invoice.objects.get(pk=sold.invoice_id)
+    if grant.status != GrantStatus.PENDING:
+        return None
+    invoice = _write(grant, customer, grant.value, corrects=None, actor=actor, at=at)
+    note_invoice(grant.id, invoice.id, tenant_id=grant.tenant_id, actor=actor, at=at)
+    issue_documents([invoice.id], tenant_id=grant.tenant_id, actor=actor, at=at)
+    return Invoice.objects.get(pk=invoice.id)
+
+
+@transaction.atomic
+def refund_credit(grant_id: UUID, *, actor: str, at: datetime) -> Invoice | None:
+    """Issue the credit memo for credit that was taken back; its money is then the customer's.
+
+    Returns the memo, the same for a repeat; None where nothing is left to pay. The next invoices
+    take what they can of it.
+    """
+    grant = CreditGrant.objects.select_related("wallet__unit").get(pk=grant_id)
+    customer = lock_row(Customer, grant.wallet.customer_id, tenant_id=grant.tenant_id)
+    given = InvoiceLine.objects.filter(grant_id=grant_id, sequence=1).first()
+    if given is not None:
+        return Invoice.objects.get(pk=given.invoice_id)
+    taken = CreditTransaction.objects.get(grant=grant, kind=EntryKind.REFUND)
+    amount = refundable(-taken.value, grant.wallet.currency)
+    if not amount:
+        return None
+    sold = InvoiceLine.objects.get(grant_id=grant_id, sequence=0)
+    memo = _write(grant, customer, -amount, corrects=sold, actor=actor, at=at)
+    issue_documents([memo.id], tenant_id=grant.tenant_id, actor=actor, at=at)
+    return Invoice.objects.get(pk=memo.id)
+
+
+def _write(
+    grant: CreditGrant,
+    customer: Customer,
+    amount: Decimal,
+    *,
+    corrects: InvoiceLine | None,
+    actor: str,
+    at: datetime,
+) -> Invoice:
+    wallet = grant.wallet
+    document = Invoice.objects.create(
+        id=new_id(),
+        tenant_id=grant.tenant_id,
+        customer=customer,
+        kind=DocumentKind.CREDIT_MEMO if corrects else DocumentKind.INVOICE,
+        currency=wallet.currency,
+        sells_credit=True,
+        cutoff_at=at,
+        period_start=at,
+        period_end=at,
+        subtotal=amount,
+        discount=_ZERO,
+        tax=_ZERO,
+        total=amount,
+        balance_applied=_ZERO,
+        amount_paid=_ZERO,
+        zone=customer.zone,
+        created_at=at,
+    )
+    unit = wallet.unit.name if wallet.unit else ""
+    credit = f"{plain(grant.amount)} {unit}".rstrip() if unit else "Prepaid credit"
+    InvoiceLine.objects.create(
+        id=new_id(),
+        tenant_id=grant.tenant_id,
+        invoice=document,
+        position=0,
+        kind=LineKind.CREDIT,
+        grant_id=grant.id,
+        period_start=at,
+        period_end=at,
+        service_start=at,
+        service_end=at,
+        segment_start=at,
+        group=grant.public_id,
+        sequence=1 if corrects else 0,
+        corrects=corrects,
+        description=f"Refund: {credit}" if corrects else credit,
+        quantity=Decimal(1),
+        amount=amount,
+        currency=wallet.currency,
+        derivation=_as_asked(amount),
+    )
+    record(
+        "invoice.drafted",
+        document,
+        actor=actor,
+        at=at,
+        total=plain(amount),
+        currency=wallet.currency,
+    )
+    return document
+
+
+def _as_asked(amount: Decimal) -> object:
+    derivation = Derivation(
+        price_list="",
+        price_list_id=None,
+        share=(1, 1),
+        included=_ZERO,
+        measured=None,
+        rated=None,
+        exact=amount,
+        expected=amount,
+        already_billed=_ZERO,
+    )
+    return json.loads(encode_derivation(derivation))
