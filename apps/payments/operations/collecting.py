@@ -138,14 +138,23 @@ def _attempt(
     if why_not or method is None:
         collection.last_failure = why_not
         collection.save(update_fields=["next_attempt_at", "last_failure"])
-        waits = not tenant.auto_collect or (
-            method is not None and not provider_named(method.provider).collects
-        )
-        if invoice.sells_credit and not waits:
-            record("invoice.uncollected", invoice, actor=actor, at=at, reason=why_not)
+        waits = not tenant.auto_collect or _arrives_by_itself(method)
+        _tell_of_credit(invoice, why_not, waits=waits, actor=actor, at=at)
         return None
     collection.save(update_fields=["next_attempt_at"])
     return place_attempt(invoice, method, due, id=new_id(), automatic=True, actor=actor, at=at)
+
+
+def _arrives_by_itself(method: PaymentMethod | None) -> bool:
+    return method is not None and not provider_named(method.provider).collects
+
+
+def _tell_of_credit(
+    invoice: Invoice, why_not: str, *, waits: bool, actor: str, at: datetime
+) -> None:
+    """Record of an invoice that sells credit that it cannot be collected, unless it just waits."""
+    if invoice.sells_credit and not waits:
+        record("invoice.uncollected", invoice, actor=actor, at=at, reason=why_not)
 
 
 def _came_later(method: PaymentMethod, invoice: Invoice) -> bool:
