@@ -1,12 +1,17 @@
 """What subscriptions must never show; every line yielded is a row that must not exist."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
 from apps.core.books import Rule, rows_that_break
 from apps.core.ids import encode
+from apps.subscriptions.domain import SegmentTerms, Settlement
+from apps.subscriptions.models import Subscription
+from apps.subscriptions.queries import replayed, segments_of
 
+_PAGE: Final = 500
 _MINE: Final = "(%(tenant)s::uuid IS NULL OR s.tenant_id = %(tenant)s)"
 _BROKEN_TILES: Final = f"""
 WITH laid AS (
@@ -41,7 +46,7 @@ WHERE {_MINE} AND s.next_bill_at IS NULL
   AND (s.changed_from IS NOT NULL OR EXISTS (
       SELECT 1 FROM subscriptions_subscriptionsegment g
       JOIN catalog_charge c ON c.phase_id = g.phase_id
-      WHERE g.subscription_id = s.id
+      WHERE g.subscription_id = s.id AND g.standing <> 'paused'
         AND (s.billed_until IS NULL
           OR (c.kind = 'fixed' AND g.starts_at > s.billed_until)
           OR (c.kind <> 'fixed' AND (g.ends_at IS NULL OR g.ends_at > s.billed_until)
@@ -60,12 +65,16 @@ _STRAY: Final = f"""
 SELECT s.id FROM subscriptions_subscription s
 JOIN customers_customer k ON k.id = s.customer_id
 JOIN catalog_planversion v ON v.id = s.plan_version_id
-LEFT JOIN catalog_pricelist l ON l.id = s.price_list_id
+JOIN catalog_planversion f ON f.id = s.first_version_id
+LEFT JOIN catalog_pricelist l ON l.id IN (s.price_list_id, s.first_price_list_id)
 LEFT JOIN subscriptions_subscriptionsegment g ON g.subscription_id = s.id
 LEFT JOIN catalog_planversion w ON w.id = g.plan_version_id
+LEFT JOIN catalog_pricelist p ON p.id = g.price_list_id
+LEFT JOIN subscriptions_scheduledchange c ON c.subscription_id = s.id
 WHERE {_MINE}
   AND (s.tenant_id <> k.tenant_id OR s.tenant_id <> v.tenant_id OR s.tenant_id <> l.tenant_id
-    OR s.tenant_id <> g.tenant_id OR s.tenant_id <> w.tenant_id)
+    OR s.tenant_id <> g.tenant_id OR s.tenant_id <> w.tenant_id OR s.tenant_id <> f.tenant_id
+    OR s.tenant_id <> p.tenant_id OR s.tenant_id <> c.tenant_id)
 GROUP BY s.id ORDER BY s.id
 """  # noqa: S608 -- constants
 
@@ -100,6 +109,27 @@ def parts_belong_to_one_tenant(tenant_id: UUID | None) -> Iterator[str]:
         yield f"{_named(subscription_id)} refers to another tenant's row"
 
 
+def segments_come_of_changes(tenant_id: UUID | None) -> Iterator[str]:
+    """Each segment has the terms to which the changes that were applied come at its start."""
+    rows = Subscription.objects.order_by("pk")
+    if tenant_id is not None:
+        rows = rows.filter(tenant=tenant_id)
+    after = UUID(int=0)
+    while page := list(rows.filter(pk__gt=after)[:_PAGE]):
+        laid = replayed(page)
+        stored = segments_of([row.pk for row in page])
+        for row in page:
+            expected = {one.starts_at: _terms(one) for one in laid[row.pk]}
+            if any(expected.get(one.starts_at) != _terms(one) for one in stored[row.pk]):
+                yield f"{_named(row.pk)} has other terms than its changes come to"
+        after = page[-1].pk
+
+
+def _terms(segment: SegmentTerms) -> SegmentTerms:
+    """Return a segment without its end, which ``segments_tile_time`` looks after."""
+    return replace(segment, ends_at=None, settlement=Settlement.PRORATE)
+
+
 def _named(subscription_id: UUID) -> str:
     return f"subscription {encode('sub', subscription_id)}"
 
@@ -110,4 +140,5 @@ RULES: Final[tuple[Rule, ...]] = (
     what_is_unbilled_is_due,
     metering_knows_the_same_times,
     parts_belong_to_one_tenant,
+    segments_come_of_changes,
 )

@@ -255,22 +255,30 @@ def terms_of(
     """Return what billing must know of a subscription; its segments are given in order."""
     return terms_with(
         row,
-        (
-            SegmentTerms(
-                starts_at=segment.starts_at,
-                ends_at=segment.ends_at,
-                plan_version_id=segment.plan_version_id,
-                phase_id=segment.phase_id,
-                quantity=segment.quantity,
-                anchor_at=segment.anchor_at,
-                settlement=Settlement(segment.settlement),
-                standing=Standing(segment.standing),
-                price_list_id=segment.price_list_id,
-                paid_from=segment.paid_from,
-            )
-            for segment in segments
-        ),
+        (_segment(segment) for segment in segments),
     )
+
+
+def _segment(segment: SubscriptionSegment | _SegmentRow) -> SegmentTerms:
+    return SegmentTerms(
+        starts_at=segment.starts_at,
+        ends_at=segment.ends_at,
+        plan_version_id=segment.plan_version_id,
+        phase_id=segment.phase_id,
+        quantity=segment.quantity,
+        anchor_at=segment.anchor_at,
+        settlement=Settlement(segment.settlement),
+        standing=Standing(segment.standing),
+        price_list_id=segment.price_list_id,
+        paid_from=segment.paid_from,
+    )
+
+
+def segments_of(subscription_ids: Iterable[UUID]) -> dict[UUID, list[SegmentTerms]]:
+    """Return the stored segments of subscriptions, in order; one query."""
+    wanted = list(subscription_ids)
+    laid = _segments_of(wanted)
+    return {one: [_segment(segment) for segment in laid[one]] for one in wanted}
 
 
 def terms_with(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -17,11 +18,19 @@ from apps.core.errors import BillingError
 from apps.core.ids import new_id
 from apps.rating.periods import Cadence, Unit
 from apps.subscriptions import invariants
-from apps.subscriptions.domain import CancelMode, Settlement
+from apps.subscriptions.domain import (
+    Anchoring,
+    Behaviour,
+    CancelMode,
+    ChangeVerb,
+    Settlement,
+    Wish,
+)
 from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.subscriptions.operations import (
     apply_due_changes,
     cancel_subscription,
+    change_subscription,
     renew_subscription,
     withdraw_change,
 )
@@ -176,7 +185,18 @@ def test_a_segment_has_a_phase_of_its_version() -> None:
 
 verbs = st.lists(
     st.tuples(
-        st.sampled_from(["now", "period_end", "date", "withdraw", "renew", "sweep"]),
+        st.sampled_from(
+            [
+                "now",
+                "period_end",
+                "date",
+                "withdraw",
+                "undo",
+                "renew",
+                "sweep",
+                *(verb for verb in ChangeVerb if verb is not ChangeVerb.CANCEL),
+            ]
+        ),
         st.integers(0, 40),  # days that pass before it
         st.integers(-60, 90),  # days from now at which it takes effect
     ),
@@ -235,6 +255,21 @@ def do(row: Subscription, verb: str, at: datetime, effective_at: datetime) -> No
         case "withdraw":
             for change in row.scheduled_changes.filter(status="pending"):
                 withdraw_change(change.pk, actor=ACTOR, at=at)
+        case "undo":
+            for change in row.scheduled_changes.filter(status="applied"):
+                withdraw_change(change.pk, actor=ACTOR, at=at)
+        case ChangeVerb():
+            behaviours = list(Behaviour)
+            wish = Wish(
+                verb,
+                effective_at=effective_at,
+                behaviour=behaviours[effective_at.day % len(behaviours)],
+                quantity=Decimal(1 + effective_at.day % 5),
+                plan_version_id=row.plan_version_id,
+                anchoring=Anchoring.RESET if effective_at.day % 2 else Anchoring.KEEP,
+                trial_ends_at=effective_at + 7 * DAY,
+            )
+            change_subscription(row.pk, wish, change_id=new_id(), actor=ACTOR, at=at)
         case "renew":
             renew_subscription(row.pk, actor=ACTOR, at=at)
         case "sweep":
@@ -292,6 +327,10 @@ def test_books_that_are_right_are_not_complained_about() -> None:
         (
             "parts_belong_to_one_tenant",
             "UPDATE customers_customer SET tenant_id = gen_random_uuid()",
+        ),
+        (
+            "segments_come_of_changes",
+            "UPDATE subscriptions_subscriptionsegment SET quantity = quantity + 1",
         ),
     ],
 )
