@@ -121,6 +121,8 @@ RATE_LIMIT_PER_SECOND = env.int("RATE_LIMIT_PER_SECOND", default=500)
 RATE_LIMIT_BURST = env.int("RATE_LIMIT_BURST", default=5000)
 # from one address, whoever is named; besides, each account has five tries in a quarter of an hour
 LOGIN_TRIES_PER_MINUTE = env.int("LOGIN_TRIES_PER_MINUTE", default=30)
+# whether operators without a second factor are refused; see manage.py second_factor
+REQUIRE_SECOND_FACTOR = env.bool("REQUIRE_SECOND_FACTOR", default=False)
 # from where the desk is answered, as 10.0.0.0/8,192.0.2.7/32; from everywhere if empty
 DESK_NETWORKS = env.list("DESK_NETWORKS", default=[])
 # how many proxies of ours a request passes; only what they write into X-Forwarded-For counts
@@ -265,6 +267,7 @@ UNFOLD = {
             "950": "oklch(24% .04 200)",
         },
     },
+    "LOGIN": {"form": "apps.tenants.desk.login.LoginForm"},
     "DASHBOARD_CALLBACK": "apps.backoffice.views.dashboard.dashboard",
     "SIDEBAR": {"navigation": "apps.backoffice.navigation.sidebar"},
 }

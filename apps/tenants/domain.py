@@ -134,6 +134,22 @@ class LoginLocked(Unauthenticated):
     reason = "login_locked"
 
 
+class SecondFactorRequired(Unauthenticated):
+    """The password is right; the code is missing."""
+
+    reason = "second_factor_required"
+
+
+class SecondFactorWrong(Unauthenticated):
+    reason = "second_factor_wrong"
+
+
+class SecondFactorMissing(Unauthenticated):
+    """Everybody has to have a second factor here, and this operator has none."""
+
+    reason = "second_factor_missing"
+
+
 class InstallationOnly(Forbidden):
     """Only an operator of the installation creates tenants; no tenant's key or member does."""
 

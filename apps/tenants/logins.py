@@ -9,6 +9,7 @@ from django.db import connection
 
 from apps.tenants.domain import LoginFailed, LoginLocked
 from apps.tenants.models import LoginTries, Operator
+from apps.tenants.second_factor import check_second_factor
 
 MAX_TRIES: Final = 5
 PAUSE: Final = timedelta(minutes=15)
@@ -23,12 +24,13 @@ RETURNING tries
 """
 
 
-def log_in(email: str, password: str, *, at: datetime) -> Operator:
-    """Return the active operator with this e-mail address and password.
+def log_in(email: str, password: str, *, code: str = "", at: datetime) -> Operator:
+    """Return the active operator with this e-mail address, password and, if he has one, code.
 
     Raises ``LoginFailed`` otherwise, not telling why, and ``LoginLocked`` from the sixth try for
     an address, known or not, within fifteen minutes of the first. Every try counts before its
-    password is looked at; the right one clears the count.
+    password is looked at; the right one clears the count. With the right password it raises as
+    ``check_second_factor``.
     """
     address = email.strip().lower()
     key = hashlib.sha256(address.encode()).digest()
@@ -39,6 +41,7 @@ def log_in(email: str, password: str, *, at: datetime) -> Operator:
         make_password(password)  # takes as long as checking one
     if operator is None or not operator.check_password(password):
         raise LoginFailed("E-mail address or password is wrong.")
+    check_second_factor(operator, code, at=at)
     LoginTries.objects.filter(email_hash=key).delete()
     operator.last_login = at
     operator.save(update_fields=["last_login"])

@@ -195,14 +195,15 @@ class CountedLogin(ModelBackend):
         request: HttpRequest | None,
         username: str | None = None,
         password: str | None = None,
+        code: str = "",
         **_: Any,
     ) -> Operator | None:
-        """Return the operator, or None if e-mail or password is wrong or tries are used up."""
+        """Return the operator, or None if something he gave is wrong or tries are used up."""
         if username is None or password is None:
             return None
         try:
             if request is not None:
                 limit_login(client_address(request))
-            return log_in(username, password, at=now())
+            return log_in(username, password, code=code, at=now())
         except (Unauthenticated, RateLimited):
             return None

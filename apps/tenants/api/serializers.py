@@ -220,6 +220,13 @@ class LoginBody(StrictSerializer):
 
     email = serializers.EmailField()
     password = TextField(max_length=128, trim_whitespace=False)
+    code = LineField(
+        max_length=10,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="The one-time code of who has a second factor.",
+    )
 
 
 class LoginTenant(serializers.Serializer[Any]):

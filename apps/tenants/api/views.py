@@ -76,7 +76,7 @@ class Login(APIView):
         check_body(request)
         given = read_body(request, LoginBody)
         at = now()
-        operator = log_in(given["email"], given["password"], at=at)
+        operator = log_in(given["email"], given["password"], code=given["code"], at=at)
         lifetime = timedelta(seconds=settings.JWT_LIFETIME_SECONDS)
         token = Token(
             operator.id, password_stamp(operator.password), queries.only_tenant_of(operator)
