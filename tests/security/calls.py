@@ -155,6 +155,21 @@ CALLS: Final = (
     Call("GET", "subscriptions/{subscription}/periods?count=1"),
     Call("GET", "subscriptions/{subscription}/scheduled-changes"),
     Call("DELETE", "subscriptions/{subscription}/scheduled-changes/{change}"),
+    Call("PATCH", "subscriptions/{subscription}", {"metadata": {"a": "b"}}),
+    Call(
+        "POST", "subscriptions/{subscription}/changes", {"verb": "change_quantity", "quantity": "2"}
+    ),
+    Call(
+        "POST",
+        "subscriptions/{subscription}/changes",
+        {"verb": "change_plan", "plan": "{plan}", "quantity": "3"},
+    ),
+    Call(
+        "POST",
+        "subscriptions/{subscription}/changes",
+        {"verb": "change_prices", "price_list": "{price_list}"},
+    ),
+    Call("POST", "subscriptions/{subscription}/uncancel"),
     Call("POST", "subscriptions/{subscription}/renew"),
     Call("POST", "subscriptions/{subscription}/uncancel"),
     Call(

@@ -93,6 +93,8 @@ subscriptions                                  subscriptions
 subscriptions/{pk}                             subscriptions
 subscriptions/{pk}/cancel                      subscriptions
 subscriptions/{pk}/changes                     subscriptions
+subscriptions/{pk}/uncancel                    subscriptions
+subscriptions/{pk}/changes                     subscriptions
 subscriptions/{pk}/periods                     subscriptions
 subscriptions/{pk}/renew                       subscriptions
 subscriptions/{pk}/scheduled-changes           subscriptions
