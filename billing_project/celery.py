@@ -1,10 +1,12 @@
 """The Celery application."""
 
 import os
+import signal
+from types import FrameType
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_init
+from celery.signals import beat_init, setup_logging, worker_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_project.settings")
 
@@ -27,3 +29,18 @@ def refuse_to_work_on_old_tables(**_: Any) -> None:
 
     if migrations_are_pending():
         raise SystemExit("The database lacks migrations of this version: run manage.py migrate.")
+
+
+@beat_init.connect
+def end_outside_of_statements(**_: Any) -> None:
+    """Let beat leave what it is doing before it saves its schedule and ends.
+
+    Celery saves from inside the signal's handler. Where that has interrupted a statement, its
+    connection waits for itself, for ever.
+    """
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)

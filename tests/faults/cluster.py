@@ -119,9 +119,11 @@ class Cluster:
         if name in SERVERS:
             self._servers.pop(name).stop()
             return 0
-        program = self._programs.pop(name)
-        program.send_signal(signal.SIGTERM)
-        return program.wait(120)
+        self._programs[name].send_signal(signal.SIGTERM)
+        try:
+            return self._programs[name].wait(120)
+        finally:
+            self.kill(name)
 
     def runs(self, name: str) -> bool:
         """Say whether the program was started and has not ended."""
@@ -232,6 +234,14 @@ class Cluster:
         """When a worker last did what beat had asked it for."""
         rows = self.sql("SELECT max(beaten_at) FROM core_heartbeat")
         return rows[0][0]
+
+    def waits_for_a_lock(self) -> bool:
+        """Say whether somebody waits for a lock that somebody else holds."""
+        query = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND datname = current_database()"
+        )
+        return bool(self.one(query))
 
     def valkey(self) -> redis.Redis:
         """A client of the broker."""

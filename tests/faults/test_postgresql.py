@@ -100,31 +100,62 @@ def test_f11_postgresql_killed_three_times_under_load(cluster: Cluster, found: F
     assert company.bill() == company.paid_once()
 
 
-@pytest.mark.holds("F12")
-def test_f12_the_answer_to_a_commit_is_lost(
-    cluster: Cluster, found: Found, forker: Forker, tmp_path: Path
-) -> None:
-    """The caller hears that it is to try again; with the same key that makes nothing twice."""
-    company = found(owes=False)
+@pytest.fixture
+def proxy(cluster: Cluster) -> Iterator[Proxy]:
+    """A line to PostgreSQL that loses answers when it is told to."""
     folder = cluster.sockets / "lossy"
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
-    proxy = Proxy(folder / ".s.PGSQL.5432", cluster.sockets / ".s.PGSQL.5432")
-    lossy = Database(cluster.database.name, str(folder))
-    try:
-        for number, where in enumerate(("INTO core_idempotencyrecord", "COMMIT")):
-            body = {"external_id": f"new-{number}", "name": "New", "currency": "USD"}
-            order = {"key": company.key, "path": "/customers", "body": body, "once": f"{number}"}
-            proxy.lose_the_reply_to(where.encode() if number else b'INSERT INTO "core_idem')
-            status, answer, headers = forker.call("tests.faults.acts:post", lossy, **order)
-            assert (status, headers["Retry-After"]) == (503, "1"), answer
-            assert proxy.lost == number + 1
-            cluster.pass_time()
-            status, answer, _ = forker.call("tests.faults.acts:post", lossy, **order)
-            assert (status, answer["external_id"]) == (201, f"new-{number}")
-            assert company.count("customers_customer") == 2 + number
-    finally:
-        proxy.close()
+    made = Proxy(folder / ".s.PGSQL.5432", cluster.sockets / ".s.PGSQL.5432")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lossy(cluster: Cluster, proxy: Proxy) -> Database:
+    """The installation's database over that line."""
+    return Database(cluster.database.name, str(cluster.sockets / "lossy"))
+
+
+@pytest.mark.holds("F12")
+@pytest.mark.parametrize("words", ['INSERT INTO "core_idempotencyrecord', "COMMIT"])
+def test_f12_the_answer_to_a_commit_is_lost(
+    found: Found, forker: Forker, proxy: Proxy, lossy: Database, words: str
+) -> None:
+    """The caller hears that it is to try again; with the same key that makes nothing twice."""
+    company = found(owes=False)
+    body = {"external_id": "new", "name": "New", "currency": "USD"}
+    order = {"key": company.key, "path": "/customers", "body": body, "once": "once"}
+    proxy.lose_the_reply_to(words.encode())
+    status, answer, headers = forker.call("tests.faults.acts:post", lossy, **order)
+    assert (status, headers["Retry-After"]) == (503, "1"), answer
+    assert proxy.lost == 1
+    company.cluster.pass_time()
+    status, answer, _ = forker.call("tests.faults.acts:post", lossy, **order)
+    assert (status, answer["external_id"]) == (201, "new")
+    assert company.count("customers_customer") == 2
+
+
+@pytest.mark.holds("F12")
+def test_f12_the_answer_to_the_storing_of_an_event_is_lost(
+    found: Found, forker: Forker, proxy: Proxy, lossy: Database
+) -> None:
+    """The statement is sent again and finds the event: it is stored once, and acknowledged."""
+    company = found(owes=False)
+    event = {
+        "idempotency_key": "lost-on-the-way",
+        "event_name": "calls",
+        "customer": "c-0",
+        "timestamp": now().isoformat(),
+        "value": 1,
+    }
+    proxy.lose_the_reply_to(b"lost-on-the-way")
+    status, answer, _ = forker.call(
+        "tests.faults.acts:post", lossy, key=company.key, path="/events", body=event, once="once"
+    )
+    assert (status, answer["status"]) == (200, "duplicate")
+    assert proxy.lost == 1
+    assert company.count("metering_usageevent") == 1
 
 
 @pytest.mark.holds("F13")
@@ -158,15 +189,6 @@ def external_payment(company: Company, answers: list[requests.Response]) -> thre
     return thread
 
 
-def waits_for_a_lock(cluster: Cluster) -> bool:
-    query = (
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        " AND datname = current_database()"
-    )
-    found: int = cluster.one(query)
-    return found > 0
-
-
 def owing(found: Found, cluster: Cluster) -> Company:
     """A company whose one invoice waits to be paid by bank."""
     company = found(method=None)
@@ -184,7 +206,7 @@ def test_f14_a_deadlock(cluster: Cluster, found: Found) -> None:
         other.execute("SET LOCAL deadlock_timeout = '1min'")  # it is not the one to give way
         other.execute("SELECT FROM invoicing_invoice WHERE tenant_id = %s FOR UPDATE", [company.id])
         thread = external_payment(company, answers)
-        until(lambda: waits_for_a_lock(cluster))
+        until(cluster.waits_for_a_lock)
         other.execute(
             "SELECT FROM customers_customer WHERE tenant_id = %s FOR UPDATE", [company.id]
         )

@@ -110,6 +110,17 @@ def test_f6_worker_told_to_end_in_the_middle_of_a_run(cluster: Cluster, found: F
 
 
 @pytest.mark.whole
+@pytest.mark.holds("F6")
+def test_f6_beat_told_to_end_in_the_middle_of_a_statement(cluster: Cluster) -> None:
+    """It leaves the statement, and ends in good order."""
+    with cluster.connect() as other, other.transaction():
+        other.execute("LOCK TABLE django_celery_beat_periodictasks IN ACCESS EXCLUSIVE MODE")
+        until(cluster.waits_for_a_lock)
+        os.kill(cluster.pid("beat"), signal.SIGTERM)
+        assert cluster.stop("beat") == 0
+
+
+@pytest.mark.whole
 @pytest.mark.holds("F7")
 def test_f7_a_task_delivered_again_while_it_still_runs(cluster: Cluster, found: Found) -> None:
     """One does the work; the others find nothing to do."""
