@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from django.db import connection
@@ -15,7 +15,7 @@ from apps.invoicing.domain import LineKind
 from apps.invoicing.slicing import Reach, Slice, in_window, next_due, reach_of, slices_due
 from apps.metering.domain import Measurement, UsageRequest
 from apps.metering.queries import changed_usage, measure
-from apps.rating.pricing import needs
+from apps.rating.pricing import PricingModel, needs
 from apps.rating.proration import Basis
 from apps.subscriptions.domain import BilledMark, SubscriptionTerms
 from apps.subscriptions.queries import timelines
@@ -110,12 +110,19 @@ def gather(
     return Gathered(by_customer, marks, snapshot)
 
 
-def request_for(one: Slice, number: int) -> UsageRequest | None:
+# by charge and currency: many customers have the same
+_Models: TypeAlias = dict[tuple[UUID, str], PricingModel | None]
+
+
+def _request(one: Slice, number: int, models: _Models) -> UsageRequest | None:
     """Return the question to metering that a slice of a usage charge asks; None for others."""
-    meter = one.charge.meter
+    meter, currency = one.charge.meter, one.subscription.currency
     if meter is None:
         return None
-    model = one.charge.measured_for(one.subscription.currency)
+    key = (one.charge.id, currency)
+    if key not in models:
+        models[key] = one.charge.measured_for(currency)
+    model = models[key]
     return UsageRequest(
         number=number,
         tenant_id=one.subscription.tenant_id,
@@ -132,10 +139,11 @@ def _measure(
     slices: Mapping[UUID, Sequence[Slice]],
 ) -> tuple[dict[UUID, dict[int, Sequence[Measurement]]], str]:
     requests: list[UsageRequest] = []
+    models: _Models = {}
     places: list[tuple[UUID, int]] = []
     for customer_id, found in slices.items():
         for index, one in enumerate(found):
-            request = request_for(one, len(requests))
+            request = _request(one, len(requests), models)
             if request is not None:
                 requests.append(request)
                 places.append((customer_id, index))
