@@ -1,16 +1,17 @@
 """Batches of events: in SQL, on several connections, over HTTP, and into a table full of them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, ParamSpec
 
-from django.db import DatabaseError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
 from psycopg import sql
 
+from apps.backoffice.bench.cpu import spent
 from apps.backoffice.bench.crew import Crew
 from apps.backoffice.bench.events import (
     EVENT_COLUMNS,
@@ -31,6 +32,8 @@ from apps.metering.queries import sender_of
 from apps.rating.periods import Span
 from apps.tenants.models import Tenant
 
+P = ParamSpec("P")
+
 _SUBSCRIPTIONS: Final = 10_000
 _CALLERS: Final = 4
 _OVERLAPPING: Final = 4  # connections
@@ -43,13 +46,14 @@ class NotAllAccepted(Exception):
 
 
 class _Round(NamedTuple):
-    """Events per second."""
+    """Events per second, and how much CPU time COPY takes of what one connection takes by SQL."""
 
     by_sql: float
     by_copy: float
     by_two: float
     by_http: float
     full: float
+    by_cpu: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +95,9 @@ def bench_ingest(scratch: Scratch, sizes: Sizes, month: Span, note: Note) -> Fin
 def _round(world: World, hands: _Hands, sizes: Sizes, number: int) -> _Round:
     count = sizes.batch * sizes.batches
     hands.one.each(_hold_batches, world, f"{number}-sql", sizes)
-    by_sql = count / hands.one.timed(_ingest_held, world)
+    sql_seconds, sql_cpu = _counted(hands.one, _ingest_and_count, world)
     hands.one.each(_hold_rows, world, f"{number}-copy", sizes)
-    by_copy = count / hands.one.timed(_copy_held)
+    copy_seconds, copy_cpu = _counted(hands.one, _copy_and_count)
     labels = [(world, f"{number}-first", sizes), (world, f"{number}-second", sizes)]
     hands.two.share(_hold_batches, labels)
     by_two = 2 * count / hands.two.timed(_ingest_held, world)
@@ -101,7 +105,17 @@ def _round(world: World, hands: _Hands, sizes: Sizes, number: int) -> _Round:
     by_http = 2 * count / seconds_to_serve(hands.port, requests, callers=_CALLERS)
     hands.full.each(_hold_batches, world, f"{number}-full", sizes)
     full = count / hands.full.timed(_ingest_held, world)
-    return _Round(by_sql, by_copy, by_two, by_http, full)
+    by_cpu = None if sql_cpu is None or copy_cpu is None else copy_cpu / sql_cpu
+    return _Round(count / sql_seconds, count / copy_seconds, by_two, by_http, full, by_cpu)
+
+
+def _counted(
+    crew: Crew, work: Callable[P, float | None], *args: P.args, **kwargs: P.kwargs
+) -> tuple[float, float | None]:
+    """Have a crew of one do the work; return the seconds on the clock, and those of CPU time."""
+    began = perf_counter()
+    (cpu,) = crew.each(work, *args, **kwargs)
+    return perf_counter() - began, cpu
 
 
 def _requests(world: World, label: str, sizes: Sizes) -> list[bytes]:
@@ -125,6 +139,9 @@ def _findings(
     full = found.rate(f"SQL, {sizes.present:,} events present", unit, [one.full for one in rounds])
     found.rate("overlapping, 4 connections", unit, [overlapping])
     found.ratio("SQL / COPY", by_sql, by_copy, at_least=0.65)
+    by_cpu = [one.by_cpu for one in rounds if one.by_cpu is not None]
+    if by_cpu:
+        found.ratios.append(Ratio("SQL / COPY, by CPU time", by_cpu, at_least=0.65))
     found.ratio("2 connections / 1", by_two, by_sql, at_least=1.5)
     found.ratio("HTTP / SQL, 2 connections", by_http, by_two, at_least=0.75)
     found.ratio(f"{sizes.present:,} present / empty", full, by_sql, at_least=0.6)
@@ -157,6 +174,14 @@ def _ingest_held(world: World) -> None:
         receipts = ingest_batch(sender, batch, at=world.month.end)
         if any(one.status != ReceiptStatus.ACCEPTED or one.orphan for one in receipts):
             raise NotAllAccepted(str(receipts[0]))
+
+
+def _ingest_and_count(world: World) -> float | None:
+    return spent(lambda: _ingest_held(world), DEFAULT_DB_ALIAS)
+
+
+def _copy_and_count() -> float | None:
+    return spent(_copy_held, OWNER)
 
 
 def _copy_held() -> None:
