@@ -3,7 +3,9 @@
     python examples/kill_bill_aviate.py http://127.0.0.1:8000 sk_test_…
 
 A block that is begun is paid in full: 100,000 tokens are one block, 2.00 USD; 2,000,001 tokens
-are three, 6.00 USD. The payment method is not the default one until it is made so.
+are three, 6.00 USD. The payment method is not the default one until it is made so, and until then
+the credit that a wallet buys is not there. June's three blocks are paid with it; that leaves less
+than 5.00, so the wallet fills itself up to 10.00.
 """
 
 import sys
@@ -85,7 +87,28 @@ def run(api: Client) -> dict[str, JSON]:
         },
     )
 
-    def use(key: str, tokens: int) -> JSON:
+    wallet = api.post(
+        "/wallets",
+        {
+            "customer": account["id"],
+            "currency": "USD",
+            "initial_credit": {
+                "kind": "paid",
+                "amount": "10.00",
+                "expires_at": "2026-12-31T00:00:00Z",
+            },
+            "top_off": {
+                "kind": "target",
+                "low_watermark": "5.00",
+                "amount": "10.00",
+                "expires_after": {"unit": "month", "count": 3},
+            },
+        },
+    )
+    failed = api.until(f"/wallets/{wallet['id']}", lambda it: it["status"] == "payment_failed")
+    tell(f"wallet: {failed['status']}, {failed['available']} available")
+
+    def use(key: str, tokens: int, at: str = "2026-05-01T05:30:00.000Z") -> JSON:
         return api.post(
             "/events/batch",
             {
@@ -93,7 +116,7 @@ def run(api: Client) -> dict[str, JSON]:
                     {
                         "meter": "input-m-tokens",
                         "subscription": subscription["id"],
-                        "timestamp": "2026-05-01T05:30:00.000Z",
+                        "timestamp": at,
                         "value": tokens,
                         "idempotency_key": key,
                     }
@@ -127,6 +150,18 @@ def run(api: Client) -> dict[str, JSON]:
     api.post(f"/invoices/{invoice['id']}/pay")
     paid = api.get(f"/invoices/{invoice['id']}")
     tell(f"with the method made default: {paid['status']}")
+
+    bought = failed["grants"][0]["invoice"]
+    api.post(f"/invoices/{bought}/pay")
+    credited = api.until(f"/wallets/{wallet['id']}", lambda it: it["available"] != "0")
+    tell(f"wallet: {credited['status']}, {credited['available']} available")
+
+    use("points-3", 2_500_000, "2026-06-01T05:30:00.000Z")
+    made = api.post("/invoices", {**june, "target_date": "2026-07-01"})["data"]
+    covered = api.get(f"/invoices/{made[0]['id']}")
+    tell(f"June: {covered['total']}, of which credit paid {covered['credit_applied']}")
+    topped = api.until(f"/wallets/{wallet['id']}", lambda it: it["available"] == "10")
+    tell(f"wallet: topped off to {topped['available']}")
     return {
         "catalog": catalog,
         "preview": preview,
@@ -134,6 +169,10 @@ def run(api: Client) -> dict[str, JSON]:
         "invoice": invoice,
         "unpaid": unpaid,
         "paid": paid,
+        "failed": failed,
+        "credited": credited,
+        "covered": covered,
+        "topped": topped,
     }
 
 

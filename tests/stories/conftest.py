@@ -9,8 +9,10 @@ from django.db import connection
 
 from apps.backoffice.books import breaches
 from apps.core import jobs
+from apps.core.clock import now
 from apps.metering.operations import roll_up
 from apps.tenants.domain import Mode
+from apps.wallets.operations.burning import burn_usage
 from tests.make.tenants import make_key, make_tenant
 
 
@@ -23,6 +25,7 @@ def worker(transactional_db: None) -> Iterator[None]:
         while not stop.wait(0.05):
             jobs.run_due()
             roll_up()
+            burn_usage(wall=now())
         connection.close()
 
     thread = threading.Thread(target=work)

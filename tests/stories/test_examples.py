@@ -3,6 +3,7 @@
 import abaxus
 import kill_bill_aviate
 import maxio
+import paymentkit
 from client import Client
 
 
@@ -52,6 +53,21 @@ def test_maxio(api: Client) -> None:
     assert all(check["verified"] for check in told["verifications"])
 
 
+def test_paymentkit(api: Client) -> None:
+    told = paymentkit.run(api)
+    assert [receipt["status"] for receipt in told["receipts"]] == ["accepted", "duplicate"]
+    (credit,) = told["summary"]["credits"]
+    assert (credit["unit_or_currency"], credit["available"], credit["promotional"]) == (
+        "api-credits",
+        "990",
+        "990",
+    )
+    assert told["transactions"]["total"] == 2
+    assert [
+        (one["type"], one["amount"], one["balance_after"]) for one in told["transactions"]["data"]
+    ] == [("consume", "-10", "990"), ("grant", "1000", "1000")]
+
+
 def test_kill_bill_aviate(api: Client) -> None:
     told = kill_bill_aviate.run(api)
     assert told["preview"][0]["total"] == "2.00"
@@ -59,3 +75,16 @@ def test_kill_bill_aviate(api: Client) -> None:
     assert told["invoice"]["total"] == "6.00"
     assert told["unpaid"]["status"] == 409
     assert told["paid"]["status"] == "paid"
+    assert (told["failed"]["available"], told["failed"]["pending"]) == ("0", "10")
+    assert told["failed"]["grants"][0]["status"] == "payment_failed"
+    assert (told["credited"]["status"], told["credited"]["available"]) == ("active", "10")
+    covered = told["covered"]
+    assert (covered["total"], covered["credit_applied"], covered["status"]) == (
+        "6.00",
+        "6.00",
+        "paid",
+    )
+    assert [
+        (one["source"], one["remaining"], one["expires_at"] is not None)
+        for one in told["topped"]["grants"]
+    ] == [("top_off", "6", True), ("purchase", "4", True)]

@@ -43,15 +43,15 @@ def cancel_invoice(invoice_id: UUID, *, tenant_id: UUID, actor: str, at: datetim
     (the next run bills the difference), ``InvoiceHasPayments`` once money was received, and
     ``IllegalTransition`` for a draft and for what is paid, written off or canceled.
     """
+    _lock_customer(invoice_id, tenant_id)
     # wallets are locked before invoices; whether it can be canceled at all is found out below
     paid_by_credit = Invoice.objects.filter(
         id=invoice_id, tenant_id=tenant_id, credit_applied__gt=0, status__in=COLLECTABLE
     )
     if paid_by_credit.exists():
-        _lock_customer(invoice_id, tenant_id)
         name = encode(Invoice.ID_PREFIX, invoice_id)
         return_credit(invoice_id, name, tenant_id=tenant_id, actor=actor, at=at)
-    invoice = _lock(invoice_id, tenant_id, verb="canceled")
+    invoice = _lock_invoice(invoice_id, tenant_id, verb="canceled")
     if invoice.amount_paid.amount and invoice.status != InvoiceStatus.PAID:
         raise InvoiceHasPayments(
             f"{amount_text(invoice.amount_paid)} {invoice.currency} were received for"
@@ -185,6 +185,10 @@ def _lock_customer(invoice_id: UUID, tenant_id: UUID) -> None:
 
 def _lock(invoice_id: UUID, tenant_id: UUID, *, verb: str) -> Invoice:
     _lock_customer(invoice_id, tenant_id)
+    return _lock_invoice(invoice_id, tenant_id, verb=verb)
+
+
+def _lock_invoice(invoice_id: UUID, tenant_id: UUID, *, verb: str) -> Invoice:
     invoice = lock_row(Invoice, invoice_id, tenant_id=tenant_id)
     if invoice.kind != DocumentKind.INVOICE:
         raise NotAnInvoice(f"{invoice} is a credit memo; it cannot be {verb}.")
