@@ -95,7 +95,7 @@ def run(api: Client) -> dict[str, JSON]:
             "initial_credit": {
                 "kind": "paid",
                 "amount": "10.00",
-                "expires_at": "2026-12-31T00:00:00Z",
+                "expires_at": "2099-12-31T00:00:00Z",
             },
             "top_off": {
                 "kind": "target",
