@@ -5,9 +5,13 @@ from django.contrib import admin
 from apps.core.clock import now
 from apps.customers.models import Customer
 from apps.customers.queries import customer_now
-from apps.subscriptions.domain import CancelMode, SubscriptionStatus
+from apps.subscriptions.domain import HOLDING, CancelMode, ChangeVerb, SubscriptionStatus, Wish
 from apps.subscriptions.models import ScheduledChange, Subscription, SubscriptionSegment
-from apps.subscriptions.operations import cancel_subscription
+from apps.subscriptions.operations import (
+    cancel_subscription,
+    change_subscription,
+    uncancel_subscription,
+)
 from apps.tenants.desk import (
     By,
     Desk,
@@ -30,6 +34,17 @@ def _cancel(subscription: Subscription, by: By, mode: CancelMode) -> None:
     cancel_subscription(subscription.id, mode=mode, change_id=by.effect_id, actor=by.actor, at=at)
 
 
+def _change(subscription: Subscription, by: By, verb: ChangeVerb) -> None:
+    at = customer_now(subscription.customer, wall=now())
+    wish = Wish(verb)
+    change_subscription(subscription.id, wish, change_id=by.effect_id, actor=by.actor, at=at)
+
+
+def _uncancel(subscription: Subscription, by: By) -> None:
+    at = customer_now(subscription.customer, wall=now())
+    uncancel_subscription(subscription.id, actor=by.actor, at=at)
+
+
 class SegmentInline(DeskInline):
     model = SubscriptionSegment
     resource = "subscriptions"
@@ -39,7 +54,9 @@ class SegmentInline(DeskInline):
         link("plan_version", "plan"),
         link("phase"),
         plain("quantity"),
+        choice("standing"),
         instant("anchor_at", "periods from"),
+        instant("paid_from", "paid from", zone="subscription.zone"),
     )
     related = ("subscription", "plan_version__plan", "phase__version__plan")
     ordering = ("starts_at",)
@@ -48,7 +65,12 @@ class SegmentInline(DeskInline):
 class ScheduledChangeInline(DeskInline):
     model = ScheduledChange
     resource = "subscriptions"
-    columns = (choice("verb"), status(), instant("effective_at", "effective"))
+    columns = (
+        choice("verb"),
+        status(),
+        instant("effective_at", "effective"),
+        document("arguments", "terms"),
+    )
     ordering = ("effective_at",)
 
 
@@ -114,6 +136,40 @@ class SubscriptionDesk(Desk):
             fits=lambda row: row.status != SubscriptionStatus.ENDED,
             warning="It ends at once. What was billed ahead for the rest of its period is"
             " credited by the next run.",
+        ),
+        Verb(
+            name="uncancel",
+            label="Take the cancellation back",
+            icon="undo",
+            resource="subscriptions",
+            run=_uncancel,
+            fits=lambda row: row.status in HOLDING,
+        ),
+        Verb(
+            name="pause",
+            label="Pause",
+            icon="pause",
+            resource="subscriptions",
+            run=lambda row, by: _change(row, by, ChangeVerb.PAUSE),
+            fits=lambda row: row.status in HOLDING - {SubscriptionStatus.PAUSED},
+            warning="Nothing is charged for until it is resumed. What was billed ahead is credited.",
+        ),
+        Verb(
+            name="suspend",
+            label="Suspend",
+            icon="block",
+            resource="subscriptions",
+            run=lambda row, by: _change(row, by, ChangeVerb.SUSPEND),
+            fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
+            warning="It grants nothing until it is resumed, and is charged for as before.",
+        ),
+        Verb(
+            name="resume",
+            label="Resume",
+            icon="play_arrow",
+            resource="subscriptions",
+            run=lambda row, by: _change(row, by, ChangeVerb.RESUME),
+            fits=lambda row: row.status in HOLDING - {SubscriptionStatus.ACTIVE},
         ),
     )
     when_empty = "Somebody has to subscribe: POST /api/v1/subscriptions."

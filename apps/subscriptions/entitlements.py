@@ -13,7 +13,13 @@ from apps.catalog.queries import charges_of, features_of, grants_of
 from apps.customers.models import Customer
 from apps.metering.queries.usage import Whose, month_around, usage_of
 from apps.rating.periods import Span
-from apps.subscriptions.domain import SegmentTerms, SubscriptionTerms, current_period, segment_at
+from apps.subscriptions.domain import (
+    SegmentTerms,
+    Standing,
+    SubscriptionTerms,
+    current_period,
+    segment_at,
+)
 from apps.subscriptions.queries import timelines
 
 
@@ -53,7 +59,7 @@ def entitlements_of(
     """Return what the customer may do at an instant, by the keys of the features.
 
     Every feature of the tenant is there, granted or not; with ``key`` the one that has it, or
-    none. What several subscriptions grant adds up, and no limit beats any. A metered feature counts
+    none; what is paused or suspended grants nothing. What several subscriptions grant adds up, and no limit beats any. A metered feature counts
     the usage of the whole customer in the current billing period of the subscription that grants it
     and started first; in the calendar month of his zone if nothing of it recurs. Five queries,
     and two more for each billing period in which something is metered.
@@ -63,6 +69,7 @@ def entitlements_of(
         _Running(terms, segment)
         for terms in timelines([customer.pk])[customer.pk]
         if (segment := segment_at(terms.segments, at)) is not None
+        and segment.standing is Standing.ACTIVE
     ]
     granted = _granted(running)
     periods = _periods(features, granted, at, customer.zone)

@@ -10,7 +10,7 @@ from apps.customers.queries import on_clock
 from apps.invoicing.domain import InvoiceStatus
 from apps.invoicing.models import Invoice
 from apps.payments.models import Collection, Payment
-from apps.subscriptions.domain import ChangeStatus, SubscriptionStatus
+from apps.subscriptions.domain import HOLDING, ChangeStatus, SubscriptionStatus
 from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.tenants.models import TestClock
 from apps.wallets.domain import GrantStatus, HoldStatus
@@ -38,11 +38,11 @@ def next_due(clock_id: UUID, *, tenant_id: UUID, after: datetime) -> datetime | 
 def _due_rows() -> Iterator[tuple[QuerySet[Model], str, str]]:
     """Yield rows that come due, the way from them to their customer, and the column that tells."""
     subscriptions = Subscription.objects.all()
-    active = subscriptions.filter(status=SubscriptionStatus.ACTIVE)
+    begun = subscriptions.filter(status__in=HOLDING)
     yield subscriptions.filter(status=SubscriptionStatus.SCHEDULED), "customer__", "started_at"
     yield subscriptions, "customer__", "next_bill_at"
-    yield active, "customer__", "ends_at"
-    yield active, "customer__", "term_ends_at"
+    yield begun, "customer__", "ends_at"
+    yield begun, "customer__", "term_ends_at"
     changes = ScheduledChange.objects.filter(status=ChangeStatus.PENDING)
     yield changes, "subscription__customer__", "effective_at"
     yield Invoice.objects.filter(status=InvoiceStatus.DRAFT), "customer__", "issue_after"

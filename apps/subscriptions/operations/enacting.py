@@ -1,9 +1,11 @@
 """Storing a change that was decided on: to wait for its time, or applied at once."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
+
+from django.db.models import Max
 
 from apps.core.events import record
 from apps.core.money import plain
@@ -17,6 +19,7 @@ from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.subscriptions.operations.moving import move_change
 from apps.subscriptions.operations.relaying import relay_timeline
 
+_TICK: Final = timedelta(microseconds=1)
 _SCHEDULED: Final[Mapping[ChangeVerb, str]] = {
     ChangeVerb.CANCEL: "subscription.cancellation_scheduled"
 }
@@ -35,6 +38,7 @@ def enact(
 
     One that never began is canceled at once, though its start lies ahead.
     """
+    latest = subscription.scheduled_changes.aggregate(at=Max("created_at"))["at"]
     row = ScheduledChange.objects.create(
         id=change_id,
         tenant_id=subscription.tenant_id,
@@ -42,7 +46,8 @@ def enact(
         verb=change.verb,
         effective_at=change.effective_at,
         arguments=_arguments(change, behaviour),
-        created_at=at,
+        # those asked for at one instant, as on a test clock, are told apart by it
+        created_at=at if latest is None or latest < at else latest + _TICK,
     )
     never_begins = (
         change.verb is ChangeVerb.CANCEL and change.effective_at <= subscription.started_at

@@ -130,6 +130,17 @@ def test_no_limit_beats_any(api: Api) -> None:
     assert may(api)["calls"] == (True, None, "0", None)
 
 
+@pytest.mark.parametrize("verb", ["pause", "suspend"])
+def test_what_is_paused_or_suspended_grants_nothing(api: Api, verb: str) -> None:
+    row = subscribe(api, "more")
+    before = may(api)
+    assert before["sso"][0]
+    api.post(f"/subscriptions/{row.public_id}/changes", {"verb": verb})
+    assert not may(api)["sso"][0]
+    api.post(f"/subscriptions/{row.public_id}/changes", {"verb": "resume"})
+    assert may(api) == before
+
+
 def test_what_ended_or_has_not_begun_grants_nothing(api: Api) -> None:
     ended = subscribe(api, "more")
     cancel_subscription(ended.pk, mode=CancelMode.NOW, change_id=ended.pk, actor=ACTOR, at=NOW)

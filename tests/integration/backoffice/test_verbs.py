@@ -45,6 +45,10 @@ ALLOWED = {
         "Payment settle",
         "Subscription cancel",
         "Subscription cancel_now",
+        "Subscription pause",
+        "Subscription resume",
+        "Subscription suspend",
+        "Subscription uncancel",
     },
     Role.FINANCE: {
         "Invoice cancel",
@@ -58,6 +62,10 @@ ALLOWED = {
         "OrphanEvent reattach",
         "Subscription cancel",
         "Subscription cancel_now",
+        "Subscription pause",
+        "Subscription resume",
+        "Subscription suspend",
+        "Subscription uncancel",
     },
     Role.DEVELOPER: {"ApiKey revoke", "Job revive", "OrphanEvent reattach"},
     Role.READ_ONLY: set(),
@@ -286,6 +294,22 @@ def test_cancel_now_ends_a_subscription_at_once(tenant: Tenant) -> None:
     subscription = make_subscription(make_customer(tenant), make_plan(tenant))
     client.post(verb_url(subscription, "cancel_now"))
     assert Subscription.objects.get(pk=subscription.pk).status == "ended"
+
+
+def test_a_subscription_is_paused_suspended_and_resumed(tenant: Tenant) -> None:
+    client, _ = client_of(tenant, Role.SUPPORT)
+    subscription = make_subscription(make_customer(tenant), make_plan(tenant))
+    for verb, status in (("suspend", "suspended"), ("pause", "paused"), ("resume", "active")):
+        client.post(verb_url(subscription, verb))
+        assert Subscription.objects.get(pk=subscription.pk).status == status
+
+
+def test_a_cancellation_is_taken_back(tenant: Tenant) -> None:
+    client, _ = client_of(tenant, Role.SUPPORT)
+    subscription = make_subscription(make_customer(tenant), make_plan(tenant))
+    client.post(verb_url(subscription, "cancel"))
+    client.post(verb_url(subscription, "uncancel"))
+    assert ScheduledChange.objects.get().status == "withdrawn"
 
 
 def test_an_orphan_is_attached_once_its_customer_is_there(tenant: Tenant) -> None:
