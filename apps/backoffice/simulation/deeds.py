@@ -38,8 +38,9 @@ _UNPAID: Final = (InvoiceStatus.ISSUED, InvoiceStatus.PARTIALLY_PAID, InvoiceSta
 class Deeds:
     """Acts for the customers and the operators of one tenant."""
 
-    def __init__(self, dice: Dice, tenant_id: UUID, trouble: Trouble) -> None:
+    def __init__(self, dice: Dice, purse: Dice, tenant_id: UUID, trouble: Trouble) -> None:
         self.dice, self.tenant_id, self.trouble = dice, tenant_id, trouble
+        self.purse = purse  # decides over money alone
         self._scheduled: dict[UUID, UUID] = {}  # cancellations that wait, by subscription
         self._wires = 0
 
@@ -129,7 +130,7 @@ class Deeds:
         places = {buyer.id: place for place, buyer in enumerate(buyers)}
         by_transfer = {buyer.id for buyer in buyers if buyer.pays_by_transfer}
         for invoice_id, customer_id in self._open(places, at):
-            chance = self.dice.randrange(100)
+            chance = self.purse.randrange(100)
             if chance >= (_PAYS_BY_TRANSFER if customer_id in by_transfer else _PAYS_BY_HAND):
                 continue
             invoice = Invoice.objects.get(pk=invoice_id)
@@ -174,12 +175,12 @@ class Deeds:
         still_open = Decimal(invoice.open_amount.amount)
         unit = Decimal(1).scaleb(-DECIMALS[invoice.currency])
         amount = still_open
-        if self.dice.often(25):
-            amount = max((still_open * self.dice.randrange(1, 99) / 100).quantize(unit), unit)
-        elif self.dice.often(12):
-            amount = still_open + unit * self.dice.randrange(1, 900)
+        if self.purse.often(25):
+            amount = max((still_open * self.purse.randrange(1, 99) / 100).quantize(unit), unit)
+        elif self.purse.often(12):
+            amount = still_open + unit * self.purse.randrange(1, 900)
         self._wires += 1
-        chosen, reference = self.dice.id(), f"wire-{self._wires}"
+        chosen, reference = self.purse.id(), f"wire-{self._wires}"
         self.trouble.survive(
             lambda: record_external_payment(
                 invoice.id,
@@ -196,7 +197,7 @@ class Deeds:
     def _charge(self, invoice: Invoice, at: datetime) -> None:
         if payment_in_flight(invoice.id) is not None or invoice.status not in _UNPAID:
             return
-        chosen = self.dice.id()
+        chosen = self.purse.id()
         self.trouble.survive(
             lambda: charge_invoice(
                 invoice.id, id=chosen, tenant_id=self.tenant_id, actor=ACTOR, at=at
