@@ -109,8 +109,8 @@ PLANTS: Final = (
     Plant(
         "usage is measured for the subscription's own price alone",
         "apps/invoicing/gathering.py",
-        "model = one.charge.measured_for(one.subscription.currency)",
-        "model = one.charge.prices[None, one.subscription.currency].model",
+        "models[key] = one.charge.measured_for(currency)",
+        "models[key] = one.charge.prices[None, currency].model",
         "tests/integration/invoicing/test_usage_billing.py"
         "::test_a_price_point_whose_price_looks_closer_at_usage_than_the_standard_one",
     ),
