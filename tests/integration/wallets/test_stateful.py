@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from apps.tenants.models import Tenant
@@ -27,6 +27,7 @@ from tests.make.wallets import (
 )
 
 HOUR = timedelta(hours=1)
+FIVE, THREE = Decimal(5), Decimal(3)
 
 
 @dataclass
@@ -91,6 +92,18 @@ steps = st.one_of(
     max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
 @given(st.lists(steps, min_size=6, max_size=14))
+@example([("grant", FIVE, 1, None, False), ("grant", THREE, 1, 3, False), ("spend", FIVE)]).via(
+    "what expires sooner goes first"
+)
+@example(
+    [("grant", FIVE, 1, 1, False), ("hold", THREE), ("to the next expiry",), ("capture", 50)]
+).via("what was held comes back to credit that has expired")
+@example([("grant", FIVE, 1, 1, True), ("hold", THREE), ("to the next expiry",), ("release",)]).via(
+    "the same, released"
+)
+@example([("grant", FIVE, 1, 1, False), ("to the next expiry",), ("spend", Decimal("0.01"))]).via(
+    "nothing is used at its expiry"
+)
 def test_a_wallet_is_what_the_model_says(db: None, done: list[Any]) -> None:
     tenant = make_tenant()
     wallet = make_wallet(make_customer(tenant))
@@ -107,7 +120,8 @@ def test_a_wallet_is_what_the_model_says(db: None, done: list[Any]) -> None:
 
 def _advance(model: _Model, what: str, values: list[Any], at: datetime) -> datetime:
     if what == "pass":
-        return at + values[0] * HOUR
+        hours: int = values[0]
+        return at + hours * HOUR
     if what == "to the next expiry":
         ends = [one.expires_at for one in model.grants if one.expires_at and one.expires_at > at]
         return min(ends, default=at)

@@ -55,7 +55,8 @@ def test_each_criterion_decides_where_those_before_it_are_equal() -> None:
 
 def test_what_nobody_pays_is_short() -> None:
     burned = burn(Decimal("2.5"), [credit(1), credit(2)])
-    assert ([part.amount for part in burned.parts], burned.short) == ([1, 1], Decimal("0.5"))
+    assert [part.amount for part in burned.parts] == [Decimal(1), Decimal(1)]
+    assert burned.short == Decimal("0.5")
     assert burn(Decimal(1), [credit(1, "3")]).parts[0].because is Because.ONLY
     assert burn(Decimal(1), []).short == 1
 
@@ -83,5 +84,5 @@ def test_the_steps_of_a_value_add_up(
 ) -> None:
     points = [amount, *sorted((amount * one for one in shares), reverse=True), Decimal(0)]
     left = [value_left(value, amount, point) for point in points]
-    assert (left[0], left[-1]) == (value, 0)
+    assert (left[0], left[-1]) == (value, Decimal(0))
     assert left == sorted(left, reverse=True)
