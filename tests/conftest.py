@@ -1,7 +1,9 @@
 """Fixtures for every test: a database of its own kind, an empty Redis, the application over HTTP."""
 
 import os
+import threading
 from collections.abc import Iterator
+from contextvars import copy_context
 
 import pytest
 import redis
@@ -13,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from apps.core.tenancy import tenant_scope
-from tests.servers import SERVERS, TestServers, use_database
+from tests.servers import SERVERS, TestServers, as_superuser, use_database
 
 settings.register_profile(
     "suite",
@@ -81,9 +83,27 @@ def redis_client(servers: TestServers) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture(autouse=True)
-def _nobodys_scope() -> Iterator[None]:
-    """Begin every test outside of any tenant; the first that it makes is the one it is about."""
+def _nobodys_scope(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Begin every test outside of any tenant; the first that it makes is the one it is about.
+
+    Its threads, which are its hands, begin where it is; those of the program begin in nobody's.
+    """
+    start = threading.Thread.start
+
+    def start_here(thread: threading.Thread) -> None:
+        run, here = thread.run, copy_context()
+        monkeypatch.setattr(thread, "run", lambda: here.run(run), raising=False)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_here)
     with tenant_scope(None):
+        yield
+
+
+@pytest.fixture
+def all_tenants(db: None) -> Iterator[None]:
+    """Let the test see and write the rows of all tenants: what guards rows is not about scopes."""
+    with as_superuser():
         yield
 
 

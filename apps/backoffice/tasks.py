@@ -8,6 +8,7 @@ from apps.backoffice.operations import clocks
 from apps.backoffice.operations.books import store_books_check
 from apps.core.clock import now
 from apps.core.jobs import job
+from apps.core.tenancy import tenant_scope
 from apps.tenants.models import Tenant
 
 
@@ -15,7 +16,11 @@ from apps.tenants.models import Tenant
 def check_books() -> int:
     """Check every tenant's books and keep what was found; return the number of breaches."""
     tenants = Tenant.objects.order_by("id").values_list("id", flat=True)
-    return sum(store_books_check(one, at=now()).breaches for one in tenants)
+    breaches = 0
+    for one in list(tenants):
+        with tenant_scope(one):
+            breaches += store_books_check(one, at=now()).breaches
+    return breaches
 
 
 @job("backoffice.advance_clock")

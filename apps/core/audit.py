@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from apps.core.failpoints import failpoint
 from apps.core.ids import encode
 from apps.core.models import AuditEvent, AuditHead, AuditPending, AuditSeal
+from apps.core.tenancy import tenant_scope, tenants_by
 
 GENESIS: Final = bytes(32)
 
@@ -35,11 +36,11 @@ def seal_events(*, batch: int = 5000) -> int:
     Safe to run at any time and twice at once: a tenant's head row is locked while its chain
     grows.
     """
-    tenants = list(AuditPending.objects.values_list("tenant_id", flat=True).distinct())
     sealed = 0
-    for tenant_id in tenants:
-        while (linked := _seal_batch(tenant_id, batch)) > 0:
-            sealed += linked
+    for tenant_id in tenants_by("core_tenants_to_seal"):
+        with tenant_scope(tenant_id):
+            while (linked := _seal_batch(tenant_id, batch)) > 0:
+                sealed += linked
     return sealed
 
 
@@ -90,20 +91,15 @@ def link(previous: bytes, number: int, event: AuditEvent) -> bytes:
     return hashlib.sha256(previous + text.encode()).digest()
 
 
-def chain_ends(tenant_id: UUID | None = None) -> list[tuple[UUID, int, bytes]]:
-    """Return tenant, number of events and last hash of every chain, or of one tenant's.
+def chain_end(tenant_id: UUID) -> tuple[int, bytes] | None:
+    """Return the number of events and the last hash of the tenant's chain.
 
-    A tenant with events and no chain is among them with 0 and zeros.
+    Of one that has lost its head, 0 and zeros; None where nothing has been sealed.
     """
-    heads = {head.tenant_id: head for head in AuditHead.objects.all()}
-    without = AuditSeal.objects.exclude(tenant_id__in=heads).values_list("tenant_id", flat=True)
-    tenants = sorted({*heads, *without.distinct()})
-    ends = []
-    for one in tenants:
-        head = heads.get(one)
-        if tenant_id in (None, one):
-            ends.append((one, head.number, bytes(head.hash)) if head else (one, 0, GENESIS))
-    return ends
+    head = AuditHead.objects.filter(tenant_id=tenant_id).first()
+    if head is not None:
+        return head.number, bytes(head.hash)
+    return (0, GENESIS) if AuditSeal.objects.filter(tenant_id=tenant_id).exists() else None
 
 
 def verify_chain(tenant_id: UUID) -> Iterator[str]:

@@ -16,7 +16,7 @@ from uuid import UUID
 from celery import current_app
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from apps.core.bulk import Same, insert_rows
 from apps.core.failpoints import failpoint
@@ -43,7 +43,7 @@ class NewJob:
     """A job to be written: a registered name and JSON arguments for it."""
 
     name: str
-    tenant_id: UUID | None
+    tenant_id: UUID
     arguments: Mapping[str, str]
     due_at: datetime | None = None  # None: at once
     after: UUID | None = None  # only once that job is done
@@ -122,12 +122,17 @@ _broker = _Broker()
 
 
 def run_due(
-    *, limit: int = 1000, tenant_id: UUID | None = None, within: timedelta | None = None
+    *,
+    limit: int = 1000,
+    tenant_id: UUID | None = None,
+    but: str = "",
+    within: timedelta | None = None,
 ) -> int:
     """Run due jobs one after another until none is left or ``limit`` is reached; return how many.
 
     Any number of workers may do this at once: a job is claimed by one statement that skips
-    what others hold. With ``tenant_id``, only that tenant's jobs. No job is begun after ``within``
+    what others hold. Each runs in the scope of its tenant. With ``tenant_id``, only that tenant's
+    jobs; those named ``but`` are left alone. No job is begun after ``within``
     has passed; then another worker is told that there is more.
     """
     begun = monotonic()
@@ -135,29 +140,29 @@ def run_due(
         if within is not None and monotonic() - begun > within.total_seconds():
             hint()
             return ran
-        claimed = _claim(tenant_id)
+        claimed = _claim(tenant_id, but)
         if claimed is None:
             return ran
-        _run(claimed)
+        job_id, of_tenant = claimed
+        with tenant_scope(of_tenant):
+            _run(Job.objects.select_related("after").get(id=job_id))
     return limit
 
 
-def in_hand(tenant_id: UUID) -> bool:
-    """Say whether a worker that lives is busy with a job of the tenant."""
-    held = Job.objects.filter(tenant_id=tenant_id, state=Job.State.RUNNING)
+def in_hand(tenant_id: UUID, *, but: str = "") -> bool:
+    """Say whether a worker that lives is busy with a job of the tenant, not named ``but``."""
+    held = Job.objects.filter(tenant_id=tenant_id, state=Job.State.RUNNING).exclude(name=but)
     return held.filter(lease_until__gte=_wall_clock()).exists()
 
 
-def stalled(at: datetime) -> list[Job]:
+def stalled(at: datetime) -> list[UUID]:
     """Return up to 100 open jobs that somebody should have taken long before ``at``.
 
-    They are due or their worker died with them, and no worker takes them.
+    They are due or their worker died with them, and no worker takes them, whosever they are.
     """
-    since = at - STALLED_AFTER
-    free = Q(after=None) | Q(after__ended_at__lt=since)
-    waiting = Q(state=Job.State.PENDING, due_at__lt=since) & free
-    abandoned = Q(state=Job.State.RUNNING, lease_until__lt=since)
-    return list(Job.objects.filter(waiting | abandoned)[:100])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT core_stalled_jobs(%s)", [at - STALLED_AFTER])
+        return [row[0] for row in cursor.fetchall()]
 
 
 def revive(job_id: UUID) -> bool:
@@ -199,25 +204,15 @@ def backoff(attempt: int) -> timedelta:
     return ceiling * share
 
 
-_CLAIM: Final = """
-UPDATE core_job SET state = 'running', attempts = attempts + 1,
-       lease_until = clock_timestamp() + %(lease)s::interval
-WHERE id = (
-    SELECT j.id FROM core_job j LEFT JOIN core_job before ON before.id = j.after_id
-    WHERE ((j.state = 'pending' AND j.due_at <= clock_timestamp())
-        OR (j.state = 'running' AND j.lease_until < clock_timestamp()))
-      AND (before.id IS NULL OR before.state IN ('done', 'dead'))
-      AND (%(tenant)s::uuid IS NULL OR j.tenant_id = %(tenant)s)
-    ORDER BY j.due_at, j.id LIMIT 1 FOR UPDATE OF j SKIP LOCKED)
-RETURNING id
-"""
+_CLAIM: Final = "SELECT job_id, of_job_tenant FROM core_claim_job(%s::interval, %s, %s)"
 
 
-def _claim(tenant_id: UUID | None) -> Job | None:
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_CLAIM, {"lease": f"{LEASE.total_seconds()} seconds", "tenant": tenant_id})
-        row = cursor.fetchone()
-    return Job.objects.select_related("after").get(id=row[0]) if row else None
+def _claim(tenant_id: UUID | None, but: str) -> tuple[UUID, UUID] | None:
+    """Return a claimed job and its tenant, in whose scope it is to be run."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, [f"{LEASE.total_seconds()} seconds", tenant_id, but])
+        job_id, of_tenant = cursor.fetchone()
+    return (job_id, of_tenant) if job_id else None
 
 
 def _run(claimed: Job) -> None:
@@ -230,8 +225,7 @@ def _run(claimed: Job) -> None:
         _fail(claimed, f"this version of the program knows no job {claimed.name!r}")
     else:
         try:
-            with tenant_scope(claimed.tenant_id):
-                _WORK[claimed.name](**claimed.arguments)
+            _WORK[claimed.name](**claimed.arguments)
         except Exception as error:
             logger.exception("job %s %s failed", claimed.name, claimed.public_id)
             connection.close_if_unusable_or_obsolete()

@@ -111,7 +111,7 @@ class Job(Identified):
         DONE = "done"
         DEAD = "dead"
 
-    tenant_id = models.UUIDField(null=True)  # null: work for the installation as a whole
+    tenant_id = models.UUIDField()
     name = models.CharField(max_length=80)
     arguments = models.JSONField(default=dict)
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)

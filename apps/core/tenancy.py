@@ -11,8 +11,12 @@ Operations and queries run in whatever scope they are called.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+from django.db import connection
+from psycopg import sql
 
 _current: Final[ContextVar[UUID | None]] = ContextVar("tenant", default=None)
 
@@ -39,3 +43,17 @@ def tenant_scope(tenant_id: UUID | None) -> Iterator[None]:
 def enter_tenant(tenant_id: UUID | None) -> None:
     """See this tenant's rows from now on, until the scope around ends: a request's, for example."""
     _current.set(tenant_id)
+
+
+def tenants_by(function: str, *arguments: datetime | UUID) -> list[UUID]:
+    """Return the tenants that a function of the database finds, in whatever scope this is.
+
+    It is one of those that docs/adr/0007 lists, which see the rows of all tenants and tell no more
+    than whose they are: for sweeps, which then enter the scope of one after the other.
+    """
+    call = sql.SQL("SELECT * FROM {}({}) AS tenant_id ORDER BY tenant_id").format(
+        sql.Identifier(function), sql.SQL(", ").join([sql.Placeholder()] * len(arguments))
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(call, arguments)
+        return [row[0] for row in cursor.fetchall()]

@@ -10,9 +10,10 @@ from django.db.models import Q
 from apps.core.clock import now
 from apps.core.ids import new_id
 from apps.core.jobs import job
+from apps.core.tenancy import tenant_scope, tenants_by
 from apps.metering import operations
 from apps.metering.models import Meter, UsageSubject
-from apps.metering.queries.orphans import concerning_meter, concerning_names, tenants_with_orphans
+from apps.metering.queries.orphans import concerning_meter, concerning_names
 
 # an orphan that was stored while its meter was being made is found by the next ticks
 _JUST_NOW = timedelta(minutes=10)
@@ -22,7 +23,7 @@ _JUST_NOW = timedelta(minutes=10)
 def roll_up() -> int:
     """Count new events, and attach orphans that matched nothing a moment ago and do now."""
     counted = operations.roll_up()
-    _reattach_all(Q(pk__gte=_first_id_since(_JUST_NOW)))
+    _reattach_all(_first_id_since(_JUST_NOW))
     return counted
 
 
@@ -31,7 +32,7 @@ def keep_partitions() -> None:
     """Make partitions ahead, drop old ones, and look at every orphan again."""
     days = settings.EVENT_RETENTION_DAYS
     operations.keep_partitions(now(), retention=timedelta(days=days) if days else None)
-    _reattach_all(Q())
+    _reattach_all(UUID(int=0))
 
 
 @job("metering.reattach_orphans")
@@ -50,11 +51,16 @@ def reattach_orphans(subject: str) -> None:
     )
 
 
-def _reattach_all(which: Q) -> None:
-    for tenant_id in tenants_with_orphans(which):
-        operations.reattach_orphans(
-            tenant_id, which, actor="system:metering.reattach_orphans", at=now()
-        )
+def _reattach_all(since: UUID) -> None:
+    """Look again at every tenant's orphans with ids from ``since`` on."""
+    for tenant_id in tenants_by("metering_tenants_with_orphans", since):
+        with tenant_scope(tenant_id):
+            operations.reattach_orphans(
+                tenant_id,
+                Q(pk__gte=since),
+                actor="system:metering.reattach_orphans",
+                at=now(),
+            )
 
 
 def _first_id_since(age: timedelta) -> UUID:

@@ -1,14 +1,19 @@
 """Who a caller is, and what belongs to a tenant."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db import connection
+from django.db.models import CharField, Model, Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.utils.crypto import constant_time_compare
+from psycopg import sql
 
 from apps.core.errors import NotFound
 from apps.core.ids import decode, is_id
+from apps.core.tenancy import tenant_scope
 from apps.core.web.principal import Principal
 from apps.tenants import tokens
 from apps.tenants.domain import (
@@ -23,7 +28,7 @@ from apps.tenants.domain import (
     Role,
     TokenInvalid,
 )
-from apps.tenants.models import ApiKey, Membership, Operator, Tenant
+from apps.tenants.models import ApiKey, Membership, Operator, Tenant, TestClock
 from apps.tenants.secrets import has_shape, hash_of
 
 # what operators of the installation act for where no tenant is named
@@ -31,8 +36,12 @@ INSTALLATION: Final = UUID(int=0)
 _NOT_A_MEMBER: Final = "You have no role at this tenant, or there is no such tenant."
 
 
+def _columns(model: type[Model]) -> list[str]:
+    return [str(field.column) for field in model._meta.concrete_fields]
+
+
 def tenant_of(tenant_id: UUID) -> Tenant:
-    """Return the tenant, with its clock; ``NotFound`` if there is none."""
+    """Return the tenant, with its clock, in its scope; ``NotFound`` if there is none."""
     tenant = Tenant.objects.select_related("test_clock").filter(pk=tenant_id).first()
     if tenant is None:
         raise NotFound("There is no such tenant.")
@@ -44,7 +53,7 @@ def tenant_named(name: str, mode: Mode | None = None) -> Tenant:
 
     Without ``mode`` a slug means the live tenant, and an id the one that has it.
     """
-    tenant = Tenant.objects.select_related("test_clock").filter(_named(name, mode)).first()
+    tenant = Tenant.objects.filter(_named(name, mode)).first()
     if tenant is None:
         raise NotFound(f"There is no tenant {name[:64]!r}.")
     return tenant
@@ -63,20 +72,53 @@ def tenant_now(tenant: Tenant, *, wall: datetime) -> datetime:
 
 
 def api_key_for(secret: str, *, wall: datetime) -> ApiKey:
-    """Return the key with its tenant, in one lookup.
+    """Return the key with its tenant and the tenant's clock, in one lookup, in whatever scope.
 
     Raises ``ApiKeyInvalid``, ``ApiKeyRevoked`` or ``ApiKeyExpired``. Nothing is cached, so a key
     revoked a moment ago is refused.
     """
     if not has_shape(secret):
         raise ApiKeyInvalid("This is not an API key; keys begin with sk_live_ or sk_test_.")
-    key = ApiKey.objects.select_related("tenant__test_clock").filter(hash=hash_of(secret)).first()
+    key = key_with_hash(hash_of(secret))
     if key is None:
         raise ApiKeyInvalid("There is no such API key.")
     if key.revoked_at is not None:
         raise ApiKeyRevoked(f"The API key {key.hint} has been revoked.")
     if key.expires_at is not None and key.expires_at <= wall:
         raise ApiKeyExpired(f"The API key {key.hint} has expired.")
+    return key
+
+
+_ROWS: Final[Mapping[str, type[ApiKey | Tenant | TestClock]]] = {
+    "key": ApiKey,
+    "tenant": Tenant,
+    "clock": TestClock,
+}
+_KEY: Final = sql.SQL("SELECT {} FROM tenants_key_by_hash(%s) AS found").format(
+    sql.SQL(", ").join(
+        sql.SQL("(found.{}).{}").format(sql.Identifier(name), sql.Identifier(column))
+        for name, model in _ROWS.items()
+        for column in _columns(model)
+    )
+)
+
+
+def key_with_hash(digest: bytes) -> ApiKey | None:
+    """Return the key, of whatever tenant, with its tenant and the clock that he lives on."""
+    with connection.cursor() as cursor:
+        cursor.execute(_KEY, [digest])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    values = iter(row)
+    found: dict[str, Any] = {}
+    for name, model in _ROWS.items():
+        names = [field.attname for field in model._meta.concrete_fields]
+        own = [next(values) for _ in names]
+        found[name] = None if own[0] is None else model.from_db("default", names, own)
+    key: ApiKey = found["key"]
+    key.tenant = found["tenant"]
+    key.tenant.test_clock = found["clock"]
     return key
 
 
@@ -119,23 +161,17 @@ def principal_at(
     Without ``mode`` a slug means the live tenant, and an id the one that has it. Raises
     ``NotAMember`` if he has no role there; operators of the installation have every right.
     """
-    role = Membership.objects.filter(
-        Q(tenant=OuterRef("pk")) | Q(tenant=OuterRef("twin")), operator=operator
-    )
-    tenant = (
-        Tenant.objects.filter(_named(tenant_name, mode))
-        .select_related("test_clock")
-        .annotate(role=Subquery(role.values("role")[:1]))
-        .first()
-    )
-    if tenant is None or (tenant.role is None and not operator.is_superuser):
+    tenant = with_roles(Tenant.objects.filter(_named(tenant_name, mode)), operator).first()
+    role = Role.OWNER if operator.is_superuser else getattr(tenant, "role", None)
+    if tenant is None or role is None:
         raise NotAMember(_NOT_A_MEMBER)
-    held = Role.OWNER if operator.is_superuser else Role(tenant.role)
+    with tenant_scope(tenant.id):
+        at = tenant_now(tenant, wall=wall)
     return Principal(
         actor=f"{ACTOR_OPERATOR}:{operator.public_id}",
         tenant_id=tenant.id,
-        scopes=ROLE_SCOPES[held],
-        at=tenant_now(tenant, wall=wall),
+        scopes=ROLE_SCOPES[Role(role)],
+        at=at,
         twin_id=tenant.twin_id,
         operator_id=operator.id,
     )
@@ -157,8 +193,18 @@ def tenants_of(operator: Operator) -> QuerySet[Tenant]:
     """Return the tenants, in both modes, that the operator may see: all if of the installation."""
     if operator.is_superuser:
         return Tenant.objects.all()
-    own = Membership.objects.filter(operator=operator).values("tenant")
-    return Tenant.objects.filter(Q(pk__in=own) | Q(twin__in=own))
+    return with_roles(Tenant.objects.all(), operator).exclude(Q(("role", None)))
+
+
+def with_roles(tenants: QuerySet[Tenant], operator: Operator) -> QuerySet[Tenant]:
+    """Add to tenants the ``role`` that the operator has there, or null, in whatever scope."""
+    role = RawSQL(
+        "SELECT role FROM tenants_roles_of(%s) AS held"
+        " WHERE held.tenant_id IN (tenants_tenant.id, tenants_tenant.twin_id) LIMIT 1",
+        [operator.pk],
+        output_field=CharField(),
+    )
+    return tenants.annotate(role=role)
 
 
 def tenants_visible_to(principal: Principal) -> QuerySet[Tenant]:
@@ -170,8 +216,10 @@ def tenants_visible_to(principal: Principal) -> QuerySet[Tenant]:
 
 def only_tenant_of(operator: Operator) -> UUID | None:
     """Return the live tenant where the operator works, if there is exactly one."""
-    found = Membership.objects.filter(operator=operator).values_list("tenant_id", flat=True)[:2]
-    return found[0] if len(found) == 1 else None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tenant_id FROM tenants_roles_of(%s) LIMIT 2", [operator.pk])
+        found = cursor.fetchall()
+    return found[0][0] if len(found) == 1 else None
 
 
 def members_of(tenant: Tenant) -> QuerySet[Membership]:

@@ -70,8 +70,11 @@ def test_f75_a_great_many_jobs_are_due_at_once(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setitem(jobs._WORK, "probe", work)  # noqa: SLF001 -- given back
     hints: list[int] = []
+    tenant = make_tenant()
     enqueue_all(
-        NewJob("probe", None, {"subject": str(n)}, due_at=now() - timedelta(hours=1, seconds=-n))
+        NewJob(
+            "probe", tenant.id, {"subject": str(n)}, due_at=now() - timedelta(hours=1, seconds=-n)
+        )
         for n in range(500)
     )
     monkeypatch.setattr(jobs, "hint", lambda: hints.append(len(ran)))

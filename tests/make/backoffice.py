@@ -51,7 +51,7 @@ from apps.payments.models import (
 )
 from apps.subscriptions.domain import ChangeVerb
 from apps.subscriptions.models import ScheduledChange
-from apps.tenants.models import LoginTries, Tenant
+from apps.tenants.models import LoginTries, Tenant, TestClock
 from apps.wallets.domain import TopOffKind
 from apps.wallets.models import SettlementUndone, UsageSettlement
 from apps.wallets.operations.wallets import TopOff
@@ -60,11 +60,13 @@ from tests.make.catalog import make_feature, make_plan, make_price_list
 from tests.make.customers import make_customer
 from tests.make.invoicing import make_draft, make_issued
 from tests.make.metering import make_meter
+from tests.make.scope import in_its_scope
 from tests.make.subscriptions import make_subscription
-from tests.make.tenants import AT, make_clock, make_key, make_member
+from tests.make.tenants import AT, make_key, make_member
 from tests.make.wallets import hold, make_grant, make_price, make_unit, make_wallet
 
 
+@in_its_scope
 def make_world(tenant: Tenant) -> None:
     """Give the tenant a row of every kind, by operations where they exist in every state."""
     mark = get_random_string(8).lower()
@@ -243,7 +245,7 @@ def _machinery(tenant: Tenant, mark: str) -> None:
         fingerprint=b"0" * 32,
         leased_until=AT,
     )
-    clock = make_clock(Tenant.objects.get(pk=tenant.twin_id))
+    clock = TestClock.objects.create(tenant=tenant, name="clock", now=AT)
     ClockAdvance.objects.create(
         tenant=tenant, clock=clock, begins_at=AT, to=AT, reached=AT, created_at=AT, ended_at=AT
     )

@@ -11,7 +11,9 @@ from apps.catalog.operations.features import create_feature
 from apps.catalog.operations.lists import create_price_list
 from apps.catalog.operations.plans import add_version, create_plan
 from apps.core.ids import new_id
+from apps.core.tenancy import tenant_scope
 from apps.tenants.models import Tenant
+from tests.make.scope import in_its_scope
 from tests.make.tenants import ACTOR, AT
 
 _numbers = count(1)
@@ -47,6 +49,7 @@ def plan_document(
     return document
 
 
+@in_its_scope
 def make_plan(
     tenant: Tenant,
     charges: Sequence[Mapping[str, Any]] | None = None,
@@ -63,6 +66,7 @@ def make_plan(
     return plan.versions.get()
 
 
+@in_its_scope
 def make_version(
     version: PlanVersion,
     charges: Sequence[Mapping[str, Any]] | None = None,
@@ -77,6 +81,7 @@ def make_version(
     return add_version(version.plan_id, id=new_id(), document=document, actor=ACTOR, at=at)
 
 
+@in_its_scope
 def make_price_list(tenant: Tenant, key: str = "partner", *, at: datetime = AT) -> PriceList:
     """Return a new price list."""
     return create_price_list(tenant.id, id=new_id(), key=key, name=key, actor=ACTOR, at=at)
@@ -87,4 +92,5 @@ def make_feature(
 ) -> Feature:
     """Return a new feature: one with a limit unless told otherwise."""
     document = {"key": key or f"feature-{next(_numbers)}", "kind": "limit", **values}
-    return create_feature(tenant_id, id=new_id(), document=document, actor=ACTOR, at=at)
+    with tenant_scope(tenant_id):
+        return create_feature(tenant_id, id=new_id(), document=document, actor=ACTOR, at=at)

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from apps.core.ids import new_id
+from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer
 from apps.invoicing.domain import DocumentKind, LineKind
 from apps.invoicing.models import Invoice, InvoiceLine
@@ -14,6 +15,7 @@ from apps.invoicing.operations.billing import bill_customer
 from apps.invoicing.operations.issuing import issue_invoice
 from apps.invoicing.queries import open_credit
 from tests.make.catalog import BASE_FEE, make_plan
+from tests.make.scope import in_its_scope
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, AT
 
@@ -30,6 +32,7 @@ DERIVATION: dict[str, Any] = {
 }
 
 
+@in_its_scope
 def make_draft(
     customer: Customer,
     amounts: Sequence[str] = ("100.00", "49.00"),
@@ -65,6 +68,7 @@ def make_draft(
     return draft
 
 
+@in_its_scope
 def make_lines(
     draft: Invoice,
     amounts: Sequence[str],
@@ -107,6 +111,7 @@ def make_issued(
     return issued(make_draft(customer, amounts, at=at, **values), at=at)
 
 
+@in_its_scope
 def issued(draft: Invoice, *, at: datetime = AT) -> Invoice:
     """Issue the draft and return it."""
     return issue_invoice(draft.id, tenant_id=draft.tenant_id, actor=ACTOR, at=at)
@@ -114,9 +119,13 @@ def issued(draft: Invoice, *, at: datetime = AT) -> Invoice:
 
 def fresh(document: Invoice | UUID) -> Invoice:
     """Return the document as the database has it."""
-    return Invoice.objects.get(pk=document if isinstance(document, UUID) else document.pk)
+    if isinstance(document, UUID):
+        return Invoice.objects.get(pk=document)
+    with tenant_scope(document.tenant_id):
+        return Invoice.objects.get(pk=document.pk)
 
 
+@in_its_scope
 def make_waiting(customer: Customer, *, issue_after: datetime | None = AT) -> Invoice:
     """Return the draft of a base fee whose grace ends at ``issue_after`` (None: never)."""
     day = timedelta(days=1)
@@ -138,6 +147,7 @@ def make_waiting(customer: Customer, *, issue_after: datetime | None = AT) -> In
     return draft
 
 
+@in_its_scope
 def credit_of(customer: Customer) -> dict[str, Decimal]:
     """Return by currency what the customer's credit memos have left for his next invoices."""
     return {

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection
 
 from apps.core.ids import new_id
+from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer
 from apps.metering.domain import Receipt
 from apps.metering.models import Meter, UsageSubject
@@ -17,6 +18,7 @@ from apps.metering.queries import sender_of
 from apps.rating.aggregation import Aggregation
 from apps.tenants.models import Tenant
 from tests.make.tenants import ACTOR, AT, make_tenant
+from tests.servers import as_superuser
 
 _numbers = count(1)
 
@@ -26,14 +28,16 @@ def make_meter(
 ) -> Meter:
     """Return a new meter: the sum of the values of the events called like its key, unless said."""
     name = key or f"meter_{next(_numbers)}"
-    return create_meter(
-        (tenant or make_tenant()).id,
-        id=new_id(),
-        key=name,
-        actor=ACTOR,
-        at=at,
-        **{"name": name, "event_name": name, "aggregation": Aggregation.SUM, **values},
-    )
+    owner = tenant or make_tenant()
+    with tenant_scope(owner.id):
+        return create_meter(
+            owner.id,
+            id=new_id(),
+            key=name,
+            actor=ACTOR,
+            at=at,
+            **{"name": name, "event_name": name, "aggregation": Aggregation.SUM, **values},
+        )
 
 
 def make_subject(
@@ -44,20 +48,22 @@ def make_subject(
     closes_at: datetime | None = None,
 ) -> UsageSubject:
     """Return the name of a new subscription of the customer, of which metering alone knows."""
-    return register_subject(
-        new_id(),
-        tenant_id=customer.tenant_id,
-        customer_id=customer.id,
-        external_id=external_id,
-        opens_at=opens_at,
-        closes_at=closes_at,
-    )
+    with tenant_scope(customer.tenant_id):
+        return register_subject(
+            new_id(),
+            tenant_id=customer.tenant_id,
+            customer_id=customer.id,
+            external_id=external_id,
+            opens_at=opens_at,
+            closes_at=closes_at,
+        )
 
 
 def send(tenant: Tenant, items: Iterable[Mapping[str, Any]], *, at: datetime = AT) -> list[Receipt]:
     """Ingest events of the tenant that arrive at ``at``; one without a key gets a new one."""
     keyed = [{"idempotency_key": f"event-{next(_numbers)}", **item} for item in items]
-    return ingest_batch(sender_of(tenant), keyed, at=at)
+    with tenant_scope(tenant.id):
+        return ingest_batch(sender_of(tenant), keyed, at=at)
 
 
 def count_all() -> int:
@@ -68,7 +74,7 @@ def count_all() -> int:
     counted = 0
     for _ in range(600):
         counted += roll_up()
-        with connection.cursor() as cursor:
+        with as_superuser(), connection.cursor() as cursor:
             cursor.execute(
                 "SELECT 1 FROM metering_usageevent e, metering_rollupfrontier f"
                 " WHERE e.ingest_xid >= f.below_xid::text::xid8 LIMIT 1"

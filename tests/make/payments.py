@@ -6,6 +6,7 @@ from typing import Any
 from moneyed import Money
 
 from apps.core.ids import new_id
+from apps.core.tenancy import current_tenant
 from apps.customers.models import Customer
 from apps.invoicing.models import Invoice
 from apps.payments.invariants import RULES
@@ -15,19 +16,25 @@ from apps.tenants.domain import Mode
 from apps.tenants.models import Tenant
 from tests.make.customers import make_customer
 from tests.make.invoicing import make_issued
+from tests.make.scope import in_its_scope
 from tests.make.tenants import ACTOR, AT, make_tenant
 
 
 def make_payer(
     method: str | None = "sandbox_ok", *, tenant: Tenant | None = None, **values: Any
 ) -> Customer:
-    """Return a customer of a test tenant, whose default method is of the sandbox; None: he has none."""
-    customer = make_customer(tenant or make_tenant(mode=Mode.TEST), **values)
+    """Return a customer whose default method is of the sandbox; None: he has none.
+
+    He is of the tenant in whose scope the test is, if that is in test mode, else of a new one.
+    """
+    here = Tenant.objects.filter(pk__in=[current_tenant()], mode=Mode.TEST).first()
+    customer = make_customer(tenant or here or make_tenant(mode=Mode.TEST), **values)
     if method is not None:
         make_method(customer, method)
     return customer
 
 
+@in_its_scope
 def make_method(
     customer: Customer, ref: str = "sandbox_ok", *, default: bool = True, provider: str = "sandbox"
 ) -> PaymentMethod:
@@ -54,6 +61,7 @@ def usd(amount: str) -> Money:
     return Money(Decimal(amount), "USD")
 
 
+@in_its_scope
 def fresh_payment(payment: Payment) -> Payment:
     """Return the payment as the database has it."""
     return Payment.objects.get(pk=payment.pk)

@@ -8,9 +8,11 @@ from apps.core.ids import new_id
 from apps.customers.models import Customer
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.operations import start_subscription
+from tests.make.scope import in_its_scope
 from tests.make.tenants import ACTOR, AT
 
 
+@in_its_scope
 def make_subscription(
     customer: Customer, plan_version: PlanVersion, at: datetime = AT, **values: Any
 ) -> Subscription:

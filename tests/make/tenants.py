@@ -10,7 +10,7 @@ from django.contrib.auth.hashers import make_password
 
 from apps.core.clock import now
 from apps.core.ids import new_id
-from apps.core.tenancy import current_tenant, enter_tenant
+from apps.core.tenancy import current_tenant, enter_tenant, tenant_scope
 from apps.tenants.domain import Mode, Role
 from apps.tenants.models import Membership, Operator, Tenant, TestClock
 from apps.tenants.operations import (
@@ -66,24 +66,26 @@ def make_key(
 
     It counts as just used, so that its first request takes no more queries than the next.
     """
-    key, secret = create_api_key(
-        tenant.id,
-        id=new_id(),
-        name="test",
-        scopes=scopes,
-        expires_at=expires_at,
-        actor=ACTOR,
-        at=AT,
-    )
-    mark_key_used(key, wall=now())
+    with tenant_scope(tenant.id):
+        key, secret = create_api_key(
+            tenant.id,
+            id=new_id(),
+            name="test",
+            scopes=scopes,
+            expires_at=expires_at,
+            actor=ACTOR,
+            at=AT,
+        )
+        mark_key_used(key, wall=now())
     return secret
 
 
 def make_clock(tenant: Tenant, *, at: datetime = AT, attach: bool = False) -> TestClock:
     """Return a new clock of a tenant in test mode; with ``attach`` the tenant lives on it."""
-    clock = create_clock(tenant.id, id=new_id(), name="clock", now=at, actor=ACTOR, at=AT)
-    if attach:
-        attach_clock(tenant.id, clock.id, actor=ACTOR, at=AT)
+    with tenant_scope(tenant.id):
+        clock = create_clock(tenant.id, id=new_id(), name="clock", now=at, actor=ACTOR, at=AT)
+        if attach:
+            attach_clock(tenant.id, clock.id, actor=ACTOR, at=AT)
     return clock
 
 
@@ -106,4 +108,7 @@ def _hashed_password() -> str:
 def make_member(tenant: Tenant, *, role: Role = Role.OWNER) -> Membership:
     """Return the membership of a new operator at the tenant."""
     operator = make_operator()
-    return add_member(tenant.id, id=new_id(), email=operator.email, role=role, actor=ACTOR, at=AT)
+    with tenant_scope(tenant.id):
+        return add_member(
+            tenant.id, id=new_id(), email=operator.email, role=role, actor=ACTOR, at=AT
+        )

@@ -145,7 +145,7 @@ PLANTS: Final = (
     # --- usage
     Plant(
         "the horizon is the newest transaction",
-        "apps/metering/operations/rollups.py",
+        "apps/metering/migrations/0004_isolation.py",
         "(SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid) AS h",
         "(SELECT pg_snapshot_xmax(pg_current_snapshot()) AS xid) AS h",
         "tests/integration/metering/test_rollups.py::test_a_slow_transaction_is_not_skipped",
@@ -263,10 +263,33 @@ PLANTS: Final = (
         "hashlib.sha256(text.encode())",
         "tests/unit/core/test_audit_links.py::test_a_link_depends_on_everything",
     ),
+    # --- tenants
+    Plant(
+        "row security is not forced",
+        "apps/core/migrations/0003_isolation.py",
+        "%s FORCE ROW LEVEL SECURITY",
+        "%s NO FORCE ROW LEVEL SECURITY",
+        "tests/architecture/test_isolation.py::test_rows_are_kept_apart",
+    ),
+    Plant(
+        "references leave the tenant out",
+        "apps/core/migrations/0003_isolation.py",
+        "    CONTINUE WHEN old.is_done;",
+        "    CONTINUE;",
+        "tests/architecture/test_isolation.py::test_a_row_of_one_tenant_cannot_point_at_anothers",
+    ),
+    Plant(
+        "a rollback leaves the scope as it was before",
+        "apps/core/postgresql/base.py",
+        "            _set[self.connection] = _UNKNOWN",
+        "            pass",
+        "tests/integration/core/test_tenancy.py"
+        "::test_a_scope_entered_in_a_transaction_that_is_rolled_back_goes_on",
+    ),
     # --- machinery
     Plant(
         "workers wait for each other's jobs",
-        "apps/core/jobs.py",
+        "apps/core/migrations/0003_isolation.py",
         "FOR UPDATE OF j SKIP LOCKED",
         "",
         "tests/integration/core/test_jobs.py::test_two_workers_never_get_the_same_job",

@@ -19,6 +19,7 @@ from apps.catalog.operations.lists import create_product
 from apps.catalog.operations.plans import create_plan
 from apps.core.ids import encode, new_id
 from apps.core.models import AuditEvent, Identified, Job
+from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer
 from apps.invoicing.domain import InvoiceStatus
 from apps.invoicing.models import Invoice, InvoiceLine
@@ -30,7 +31,7 @@ from apps.subscriptions.domain import CancelMode, Settlement
 from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.subscriptions.operations import cancel_subscription
 from apps.tenants.domain import Mode, Role
-from apps.tenants.models import ApiKey, Membership, Tenant, TestClock
+from apps.tenants.models import ApiKey, Membership, Tenant
 from tests.make.backoffice import make_world
 from tests.make.books import unguarded
 from tests.make.catalog import make_feature, make_plan, make_price_list, plan_document
@@ -38,9 +39,10 @@ from tests.make.customers import make_customer
 from tests.make.metering import make_meter
 from tests.make.payments import make_method
 from tests.make.subscriptions import make_subscription
-from tests.make.tenants import ACTOR, AT, make_key, make_tenant
+from tests.make.tenants import ACTOR, AT, make_clock, make_key, make_tenant
 from tests.security.calls import Call
 from tests.security.routes import API, plain
+from tests.servers import as_superuser
 
 _LETTERS: Final = string.ascii_letters
 _PLACE: Final = re.compile(r"\{([a-z_]+)\}")
@@ -87,17 +89,21 @@ def make_full(letter: str) -> World:
     tenant = make_tenant(slug=mark, name=f"Company {mark}")
     tenant.invoice_prefix = mark.upper()
     tenant.save()
-    make_world(tenant)
-    _more(tenant, mark)
-    things = dict(_things(tenant, mark))
-    owner = Membership.objects.get(tenant=tenant, role=Role.OWNER)
     twin = Tenant.objects.get(pk=tenant.twin_id)
+    clock = make_clock(twin)
+    with tenant_scope(tenant.id):
+        make_world(tenant)
+        _more(tenant, mark)
+        things = {**dict(_things(tenant, mark)), "test_clock": Names(clock.public_id)}
+        owner = Membership.objects.get(tenant=tenant, role=Role.OWNER)
+    with as_superuser():
+        ids = tuple(_ids(tenant))
     return World(
         tenant=tenant,
         things=things,
         keys={Mode.LIVE: make_key(tenant), Mode.TEST: make_key(twin)},
         member=owner,
-        ids=tuple(_ids(tenant)),
+        ids=ids,
         words=(mark, mark.upper()),
     )
 
@@ -158,8 +164,6 @@ def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
     yield "tenant", Names(tenant.public_id, tenant.slug)
     yield "api_key", Names(one(ApiKey).public_id)
     yield "member", Names(one(Membership, role=Role.OWNER).public_id)
-    clock = TestClock.objects.get(tenant_id=tenant.twin_id)
-    yield "test_clock", Names(clock.public_id)
     yield "audit_event", Names(one(AuditEvent).public_id)
     yield "job", Names(one(Job, state="dead").public_id)
     yield "customer", Names(customer.public_id, customer.external_id)
@@ -239,7 +243,7 @@ def _alphabet(letter: str) -> str:
 
 def dump(tenant: Tenant) -> dict[str, str]:
     """Return, table by table, a digest of the rows of the company, in both of its modes."""
-    with connection.cursor() as cursor:
+    with as_superuser(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT table_name FROM information_schema.columns"
             " WHERE table_schema = 'public' AND column_name = 'tenant_id'"

@@ -26,6 +26,7 @@ from apps.backoffice.bench.scratch import OWNER, Scratch
 from apps.backoffice.bench.sizes import Sizes
 from apps.backoffice.bench.web import post, seconds_to_serve, web_server
 from apps.backoffice.bench.world import World, fill, make_world, remember_keys, settle
+from apps.core.tenancy import enter_tenant
 from apps.metering.domain import ReceiptStatus
 from apps.metering.operations import ingest_batch
 from apps.metering.queries import sender_of
@@ -169,6 +170,7 @@ def _hold_rows(world: World, label: str, sizes: Sizes) -> None:
 
 
 def _ingest_held(world: World) -> None:
+    enter_tenant(world.tenant_id)
     sender = sender_of(Tenant.objects.get(pk=world.tenant_id))
     for batch in _held:
         receipts = ingest_batch(sender, batch, at=world.month.end)
@@ -227,6 +229,7 @@ def _hold_shuffled(world: World, hand: int, sizes: Sizes) -> None:
 
 
 def _ingest_overlapping(world: World) -> int:
+    enter_tenant(world.tenant_id)
     sender = sender_of(Tenant.objects.get(pk=world.tenant_id))
     failed = 0
     for batch in _held:

@@ -16,6 +16,7 @@ from psycopg import sql
 from apps.backoffice.bench.scratch import OWNER
 from apps.catalog.operations.plans import create_plan
 from apps.core.ids import new_id
+from apps.core.tenancy import enter_tenant
 from apps.customers.models import Customer
 from apps.customers.operations import create_customer
 from apps.metering.models import UsageSubject
@@ -91,6 +92,7 @@ def make_world(subscriptions: int, month: Span) -> World:
     tenant = create_tenant(
         id=new_id(), slug="bench", name="Bench", currency="USD", zone="UTC", **acting
     )
+    enter_tenant(tenant.id)
     _, secret = create_api_key(
         tenant.id, id=new_id(), name="bench", scopes=("*:read", "*:write"), **acting
     )

@@ -18,6 +18,7 @@ from apps.catalog.operations.plans import add_version
 from apps.catalog.operations.upload_catalog import upload_catalog
 from apps.core.audit import seal_events
 from apps.core.ids import new_id
+from apps.core.tenancy import enter_tenant, tenant_scope
 from apps.customers.models import Customer
 from apps.customers.operations import create_customer
 from apps.invoicing.domain import COLLECTABLE, InvoiceStatus
@@ -89,6 +90,11 @@ def tell(*, password: str, until: datetime, say: Say) -> Told:
     All of it is done by operations on a test clock, which is then taken away: the company goes on
     in real time. ``until`` is real time. Its data lies in the test mode.
     """
+    with tenant_scope(None):
+        return _tell(password, until, say)
+
+
+def _tell(password: str, until: datetime, say: Say) -> Told:
     starts = _months(until)
     story, logins = _set_up(starts[0], password, until)
     secret = _key(story.tenant, until)
@@ -128,6 +134,7 @@ def _set_up(
         actor=ACTOR,
         at=until,
     )
+    enter_tenant(live.twin_id)
     for role, email, name in OPERATORS:
         # the owner also runs the installation
         Operator.objects.create_user(email, password, name=name, is_superuser=role == Role.OWNER)

@@ -7,6 +7,7 @@ from django.core.management.base import CommandError
 
 from apps.core.errors import Invalid
 from apps.core.ids import decode, is_id
+from apps.core.tenancy import enter_tenant
 from apps.core.web.views import instant
 from apps.tenants.models import Tenant
 
@@ -21,7 +22,10 @@ def add_tenant(parser: ArgumentParser) -> None:
 
 
 def tenant_named(name: str | None) -> Tenant | None:
-    """Return the tenant of that name, None for no name; ``CommandError`` if there is none."""
+    """Return the tenant of that name, whose scope the command is in from now on; None for no name.
+
+    Raises ``CommandError`` if there is none.
+    """
     if name is None:
         return None
     rows = Tenant.objects.all()
@@ -32,6 +36,7 @@ def tenant_named(name: str | None) -> Tenant | None:
         found = rows.filter(slug=slug, mode=mode or "live").first()
     if found is None:
         raise CommandError(f"There is no tenant {name!r}; name it as acme/live or acme/test.")
+    enter_tenant(found.id)
     return found
 
 

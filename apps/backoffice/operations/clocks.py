@@ -32,6 +32,7 @@ from apps.wallets.operations.due import apply_due
 logger = logging.getLogger(__name__)
 
 ACTOR: Final = "system:test_clock"
+_JOB: Final = "backoffice.advance_clock"
 # how long a request waits for its clock; a job goes on from there
 AT_ONCE: Final = timedelta(seconds=10)
 _TURN: Final = timedelta(minutes=2)  # how long one job works before it makes room for others
@@ -162,13 +163,13 @@ def run_everything_due(clock: TestClock) -> None:
 def _finish_jobs(tenant_id: UUID) -> None:
     """Run the tenant's due jobs, and let workers end those that they have in hand."""
     until = monotonic() + _PATIENCE.total_seconds()
-    run_due(tenant_id=tenant_id)
-    while in_hand(tenant_id):
+    run_due(tenant_id=tenant_id, but=_JOB)
+    while in_hand(tenant_id, but=_JOB):
         if monotonic() > until:
             logger.warning("time goes on for tenant %s while a job of it still runs", tenant_id)
             return
         sleep(_PAUSE.total_seconds())
-        run_due(tenant_id=tenant_id)
+        run_due(tenant_id=tenant_id, but=_JOB)
 
 
 def _step(advance: ClockAdvance, actor: str) -> bool:
@@ -194,9 +195,8 @@ def _is_there(clock: TestClock, to: datetime, actor: str) -> bool:
 
 
 def _enqueue(advance: ClockAdvance, due_at: datetime) -> None:
-    # of no tenant, so that the jobs of the tenant can be run on the way without running this one
     work = {"subject": str(advance.id)}
-    enqueue_all([NewJob("backoffice.advance_clock", None, work, due_at=due_at)])
+    enqueue_all([NewJob(_JOB, advance.tenant_id, work, due_at=due_at)])
 
 
 def take_over(advance_id: UUID, *, wall: Callable[[], datetime]) -> None:

@@ -9,17 +9,35 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from apps.core import jobs
-from apps.core.models import AuditPending, Heartbeat
+from apps.core.models import Heartbeat
 
 HEARTBEAT_LATE: Final = timedelta(minutes=3)
 _SEALING_LATE: Final = timedelta(minutes=10)
 _BROKER_SECONDS: Final = 2
+_POWER: Final = """
+SELECT rolname, rolsuper, rolbypassrls,
+       EXISTS (SELECT FROM pg_class c WHERE pg_has_role(r.oid, c.relowner, 'USAGE')
+               AND c.relnamespace = 'public'::regnamespace)
+FROM pg_roles r WHERE rolname = current_user
+"""
 
 
 def touch_database() -> None:
     """Return if the database answers, raise if not."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
+
+
+def too_powerful() -> str:
+    """Return why this process must not serve anybody, "" if it may.
+
+    Whoever owns tables or bypasses row security sees every tenant at once.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_POWER)
+        name, is_super, bypasses, owns = cursor.fetchone()
+    reasons = {"is a superuser": is_super, "bypasses row security": bypasses, "owns tables": owns}
+    return next((f"{name} {reason}" for reason, is_so in reasons.items() if is_so), "")
 
 
 def migrations_are_pending() -> bool:
@@ -42,7 +60,9 @@ def last_heartbeat() -> datetime | None:
 
 def sealing_is_late(at: datetime) -> bool:
     """Say whether audit events of more than ten minutes before ``at`` lie unsealed."""
-    return AuditPending.objects.filter(event_id__lt=_first_id_at(at - _SEALING_LATE)).exists()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT core_is_unsealed_before(%s)", [_first_id_at(at - _SEALING_LATE)])
+        return bool(cursor.fetchone()[0])
 
 
 def jobs_are_stalled(at: datetime) -> bool:

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django.http import HttpRequest
 from django.urls import reverse
@@ -11,9 +10,8 @@ from django.urls import reverse
 from apps.backoffice.charts import Bar, bar_chart
 from apps.backoffice.queries import figures, installation
 from apps.core.clock import now
-from apps.core.errors import Invalid
-from apps.core.ids import decode
-from apps.tenants.desk import Rights, amount_text, instant_text, rights_of
+from apps.core.tenancy import current_tenant
+from apps.tenants.desk import amount_text, instant_text, rights_of
 from apps.tenants.models import Tenant
 from apps.tenants.queries import tenant_now, tenant_of
 
@@ -32,35 +30,21 @@ _STEPS: Final = {
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Add the figures of the tenant that ``?tenant=`` names, or of the first that is in use."""
+    """Add the figures of the tenant in whose scope the desk is."""
     rights = rights_of(request)
     readable = [one for one in rights.tenants if rights.may("invoices", "read", one)]
-    chosen = _chosen(request, rights, readable)
+    chosen = current_tenant()
     context |= {
         "title": "Dashboard",
         "tenants": [rights.tenants[one] for one in readable],
         "machinery": _machinery(),
     }
-    if chosen is None:
+    if chosen not in readable:
         return context
     tenant = tenant_of(chosen)
     wall = now()
     at = tenant_now(tenant, wall=wall)
     return context | _business(tenant, at, wall)
-
-
-def _chosen(request: HttpRequest, rights: Rights, readable: list[UUID]) -> UUID | None:
-    try:
-        wanted = decode("ten", request.GET.get("tenant", ""))
-    except Invalid:
-        wanted = None
-    if wanted in readable:
-        return wanted
-    # live before test, the companies in order
-    in_order = sorted(
-        readable, key=lambda one: (rights.tenants[one].mode, rights.tenants[one].slug)
-    )
-    return figures.busiest(in_order)
 
 
 def _business(tenant: Tenant, at: datetime, wall: datetime) -> dict[str, Any]:

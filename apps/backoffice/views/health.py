@@ -26,6 +26,10 @@ def _database() -> str:
     return OK
 
 
+def _role() -> str:
+    return "too powerful" if queries.too_powerful() else OK
+
+
 def _migrations() -> str:
     return "pending" if queries.migrations_are_pending() else OK
 
@@ -59,7 +63,11 @@ def _jobs() -> str:
 
 
 # Without these nothing can be answered.
-_NEEDED: Final[Mapping[str, Check]] = {"database": _database, "migrations": _migrations}
+_NEEDED: Final[Mapping[str, Check]] = {
+    "database": _database,
+    "role": _role,
+    "migrations": _migrations,
+}
 # Without these requests are answered, but work waits. Nothing is lost: PostgreSQL has it.
 _HELPFUL: Final[Mapping[str, Check]] = {
     "cache": _cache,

@@ -88,7 +88,7 @@ class Migration(migrations.Migration):
             name='Job',
             fields=[
                 ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('tenant_id', models.UUIDField(null=True)),
+                ('tenant_id', models.UUIDField()),
                 ('name', models.CharField(max_length=80)),
                 ('arguments', models.JSONField(default=dict)),
                 ('state', models.CharField(choices=[('pending', 'Pending'), ('running', 'Running'), ('done', 'Done'), ('dead', 'Dead')], default='pending', max_length=10)),

@@ -21,6 +21,7 @@ from apps.core.clock import now
 from apps.core.errors import FieldError, Forbidden, Invalid, NotFound
 from apps.core.failpoints import failpoint
 from apps.core.ids import decode, is_id, new_id
+from apps.core.tenancy import tenant_scope
 from apps.core.web.errors import CONTENT_TYPE as PROBLEM_TYPE
 from apps.core.web.fields import InstantField, StrictSerializer, unknown_field
 from apps.core.web.limits import limit_caller
@@ -304,7 +305,9 @@ class Door(viewsets.GenericViewSet[Any]):
         if twin is None or not owned or not is_id(model.ID_PREFIX, name):
             return
         pk = decode(model.ID_PREFIX, name)
-        if model._default_manager.filter(pk=pk, tenant_id=twin).exists():
+        with tenant_scope(twin):
+            is_there = model._default_manager.filter(pk=pk, tenant_id=twin).exists()
+        if is_there:
             raise ModeMismatch(
                 f"{name} belongs to your other mode: use a live key for live objects and a test"
                 " key for test objects."

@@ -15,6 +15,7 @@ from apps.core.errors import BillingError, Invalid
 from apps.core.events import Happening, record_all
 from apps.core.failpoints import failpoint
 from apps.core.locks import lock_row
+from apps.core.tenancy import tenant_scope, tenants_by
 from apps.customers.models import Customer
 from apps.customers.queries import on_clock
 from apps.invoicing.assembly import ProposedLine
@@ -131,10 +132,12 @@ def close_due(
     """
     summary = RunSummary()
     order = Order(request_id=None, by_hand=False, actor=actor, at=at, waits=clock_id is not None)
-    for tenant in _tenants_with_work(at, clock_id, tenant_id):
-        failed: set[UUID] = set()
-        while _close_chunk(tenant, order, clock_id, summary, failed):
-            progress(summary)
+    for owner in [tenant_id] if tenant_id else tenants_by("invoicing_tenants_to_bill", at):
+        with tenant_scope(owner):
+            tenant = Tenant.objects.get(id=owner)
+            failed: set[UUID] = set()
+            while _close_chunk(tenant, order, clock_id, summary, failed):
+                progress(summary)
     return summary
 
 
@@ -161,18 +164,6 @@ def _refuse_future(cutoff: datetime, at: datetime) -> None:
             f"The cutoff {cutoff.isoformat()} lies in the future; preview it instead.",
             field="cutoff",
         )
-
-
-def _tenants_with_work(at: datetime, clock_id: UUID | None, tenant_id: UUID | None) -> list[Tenant]:
-    due = Subscription.objects.filter(on_clock(clock_id, "customer__"), next_bill_at__lte=at)
-    late = ChangedUsage.objects.filter(on_clock(clock_id, "customer__"))
-    if tenant_id is not None:
-        due, late = due.filter(tenant_id=tenant_id), late.filter(tenant_id=tenant_id)
-    return list(
-        Tenant.objects.filter(
-            Q(id__in=due.values("tenant_id")) | Q(id__in=late.values("tenant_id"))
-        ).order_by("id")
-    )
 
 
 def _lock_next(

@@ -12,6 +12,7 @@ from apps.core.failpoints import failpoint
 from apps.core.ids import encode
 from apps.core.locks import lock_row
 from apps.core.states import move, move_all
+from apps.core.tenancy import tenant_scope, tenants_by
 from apps.customers.models import Customer
 from apps.invoicing.domain import (
     COLLECTABLE,
@@ -147,15 +148,15 @@ def mark_overdue(
     paid or canceled at the moment is left to the next run. ``clock_id`` takes the invoices
     of customers on that test clock instead of those on real time.
     """
-    late = to_become_overdue(at, clock_id=clock_id, tenant_id=tenant_id).order_by("tenant_id", "id")
-    found = list(late.values_list("tenant_id", "id"))
     marked = 0
-    for tenant in dict.fromkeys(tenant for tenant, _ in found):
-        ids = [invoice for owner, invoice in found if owner == tenant]
-        for first in range(0, len(ids), CHUNK):
-            marked += _mark_chunk(
-                ids[first : first + CHUNK], tenant, actor, at, waits=clock_id is not None
-            )
+    for owner in [tenant_id] if tenant_id else tenants_by("invoicing_tenants_with_overdue", at):
+        with tenant_scope(owner):
+            late = to_become_overdue(at, clock_id=clock_id, tenant_id=owner).order_by("id")
+            ids = list(late.values_list("id", flat=True))
+            for first in range(0, len(ids), CHUNK):
+                marked += _mark_chunk(
+                    ids[first : first + CHUNK], owner, actor, at, waits=clock_id is not None
+                )
     return marked
 
 

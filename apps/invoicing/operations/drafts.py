@@ -1,7 +1,6 @@
 """The end of grace: drafts are refreshed once more, then issued."""
 
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -12,6 +11,7 @@ from django.db import DatabaseError, transaction
 from apps.core.errors import BillingError
 from apps.core.failpoints import failpoint
 from apps.core.locks import lock_rows
+from apps.core.tenancy import tenant_scope, tenants_by
 from apps.customers.models import Customer
 from apps.invoicing.domain import InvoiceStatus
 from apps.invoicing.models import Invoice
@@ -37,13 +37,12 @@ def issue_due(
     clock instead of those on real time.
     """
     issued = 0
-    due: dict[UUID, list[UUID]] = defaultdict(list)
-    found = drafts_due(at, clock_id=clock_id, tenant_id=tenant_id).order_by("tenant_id", "id")
-    for tenant, draft in found.values_list("tenant_id", "id"):
-        due[tenant].append(draft)
-    for tenant, drafts in due.items():
-        for first in range(0, len(drafts), CHUNK):
-            issued += _issue_chunk(drafts[first : first + CHUNK], tenant, actor, at)
+    for owner in [tenant_id] if tenant_id else tenants_by("invoicing_tenants_with_drafts", at):
+        with tenant_scope(owner):
+            found = drafts_due(at, clock_id=clock_id, tenant_id=owner).order_by("id")
+            drafts = list(found.values_list("id", flat=True))
+            for first in range(0, len(drafts), CHUNK):
+                issued += _issue_chunk(drafts[first : first + CHUNK], owner, actor, at)
     return issued
 
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from apps.core.failpoints import failpoint
+from apps.core.tenancy import tenant_scope, tenants_by
 from apps.metering.models import MeterVersion, RollupPosition
 from apps.metering.queries.books import kept_since, wrong_buckets
 
@@ -21,53 +22,16 @@ CHUNK_EVENTS: Final = 50_000
 CHUNK_CUSTOMERS: Final = 200
 _LOCK: Final = 4_803_112_021  # of the reader, among advisory locks
 
-_HORIZON: Final = """
-SELECT f.below_xid, h.xid::text::bigint,
-       EXISTS (SELECT FROM metering_usageevent e
-               WHERE e.ingest_xid >= f.below_xid::text::xid8 AND e.ingest_xid < h.xid),
-       (SELECT e.ingest_xid::text::bigint + 1 FROM metering_usageevent e
-        WHERE e.ingest_xid >= f.below_xid::text::xid8 AND e.ingest_xid < h.xid
-        ORDER BY e.ingest_xid LIMIT 1 OFFSET %s)
-FROM metering_rollupfrontier f, (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid) AS h
-"""
+_HORIZON: Final = "SELECT first, below, is_any, bound FROM metering_horizon(%s)"
 _ADD: Final = """
-INSERT INTO metering_usagerollup AS r
-  (meter_version_id, tenant_id, customer_id, subscription_id, grain, starts_at, "group",
-   group_hash, count, total, moment, low, high, last_at, last_seq, last_value)
-SELECT meter_version_id, tenant_id, customer_id, subscription_id, grain, starts_at, "group",
-       md5("group")::uuid, count, total, moment, low, high, last_at, last[2], last[3]
-FROM metering_buckets(%(first)s::text::xid8, %(below)s::text::xid8, %(version)s::uuid,
-                      %(customers)s::uuid[], %(since)s::timestamptz)
-ORDER BY customer_id, meter_version_id, grain, starts_at
-ON CONFLICT (customer_id, meter_version_id, grain, starts_at, subscription_id, group_hash)
-DO UPDATE SET
-  count = r.count + excluded.count, total = r.total + excluded.total,
-  moment = r.moment + excluded.moment, low = least(r.low, excluded.low),
-  high = greatest(r.high, excluded.high),
-  last_value = CASE WHEN (excluded.last_at, excluded.last_seq) > (r.last_at, r.last_seq)
-                    THEN excluded.last_value ELSE r.last_value END,
-  last_seq = CASE WHEN (excluded.last_at, excluded.last_seq) > (r.last_at, r.last_seq)
-                  THEN excluded.last_seq ELSE r.last_seq END,
-  last_at = greatest(r.last_at, excluded.last_at)
+SELECT metering_add(%(first)s::text::xid8, %(below)s::text::xid8, %(version)s::uuid,
+                    %(customers)s::uuid[], %(since)s::timestamptz)
 """
 _MARK: Final = """
-WITH changed AS (
-  SELECT e.customer_id, e.tenant_id, min(e.occurred_at) AS since, count(*) AS count
-  FROM metering_countedevent e
-  JOIN metering_rollupposition p ON p.meter_version_id = e.meter_version_id
-  WHERE e.ingest_xid >= %(first)s::text::xid8 AND e.ingest_xid < %(below)s::text::xid8
-    AND (e.meter_version_id = %(version)s::uuid OR (%(version)s::uuid IS NULL AND p.caught_up))
-    AND (%(customers)s::uuid[] IS NULL OR e.customer_id = ANY (%(customers)s::uuid[]))
-  GROUP BY 1, 2
-), marked AS (
-  INSERT INTO metering_changedusage AS c (customer_id, tenant_id, since, mark)
-  SELECT customer_id, tenant_id, since, nextval('metering_changedusage_mark')
-  FROM changed ORDER BY customer_id
-  ON CONFLICT (customer_id) DO UPDATE
-  SET since = least(c.since, excluded.since), mark = excluded.mark
-)
-SELECT coalesce(sum(count), 0)::bigint FROM changed
+SELECT metering_mark(%(first)s::text::xid8, %(below)s::text::xid8, %(version)s::uuid,
+                     %(customers)s::uuid[])
 """
+_BEHIND: Final = "SELECT of_tenant, of_version FROM metering_versions_behind() ORDER BY of_version"
 _CUSTOMERS: Final = """
 SELECT id FROM customers_customer
 WHERE tenant_id = %s AND (%s::uuid IS NULL OR id > %s) ORDER BY id LIMIT %s
@@ -89,13 +53,13 @@ def roll_up() -> int:
     while (step := _advance()) is not None:
         counted += step
         failpoint("metering.rollup.after_advance")
-    for version_id in list(
-        RollupPosition.objects.filter(caught_up=False)
-        .order_by("meter_version_id")
-        .values_list("meter_version_id", flat=True)
-    ):
-        while (step := _catch_up(version_id)) is not None:
-            counted += step
+    with connection.cursor() as cursor:
+        cursor.execute(_BEHIND)
+        behind = cursor.fetchall()
+    for tenant_id, version_id in behind:
+        with tenant_scope(tenant_id):
+            while (step := _catch_up(version_id)) is not None:
+                counted += step
     return counted
 
 
@@ -174,13 +138,19 @@ def rebuild_rollups(tenant_id: UUID | None = None) -> Iterator[Rebuilt]:
     Each version is a transaction of its own. What retention has dropped stays as it was counted.
     A repeat finds nothing wrong.
     """
-    versions = RollupPosition.objects.filter(caught_up=True)
-    if tenant_id is not None:
-        versions = versions.filter(tenant_id=tenant_id)
-    for position in list(
-        versions.select_related("meter_version__meter").order_by("meter_version_id")
-    ):
-        yield _rebuild(position.meter_version)
+    for owner in [tenant_id] if tenant_id else tenants_by("metering_tenants_with_rollups"):
+        with tenant_scope(owner):
+            positions = RollupPosition.objects.filter(tenant_id=owner, caught_up=True)
+            versions = [
+                one.meter_version
+                for one in positions.select_related("meter_version__meter").order_by(
+                    "meter_version_id"
+                )
+            ]
+        for version in versions:
+            with tenant_scope(owner):
+                rebuilt = _rebuild(version)
+            yield rebuilt
 
 
 @transaction.atomic

@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models import Q
 
 from apps.core.ids import encode
-from apps.metering.domain import OrphanReason, OrphanStatus
+from apps.metering.domain import OrphanReason
 from apps.metering.models import Meter, MeterVersion, OrphanEvent
 from apps.metering.queries.expectations import expectations
 
@@ -37,12 +37,6 @@ def concerning_names(prefix: str, identifier: UUID, external_id: str | None) -> 
     if external_id is not None:
         names.add(external_id)
     return Q(subject__in=names)
-
-
-def tenants_with_orphans(which: Q) -> list[UUID]:
-    """Return the tenants that have open orphans among those selected."""
-    rows = OrphanEvent.objects.filter(which, status=OrphanStatus.OPEN).order_by()
-    return list(rows.values_list("tenant_id", flat=True).distinct())
 
 
 def suggestions(tenant_id: UUID, orphans: Iterable[OrphanEvent]) -> Mapping[UUID, dict[str, str]]:

@@ -11,6 +11,7 @@ from apps.core.events import record
 from apps.core.failpoints import failpoint
 from apps.core.ids import new_id
 from apps.core.locks import lock_row
+from apps.core.tenancy import tenant_scope, tenants_by
 from apps.invoicing.domain import COLLECTABLE, DocumentKind
 from apps.invoicing.models import Invoice
 from apps.payments.domain import QUESTIONS
@@ -57,11 +58,19 @@ def retry_collections(
     what it left is asked about. ``clock_id`` takes the customers on that test clock instead of
     those on real time.
     """
+    made = 0
+    for owner in [tenant_id] if tenant_id else tenants_by("payments_tenants_to_collect", at):
+        with tenant_scope(owner):
+            made += _retry_at(owner, at, clock_id, actor)
+    return made
+
+
+def _retry_at(tenant_id: UUID, at: datetime, clock_id: UUID | None, actor: str) -> int:
     due = collections_due(at, clock_id=clock_id, tenant_id=tenant_id).order_by("next_attempt_at")
     made = 0
-    for owner, invoice_id in list(due.values_list("tenant_id", "invoice_id")):
+    for invoice_id in list(due.values_list("invoice_id", flat=True)):
         try:
-            payment = _begin_retry(invoice_id, tenant_id=owner, actor=actor, at=at)
+            payment = _begin_retry(invoice_id, tenant_id=tenant_id, actor=actor, at=at)
             if payment is not None:
                 made += 1
                 carry_out(payment, actor=actor, at=at)

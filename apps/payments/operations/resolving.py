@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import F
 
 from apps.core.failpoints import failpoint
+from apps.core.tenancy import tenant_scope, tenants_by
 from apps.payments.domain import FailureCode, PaymentStatus, is_lost, next_question
 from apps.payments.models import Payment
 from apps.payments.operations.outcomes import apply_outcome, fail_payment, mark_unknown
@@ -35,6 +36,14 @@ def resolve_unknown(
     anew. One question that breaks stops no other. ``clock_id`` takes the customers on that test
     clock instead of those on real time.
     """
+    decided = 0
+    for owner in [tenant_id] if tenant_id else tenants_by("payments_tenants_to_ask", at):
+        with tenant_scope(owner):
+            decided += _resolve_at(owner, at, clock_id, actor)
+    return decided
+
+
+def _resolve_at(tenant_id: UUID, at: datetime, clock_id: UUID | None, actor: str) -> int:
     due = outcomes_to_ask_for(at, clock_id=clock_id, tenant_id=tenant_id).order_by("ask_after")
     decided = 0
     for payment in list(due):

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import transaction
 
 from apps.core.ids import new_id
+from apps.core.tenancy import tenant_scope, tenants_by
 from apps.subscriptions.domain import HOLDING, Change, ChangeStatus, ChangeVerb, SubscriptionStatus
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.operations.enacting import apply_change, enact
@@ -39,6 +40,14 @@ def apply_due_changes(
     again under its lock, so any number of sweeps at once, or none for a month, come to the same.
     One that fails is logged and stops nobody else.
     """
+    applied = 0
+    for owner in [tenant_id] if tenant_id else tenants_by("subscriptions_tenants_with_changes", at):
+        with tenant_scope(owner):
+            applied += _apply_at(owner, at, clock_id, actor)
+    return applied
+
+
+def _apply_at(tenant_id: UUID, at: datetime, clock_id: UUID | None, actor: str) -> int:
     applied = 0
     after: UUID | None = None
     while page := changes_due(at, clock_id=clock_id, tenant_id=tenant_id, limit=_PAGE, after=after):

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from apps.core.clock import now
 from apps.core.errors import FieldError, Unauthenticated
 from apps.core.ids import encode
-from apps.core.tenancy import enter_tenant
+from apps.core.tenancy import enter_tenant, tenant_scope
 from apps.core.web.addresses import client_address
 from apps.core.web.limits import RateLimited, limit_login
 from apps.core.web.parsing import HeaderInvalid
@@ -89,7 +89,8 @@ class BearerOfInstallation(Bearer):
 def _by_key(secret: str) -> Principal:
     wall = now()
     key = queries.api_key_for(secret, wall=wall)
-    operations.mark_key_used(key, wall=wall)
+    with tenant_scope(key.tenant_id):
+        operations.mark_key_used(key, wall=wall)
     return queries.principal_of(key, wall=wall)
 
 

@@ -1,7 +1,7 @@
 """The pages of the desk: a list and a detail page per model, read-only, with verbs."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -18,10 +18,11 @@ from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin, TabularInline
 
 from apps.core.errors import BillingError, Invalid
-from apps.core.ids import decode, is_id, new_id
+from apps.core.ids import decode, encode, is_id, new_id
 from apps.core.models import AuditEvent, Identified
+from apps.core.tenancy import current_tenant
 from apps.tenants.desk.columns import Column, column_of, ident, instant_text
-from apps.tenants.desk.rights import Rights, rights_of
+from apps.tenants.desk.rights import rights_of
 from apps.tenants.desk.verbs import MOST_AT_ONCE, Download, Verb
 
 _EVENTS_SHOWN: Final = 50
@@ -47,7 +48,10 @@ def offer(
 
 
 class TenantFilter(admin.SimpleListFilter):
-    """Narrows a list to one tenant; not there for who works for only one."""
+    """Shows the tenant whose rows these are; not there for who works for only one.
+
+    Choosing another turns the whole desk to it.
+    """
 
     title = "tenant"
     parameter_name = "tenant"
@@ -55,6 +59,15 @@ class TenantFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         tenants = rights_of(request).tenants.values()
         return [(one.public_id, str(one)) for one in tenants] if len(tenants) > 1 else []
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        current = current_tenant()
+        for value, label in self.lookup_choices:
+            yield {
+                "selected": current is not None and value == encode("ten", current),
+                "query_string": changelist.get_query_string({self.parameter_name: value}),
+                "display": label,
+            }
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         wanted = self.value()
@@ -166,13 +179,6 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
             return rows if rights.everywhere else rows.none()
         tenants = rights.tenants_with(self.resource)
         return rows if tenants is None else rows.filter(**{f"{self.tenant_path}__in": tenants})
-
-    def get_list_display(self, request: HttpRequest) -> Sequence[Any]:
-        columns = list(super().get_list_display(request))
-        rights = rights_of(request)
-        if self.tenant_path == "tenant_id" and len(rights.tenants) > 1:
-            columns.append(_tenant_column(rights))
-        return columns
 
     def get_list_filter(self, request: HttpRequest) -> Sequence[Any]:
         own = super().get_list_filter(request)
@@ -360,15 +366,6 @@ def _effect(request: HttpRequest) -> UUID:
         return UUID(request.POST.get("effect", ""))
     except ValueError:
         return new_id()
-
-
-def _tenant_column(rights: Rights) -> Column:
-    @admin.display(description="tenant")
-    def tenant(row: Any) -> str:
-        known = rights.tenants.get(row.tenant_id)
-        return f"{known.slug}/{known.mode}" if known else "–"
-
-    return tenant
 
 
 def _on_selection(

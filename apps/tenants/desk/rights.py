@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from django.db.models import OuterRef, Q, Subquery
 from django.http import HttpRequest
 
 from apps.core.web.principal import allows
 from apps.tenants.domain import ACTOR_OPERATOR, ROLE_SCOPES, Role
-from apps.tenants.models import Membership, Operator, Tenant
+from apps.tenants.models import Operator, Tenant
+from apps.tenants.queries import tenants_of
 
 _CACHE: Final = "desk.rights"
 
@@ -66,18 +66,11 @@ def _read_rights(request: HttpRequest) -> Rights:
         tenants = {one.id: one for one in Tenant.objects.order_by("slug", "mode")}
         return Rights(everywhere=True, tenants=tenants, scopes={})
     # a role at a company holds in both of its modes
-    role = Membership.objects.filter(
-        Q(tenant=OuterRef("pk")) | Q(tenant=OuterRef("twin")), operator=operator
-    )
-    rows = list(
-        Tenant.objects.annotate(role=Subquery(role.values("role")[:1]))
-        .exclude(role=None)
-        .order_by("slug", "mode")
-    )
+    rows = list(tenants_of(operator).order_by("slug", "mode"))
     return Rights(
         everywhere=False,
         tenants={one.id: one for one in rows},
-        scopes={one.id: ROLE_SCOPES[Role(one.role)] for one in rows},
+        scopes={one.id: ROLE_SCOPES[Role(getattr(one, "role"))] for one in rows},  # noqa: B009
     )
 
 

@@ -11,6 +11,7 @@ from django.db.models import Q
 from apps.core.errors import NotFound
 from apps.core.events import record
 from apps.core.failpoints import failpoint
+from apps.core.tenancy import tenant_scope
 from apps.tenants.domain import (
     EVERYTHING,
     SCOPES,
@@ -22,6 +23,7 @@ from apps.tenants.domain import (
 )
 from apps.tenants.models import ApiKey, Tenant
 from apps.tenants.operations.locking import locked_tenant
+from apps.tenants.queries import key_with_hash
 from apps.tenants.secrets import hash_of, hint_of, new_secret
 
 _USE_GRAIN: Final = timedelta(minutes=1)
@@ -136,12 +138,16 @@ def mark_key_used(key: ApiKey, *, wall: datetime) -> None:
 @transaction.atomic
 def flag_exposed_key(secret: str, *, at: datetime) -> None:
     """Remember that somebody sent this key in a URL; once per key, nothing if it is none."""
-    key = ApiKey.objects.select_for_update().filter(hash=hash_of(secret), exposed_at=None).first()
-    if key is None:
+    known = key_with_hash(hash_of(secret))
+    if known is None:
         return
-    key.exposed_at = at
-    key.save(update_fields=["exposed_at"])
-    record("api_key.exposed", key, actor=f"api_key:{key.public_id}", at=at, hint=key.hint)
+    with tenant_scope(known.tenant_id):
+        key = ApiKey.objects.select_for_update().filter(pk=known.pk, exposed_at=None).first()
+        if key is None:
+            return
+        key.exposed_at = at
+        key.save(update_fields=["exposed_at"])
+        record("api_key.exposed", key, actor=f"api_key:{key.public_id}", at=at, hint=key.hint)
 
 
 def _locked_key(key_id: UUID) -> ApiKey:

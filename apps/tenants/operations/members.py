@@ -9,6 +9,7 @@ from django.db.models import Q
 
 from apps.core.errors import NotFound
 from apps.core.events import record
+from apps.core.tenancy import tenant_scope
 from apps.tenants.domain import (
     EVERYTHING,
     ROLE_SCOPES,
@@ -51,7 +52,10 @@ def add_member(
     if Membership.objects.filter(tenant=live, operator=operator).exists():
         raise MemberExists(f"{operator.email} is a member already.", field="email")
     member = Membership.objects.create(id=id, tenant=live, operator=operator, role=role)
-    record("member.added", member, actor=actor, at=at, operator=operator.public_id, role=str(role))
+    with tenant_scope(live.id):
+        record(
+            "member.added", member, actor=actor, at=at, operator=operator.public_id, role=str(role)
+        )
     return member
 
 
@@ -76,7 +80,8 @@ def change_role(
     _keep_an_owner(member)
     was, member.role = member.role, role
     member.save(update_fields=["role"])
-    record("member.changed", member, actor=actor, at=at, role=str(role), was=str(was))
+    with tenant_scope(member.tenant_id):
+        record("member.changed", member, actor=actor, at=at, role=str(role), was=str(was))
     return member
 
 
@@ -91,14 +96,15 @@ def remove_member(
     member = _locked_member(member_id)
     refuse_beyond(held, ROLE_SCOPES[Role(member.role)])
     _keep_an_owner(member)
-    record(
-        "member.removed",
-        member,
-        actor=actor,
-        at=at,
-        operator=member.operator.public_id,
-        role=str(member.role),
-    )
+    with tenant_scope(member.tenant_id):
+        record(
+            "member.removed",
+            member,
+            actor=actor,
+            at=at,
+            operator=member.operator.public_id,
+            role=str(member.role),
+        )
     member.delete()
 
 

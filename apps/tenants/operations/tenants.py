@@ -9,6 +9,7 @@ from django.db import transaction
 from apps.core.events import record
 from apps.core.ids import new_id
 from apps.core.money import exponent
+from apps.core.tenancy import tenant_scope
 from apps.rating.periods import zone_info
 from apps.tenants.domain import Mode, SlugTaken
 from apps.tenants.logo import clean_logo
@@ -59,7 +60,8 @@ def create_tenant(
     if live is None:
         raise SlugTaken(f"There is a tenant {slug!r} already.", field="slug")
     for tenant in both:
-        record("tenant.created", tenant, actor=actor, at=at, slug=slug, mode=str(tenant.mode))
+        with tenant_scope(tenant.id):
+            record("tenant.created", tenant, actor=actor, at=at, slug=slug, mode=str(tenant.mode))
     return live
 
 

@@ -8,6 +8,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from apps.core.ids import encode, new_id
 from apps.core.models import AuditEvent
+from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer, TaxId
 from apps.tenants.domain import Mode
 from apps.tenants.models import Tenant
@@ -284,7 +285,8 @@ def test_customers_of_others_do_not_exist() -> None:
         }
         assert len(bodies) == 1
         assert '"status":404' in bodies.pop()
-    other.refresh_from_db()
+    with tenant_scope(other.tenant_id):
+        other.refresh_from_db()
     assert other.name == "Globex"
 
 

@@ -8,6 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from apps.core.ids import encode
+from apps.core.tenancy import tenant_scope
 from apps.ledger.domain import Amount, FactKind, entry_for
 from apps.ledger.models import JournalEntry, LedgerAccount
 from apps.ledger.operations import post_all
@@ -219,13 +220,14 @@ def test_the_trial_balance_refuses_what_is_no_instant() -> None:
 
 def test_the_books_of_others_are_not_there() -> None:
     tenant, other = make_tenant(), make_tenant()
-    post_all([entry_for(make_fact(other))], at=AT)
+    with tenant_scope(other.id):
+        post_all([entry_for(make_fact(other))], at=AT)
+        entry, account = JournalEntry.objects.get(), LedgerAccount.objects.first()
     api = Api(make_key(tenant))
 
     assert api.get("/ledger/entries").json()["data"] == []
     assert api.get("/ledger/accounts").json()["data"] == []
     assert api.get("/ledger/trial-balance").json()["accounts"] == []
-    entry, account = JournalEntry.objects.get(), LedgerAccount.objects.first()
     assert account is not None
     assert api.get(f"/ledger/entries/{entry.public_id}").status_code == 404
     assert api.get(f"/ledger/accounts/{account.public_id}").status_code == 404

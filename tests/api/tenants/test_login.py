@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client
 
 from apps.core.clock import now
+from apps.core.tenancy import tenant_scope
 from apps.tenants.models import LoginTries, Operator
 from tests.make.api import Api
 from tests.make.tenants import PASSWORD, make_member, make_operator, make_tenant
@@ -44,7 +45,8 @@ def test_an_operator_of_two_tenants_has_to_say_which() -> None:
     operator = make_member(first).operator
     from_other = make_member(second)
     from_other.operator = operator
-    from_other.save()
+    with tenant_scope(second.id):
+        from_other.save()
     token = login(operator.email).json()["token"]
     assert Api(token).get("/tenant").status_code == 400
     assert Api(token, X_Tenant=second.slug).get("/tenant").json()["id"] == second.public_id

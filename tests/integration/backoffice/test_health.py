@@ -43,7 +43,7 @@ def test_live_needs_nothing() -> None:
 def test_ready_needs_the_database_and_its_migrations() -> None:
     assert get("/health/ready") == (
         200,
-        {"status": "healthy", "dependencies": {"database": "ok", "migrations": "ok"}},
+        {"status": "healthy", "dependencies": {"database": "ok", "role": "ok", "migrations": "ok"}},
     )
 
 
@@ -57,6 +57,7 @@ def test_all_is_well() -> None:
             "status": "healthy",
             "dependencies": {
                 "database": "ok",
+                "role": "ok",
                 "migrations": "ok",
                 "cache": "ok",
                 "message_broker": "ok",
@@ -114,7 +115,8 @@ def test_pending_migrations_are_unhealthy(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.django_db
 @time_machine.travel(NOW, tick=False)
 def test_jobs_that_nobody_takes_degrade() -> None:
-    Job.objects.create(name="x", due_at=NOW - timedelta(hours=1))
+    tenant_id = make_tenant().id
+    Job.objects.create(tenant_id=tenant_id, name="x", due_at=NOW - timedelta(hours=1))
     assert get("/health")[1]["dependencies"]["jobs"] == "stalled"
 
 

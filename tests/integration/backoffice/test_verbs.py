@@ -9,6 +9,7 @@ from moneyed import Money
 
 from apps.core.ids import new_id
 from apps.core.models import AuditEvent, Job
+from apps.core.tenancy import tenant_scope
 from apps.invoicing.domain import InvoiceStatus
 from apps.invoicing.models import Invoice
 from apps.metering.domain import OrphanStatus
@@ -79,7 +80,8 @@ def tenant(db: None) -> Tenant:
 
 def client_of(tenant: Tenant, role: Role) -> tuple[Client, Operator]:
     operator = make_operator()
-    Membership.objects.create(tenant=tenant, operator=operator, role=role)
+    with tenant_scope(tenant.id):
+        Membership.objects.create(tenant=tenant, operator=operator, role=role)
     client = Client()
     client.force_login(operator)
     return client, operator

@@ -167,7 +167,7 @@ def tricked(*statements: str) -> list[tuple[str, int]]:
             *statements,
             "SET session_replication_role = DEFAULT",
         )
-    counts = [(rule.__name__, len(list(rule(None)))) for rule in invariants.RULES]
+        counts = [(rule.__name__, len(list(rule(None)))) for rule in invariants.RULES]
     return [(name, count) for name, count in counts if count]
 
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
+from uuid import UUID
 
 import pytest
 from django.db import connection, models, transaction
@@ -16,6 +17,7 @@ from apps.core.events import Happening, record, record_all
 from apps.core.ids import encode, new_id
 from apps.core.models import AuditEvent, AuditPending, Job
 from apps.core.states import IllegalTransition, Stateful, move, move_all, move_rows
+from apps.core.tenancy import current_tenant, enter_tenant, tenant_scope
 from tests.make.customers import make_customer
 from tests.make.tenants import make_tenant
 from tests.servers import as_superuser
@@ -37,6 +39,13 @@ ALLOWED: Final[Mapping[Status, frozenset[Status]]] = {
     Status.OPEN: frozenset({Status.DONE}),
     Status.DONE: frozenset(),
 }
+
+
+def entered() -> UUID:
+    """Return a new tenant's id, in whose scope the test goes on."""
+    tenant_id = new_id()
+    enter_tenant(tenant_id)
+    return tenant_id
 
 
 @pytest.fixture
@@ -124,6 +133,7 @@ def test_many_events_take_two_statements(
 ) -> None:
     settings.REACTIONS = {"paper.read": ("tests.file",)}
     tenant = new_id()
+    enter_tenant(tenant)
     ids = [new_id() for _ in range(50)]
     with django_assert_num_queries(2):
         record_all(
@@ -156,7 +166,7 @@ def test_an_event_is_never_changed() -> None:
 
 
 def make_paper(paper: type[Any], status: Status = Status.DRAFT) -> Any:
-    return paper.objects.create(tenant_id=new_id(), status=status)
+    return paper.objects.create(tenant_id=current_tenant() or entered(), status=status)
 
 
 def test_moving_sets_saves_and_records(paper: type[Any]) -> None:
@@ -225,13 +235,13 @@ def test_many_move_in_two_statements_or_none_does(
 
 
 def test_a_status_nobody_knows_is_a_defect(paper: type[Any]) -> None:
-    row = paper.objects.create(tenant_id=new_id(), status="strange")
+    row = paper.objects.create(tenant_id=entered(), status="strange")
     with pytest.raises(ValueError, match="strange"):
         move(row, to=Status.OPEN, allowed=ALLOWED, actor=ACTOR, at=AT)
 
 
 def test_a_subject_of_events_needs_no_row() -> None:
-    gone = new_id()
+    gone = entered()
     record_all([Happening("paper.burnt", gone, "pap", gone, {})], actor=ACTOR, at=AT)
     assert AuditEvent.objects.get().object_id == encode("pap", gone)
 
@@ -240,6 +250,7 @@ def test_rows_that_nobody_loaded_move_together(
     paper: type[Any], django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     tenant = new_id()
+    enter_tenant(tenant)
     rows = [paper.objects.create(tenant_id=tenant, status=Status.DRAFT) for _ in range(3)]
     ids = [row.id for row in rows]
     moving: dict[str, Any] = {
@@ -260,14 +271,17 @@ def test_rows_that_nobody_loaded_move_together(
 
 def test_rows_do_not_move_from_where_one_of_them_does_not_stand(paper: type[Any]) -> None:
     tenant = new_id()
+    enter_tenant(tenant)
     draft = paper.objects.create(tenant_id=tenant, status=Status.DRAFT)
     done = paper.objects.create(tenant_id=tenant, status=Status.DONE)
-    foreign = paper.objects.create(tenant_id=new_id(), status=Status.DRAFT)
-    for other in (done, foreign):
+    other = new_id()
+    with tenant_scope(other):
+        foreign = paper.objects.create(tenant_id=other, status=Status.DRAFT)
+    for wrong in (done, foreign):
         with pytest.raises(IllegalTransition, match="1 of 2 do not stand at draft"), atomic():
             move_rows(
                 paper,
-                [draft.id, other.id],
+                [draft.id, wrong.id],
                 tenant_id=tenant,
                 was=Status.DRAFT,
                 to=Status.OPEN,

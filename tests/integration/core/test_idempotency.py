@@ -23,12 +23,27 @@ from apps.core.idempotency import (
 )
 from apps.core.ids import encode, new_id
 from apps.core.models import IdempotencyRecord
+from apps.core.tenancy import enter_tenant, tenant_scope
 from apps.customers.models import Customer
+from apps.tenants.models import Tenant
 from tests.make.api import Api
 from tests.make.tenants import make_key, make_tenant
 
 AT: Final = datetime(2026, 5, 1, 12, tzinfo=UTC)
 TENANT: Final = new_id()
+
+
+@pytest.fixture(autouse=True)
+def _in_scope(_nobodys_scope: None) -> None:
+    enter_tenant(TENANT)
+
+
+def new_tenant() -> Tenant:
+    """Return a new tenant, in whose scope the test goes on."""
+    enter_tenant(None)
+    return make_tenant()
+
+
 PRINT: Final = hashlib.sha256(b"POST /customers").digest()
 BODY: Final = {"name": "Globex"}
 
@@ -63,7 +78,9 @@ def test_another_request_with_the_key_is_refused_before_and_after_the_answer() -
         with pytest.raises(IdempotencyKeyReused):
             ask(fingerprint=hashlib.sha256(b"another").digest())
         answer(first, 200, b"")
-    assert isinstance(claim(new_id(), "api_key:key_x", "k", PRINT, at=AT), Claim)
+    other = new_id()
+    with tenant_scope(other):
+        assert isinstance(claim(other, "api_key:key_x", "k", PRINT, at=AT), Claim)
     assert isinstance(claim(TENANT, "api_key:key_y", "k", PRINT, at=AT), Claim)
 
 
@@ -139,7 +156,7 @@ def test_claims_survive_that_others_release_at_the_same_time() -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.holds("J2")
 def test_twenty_requests_at_once_have_one_effect_and_then_the_same_answer() -> None:
-    api = Api(make_key(make_tenant()))
+    api = Api(make_key(new_tenant()))
     barrier, answers = Barrier(20), []
 
     def go() -> None:
@@ -169,7 +186,7 @@ def test_twenty_requests_at_once_have_one_effect_and_then_the_same_answer() -> N
 
 @pytest.mark.django_db
 def test_a_replay_is_told_by_a_header_and_changes_nothing() -> None:
-    api = Api(make_key(make_tenant()))
+    api = Api(make_key(new_tenant()))
     first = api.post("/customers", BODY, key="once")
     second = api.post("/customers", BODY, key="once")
     assert "Idempotent-Replayed" not in first.headers
@@ -185,7 +202,7 @@ def test_a_replay_is_told_by_a_header_and_changes_nothing() -> None:
 
 @pytest.mark.django_db
 def test_a_refusal_by_the_state_of_the_books_is_given_again_as_it_was() -> None:
-    api = Api(make_key(make_tenant()))
+    api = Api(make_key(new_tenant()))
     taken = {**BODY, "external_id": "a"}
     made = api.post("/customers", taken).json()
     first = api.post("/customers", taken, key="once")
@@ -199,7 +216,7 @@ def test_a_refusal_by_the_state_of_the_books_is_given_again_as_it_was() -> None:
 
 @pytest.mark.django_db
 def test_values_that_were_wrong_may_be_mended_under_the_same_key() -> None:
-    api = Api(make_key(make_tenant()))
+    api = Api(make_key(new_tenant()))
     wrong = [
         {**BODY, "currency": "usd"},
         {**BODY, "address": {"country": "XX"}},
@@ -213,7 +230,7 @@ def test_values_that_were_wrong_may_be_mended_under_the_same_key() -> None:
 
 @pytest.mark.django_db
 def test_the_path_the_query_and_the_bytes_are_part_of_the_request() -> None:
-    api = Api(make_key(make_tenant()))
+    api = Api(make_key(new_tenant()))
     made = api.post("/customers", BODY, key="once").json()
     for path, body in (
         ("/customers", {"name": "Initech"}),
@@ -229,7 +246,7 @@ def test_the_path_the_query_and_the_bytes_are_part_of_the_request() -> None:
 
 @pytest.mark.django_db
 def test_a_crash_after_the_effect_makes_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    api = Api(make_key(make_tenant()))
+    api = Api(make_key(new_tenant()))
 
     def die(*_: Any) -> None:
         raise SystemExit
@@ -251,7 +268,7 @@ def test_a_crash_after_the_effect_makes_nothing_twice(monkeypatch: pytest.Monkey
 def test_a_defect_or_a_busy_database_lets_the_same_request_try_again_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    api = Api(make_key(make_tenant()))
+    api = Api(make_key(new_tenant()))
     target = "apps.customers.api.views.create_customer"
     for error, status in ((OperationalError("lock timeout"), 503), (ZeroDivisionError(), 500)):
 
@@ -276,7 +293,7 @@ def test_a_busy_database_is_told_with_advice(monkeypatch: pytest.MonkeyPatch) ->
         raise OperationalError("canceling statement due to lock timeout")
 
     monkeypatch.setattr("apps.customers.api.views.create_customer", fail)
-    refused = Api(make_key(make_tenant())).post("/customers", BODY)
+    refused = Api(make_key(new_tenant())).post("/customers", BODY)
     body = refused.json()
     assert (refused.status_code, body["code"], body["reason"]) == (503, "INT_002", "unavailable")
     assert refused.headers["Retry-After"] == "1"

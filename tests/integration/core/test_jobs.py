@@ -21,6 +21,7 @@ from apps.core.ids import new_id
 from apps.core.jobs import NewJob, enqueue_all, job, registered, revive, run_due, stalled
 from apps.core.models import Heartbeat, Job
 from apps.core.tasks import beat, run_due_jobs
+from apps.core.tenancy import enter_tenant, tenant_scope
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,11 +37,13 @@ def note(*, subject: str) -> None:
     ran.append(subject)
 
 
+TENANT: Final = new_id()
 BROKER_AWAY: Final = "apps.core.jobs._broker.away_until"
 
 
 @pytest.fixture(autouse=True)
-def _nothing_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_ran(_nobodys_scope: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter_tenant(TENANT)
     ran.clear()
     behaviour.clear()
     monkeypatch.setattr(BROKER_AWAY, 0.0)
@@ -54,8 +57,8 @@ def enqueue(
     due_at: datetime | None = None,
     after: UUID | None = None,
 ) -> UUID:
-    new = NewJob(name, tenant_id, {"subject": subject}, due_at=due_at, after=after)
-    with transaction.atomic():
+    new = NewJob(name, tenant_id or TENANT, {"subject": subject}, due_at=due_at, after=after)
+    with tenant_scope(new.tenant_id), transaction.atomic():
         enqueue_all([new])
     return new.id
 
@@ -90,7 +93,7 @@ def test_a_job_runs_with_its_arguments_when_it_is_due() -> None:
 @pytest.mark.holds("J3")
 def test_without_the_commit_there_is_no_job_and_no_hint(redis_client: redis.Redis) -> None:
     with suppress(ZeroDivisionError), transaction.atomic():
-        enqueue_all([NewJob("tests.note", None, {"subject": "x"})])
+        enqueue_all([NewJob("tests.note", TENANT, {"subject": "x"})])
         raise ZeroDivisionError
     assert Job.objects.count() == 0
     assert redis_client.llen(QUEUE) == 0
@@ -99,9 +102,9 @@ def test_without_the_commit_there_is_no_job_and_no_hint(redis_client: redis.Redi
 def test_one_transaction_gives_one_hint_after_its_commit(redis_client: redis.Redis) -> None:
     with transaction.atomic():
         for number in range(3):
-            enqueue_all([NewJob("tests.note", None, {"subject": str(number)})])
+            enqueue_all([NewJob("tests.note", TENANT, {"subject": str(number)})])
         with suppress(ZeroDivisionError), transaction.atomic():
-            enqueue_all([NewJob("tests.note", None, {"subject": "undone"})])
+            enqueue_all([NewJob("tests.note", TENANT, {"subject": "undone"})])
             raise ZeroDivisionError
         assert redis_client.llen(QUEUE) == 0
     assert redis_client.llen(QUEUE) == 1
@@ -112,7 +115,7 @@ def test_a_hint_that_only_a_rolled_back_savepoint_asked_for_is_not_sent(
     redis_client: redis.Redis,
 ) -> None:
     with transaction.atomic(), suppress(ZeroDivisionError), transaction.atomic():
-        enqueue_all([NewJob("tests.note", None, {"subject": "undone"})])
+        enqueue_all([NewJob("tests.note", TENANT, {"subject": "undone"})])
         raise ZeroDivisionError
     assert redis_client.llen(QUEUE) == 0
 
@@ -393,7 +396,7 @@ def test_what_is_stalled() -> None:
     Job.objects.filter(id=before).update(**done)
     Job.objects.filter(id=open_before).update(due_at=at)
     names = {job_id: kind for kind, job_id in made.items()}
-    assert {names[one.id] for one in stalled(at)} == {
+    assert {names[one] for one in stalled(at)} == {
         "due long ago",
         "failed, due long ago",
         "worker died long ago",

@@ -97,5 +97,5 @@ def test_documents_that_are_not_paid() -> None:
             pay(document, "1.00")
         assert refused.value.reason == "invoice_not_collectable"
     with pytest.raises(BillingError) as refused:
-        pay(make_issued(make_customer(), ["-1.00"]), "1.00")
+        pay(make_issued(make_customer(customer.tenant), ["-1.00"]), "1.00")
     assert refused.value.reason == "not_an_invoice"

@@ -37,8 +37,9 @@ def test_periods_that_are_over_are_closed() -> None:
 
 
 def test_drafts_are_issued_and_late_invoices_marked() -> None:
-    draft = make_waiting(make_customer(), issue_after=AT)
-    late = make_issued(make_customer(), at=APRIL)
+    customer = make_customer()
+    draft = make_waiting(customer, issue_after=AT)
+    late = make_issued(make_customer(customer.tenant), at=APRIL)
     tenant = make_tenant(mode=Mode.TEST)
     clock = make_clock(tenant, at=APRIL)
     elsewhere = make_waiting(make_customer(tenant, test_clock_id=clock.id), issue_after=AT)

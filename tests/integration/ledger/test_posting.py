@@ -11,6 +11,7 @@ from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from apps.core.ids import new_id
+from apps.core.tenancy import tenant_scope
 from apps.ledger.domain import (
     AccountKind,
     AccountRef,
@@ -80,10 +81,10 @@ def test_new_and_known_facts_go_together() -> None:
 def test_the_same_key_at_two_tenants_is_two_facts() -> None:
     here, there = make_tenant(), make_tenant()
 
-    made = post_all([entry_for(make_fact(t, source_key="1")) for t in (here, there)], at=AT)
-
-    assert made == 2
-    assert account_balance(here.id, REVENUE) == account_balance(there.id, REVENUE) == Decimal(-100)
+    for tenant in (here, there):
+        with tenant_scope(tenant.id):
+            assert post_all([entry_for(make_fact(tenant, source_key="1"))], at=AT) == 1
+            assert account_balance(tenant.id, REVENUE) == Decimal(-100)
 
 
 @pytest.mark.django_db
@@ -180,7 +181,8 @@ def test_a_reversal_negates_every_leg_once() -> None:
 def test_what_is_not_in_the_books_cannot_be_reversed() -> None:
     tenant, other = make_tenant(), make_tenant()
     fact = make_fact(other)
-    post_all([entry_for(fact)], at=AT)
+    with tenant_scope(other.id):
+        post_all([entry_for(fact)], at=AT)
 
     with pytest.raises(NothingToReverse):
         reverse_entry(

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.core.ids import new_id
+from apps.core.tenancy import enter_tenant
 from apps.ledger.domain import POSTING_RULES, UNDOES, Amount, FactKind, NothingToReverse, entry_for
 from apps.ledger.invariants import RULES
 from apps.ledger.models import JournalEntry
@@ -51,6 +52,7 @@ def test_debits_equal_credits(
     undone: list[tuple[FactKind, int]],
 ) -> None:
     tenant, customers = make_tenant(), [new_id() for _ in range(3)]
+    enter_tenant(tenant.id)
     entries = [
         entry_for(
             make_fact(

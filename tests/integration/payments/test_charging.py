@@ -39,6 +39,7 @@ from apps.payments.operations.outcomes import (
 )
 from apps.payments.providers.interface import Outcome, OutcomeStatus
 from apps.payments.queries import money_on_account
+from apps.tenants.domain import Mode
 from tests.make.customers import make_customer
 from tests.make.invoicing import fresh, make_draft, make_issued
 from tests.make.payments import (
@@ -50,7 +51,7 @@ from tests.make.payments import (
     taken,
     usd,
 )
-from tests.make.tenants import ACTOR, AT
+from tests.make.tenants import ACTOR, AT, make_tenant
 
 pytestmark = pytest.mark.django_db
 LATER = AT + timedelta(minutes=1)
@@ -454,7 +455,7 @@ def test_methods_that_cannot_be_charged() -> None:
     invoice = make_owing()
     payer = invoice.customer
     others = make_method(make_payer(None, tenant=payer.tenant))
-    foreign = make_method(make_payer(None))
+    foreign = make_method(make_payer(None, tenant=make_tenant(mode=Mode.TEST)))
     gone = make_method(payer, default=False)
     detach(gone.id, tenant_id=payer.tenant_id, actor=ACTOR, at=AT)
     bank = make_method(payer, "iban", default=False, provider="external")

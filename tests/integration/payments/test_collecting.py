@@ -90,7 +90,7 @@ def test_without_a_method_that_can_be_charged_it_waits() -> None:
     make_method(not_default.customer, default=False)
     bank = make_owing(None)
     make_method(bank.customer, "iban", provider="external")
-    by_hand = make_owing("sandbox_ok")
+    by_hand = make_owing("sandbox_ok", tenant=make_tenant(mode=Mode.TEST))
     Tenant.objects.filter(id=by_hand.tenant_id).update(auto_collect=False)
 
     for invoice in (none, not_default, bank, by_hand):

@@ -16,9 +16,10 @@ from apps.payments import invariants
 from apps.payments.models import Allocation, Collection, Payment, PaymentMethod
 from apps.payments.operations.attempts import begin_payment, charge_invoice
 from apps.payments.operations.receiving import record_external_payment
+from apps.tenants.domain import Mode
 from tests.make.invoicing import make_issued
 from tests.make.payments import make_method, make_owing, make_payer, usd
-from tests.make.tenants import ACTOR, AT
+from tests.make.tenants import ACTOR, AT, make_tenant
 from tests.servers import as_superuser
 
 pytestmark = pytest.mark.django_db
@@ -196,8 +197,9 @@ def rule_against(invoice: Invoice, **values: Any) -> str:
     return ""
 
 
+@pytest.mark.usefixtures("all_tenants")
 def test_a_payment_is_like_its_invoice_and_its_method() -> None:
-    invoice, other = make_owing(), make_owing()
+    invoice, other = make_owing(), make_owing(tenant=make_tenant(mode=Mode.TEST))
 
     assert rule_against(invoice) == ""
     for values, rule in (
@@ -252,6 +254,7 @@ def allocate(payment: Payment, invoice: Invoice, amount: str, **values: Any) -> 
 
 
 @pytest.mark.holds("Y5")
+@pytest.mark.usefixtures("all_tenants")
 def test_allocations_stay_within_the_payment_and_the_invoice() -> None:
     payer = make_payer()
     first, second, small = (make_issued(payer, [a]) for a in ("149.00", "149.00", "5.00"))
@@ -270,7 +273,9 @@ def test_allocations_stay_within_the_payment_and_the_invoice() -> None:
     assert allocate(over, second, "0") == "allocation_positive"
     assert allocate(over, second, "-1.00") == "allocation_positive"
     assert allocate(over, second, "1.00", currency="EUR") == "allocation_bounded"
-    assert allocate(over, make_owing(), "1.00") == "allocation_bounded"
+    assert allocate(over, make_owing(tenant=make_tenant(mode=Mode.TEST)), "1.00") == (
+        "allocation_bounded"
+    )
     assert allocate(over, first, "1.00") in {"allocated_once", "allocation_bounded"}
     assert allocate(payment_in("sent"), second, "1.00") == "allocation_bounded"
     assert refused(
@@ -316,7 +321,8 @@ def test_the_checks_see_an_invoice_that_counts_too_much_as_paid() -> None:
             )
         ]
     }
-    assert list(invariants.invoices_are_paid_by_allocations(make_payer().tenant_id)) == []
+    other = make_tenant(mode=Mode.TEST)
+    assert list(invariants.invoices_are_paid_by_allocations(other.id)) == []
 
 
 def test_the_checks_see_allocations_of_money_that_never_came() -> None:

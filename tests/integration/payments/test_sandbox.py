@@ -8,6 +8,7 @@ from django.db import transaction
 from moneyed import Money
 
 from apps.core.ids import encode, new_id
+from apps.core.tenancy import enter_tenant
 from apps.payments.domain import FailureCode, MethodReferenceInvalid, ProviderUnknown
 from apps.payments.models import SandboxCharge
 from apps.payments.providers import PROVIDERS, provider_named
@@ -19,12 +20,18 @@ from apps.tenants.domain import Mode
 pytestmark = pytest.mark.django_db
 
 SANDBOX: Provider = Sandbox()
+TENANT = new_id()
 S, F, P, U = (
     OutcomeStatus.SUCCEEDED,
     OutcomeStatus.FAILED,
     OutcomeStatus.PENDING,
     OutcomeStatus.UNKNOWN,
 )
+
+
+@pytest.fixture(autouse=True)
+def _in_scope(_nobodys_scope: None) -> None:
+    enter_tenant(TENANT)
 
 
 def request(
@@ -37,7 +44,7 @@ def request(
         customer_ref="",
         description="Invoice INV-000001",
         metadata={
-            "tenant": encode("ten", new_id()),
+            "tenant": encode("ten", TENANT),
             "invoice": invoice or encode("inv", new_id()),
         },
     )

@@ -171,6 +171,7 @@ def test_a_settled_change_stays_settled() -> None:
     assert refused(wake) == "change_settled_once"
 
 
+@pytest.mark.usefixtures("all_tenants")
 def test_a_segment_has_a_phase_of_its_version() -> None:
     row = make()
     other = make()
@@ -296,7 +297,7 @@ def tricked(*statements: str) -> list[tuple[str, int]]:
         for statement in statements:
             cursor.execute(statement)
         cursor.execute("SET session_replication_role = DEFAULT")
-    counts = [(rule.__name__, len(list(rule(None)))) for rule in invariants.RULES]
+        counts = [(rule.__name__, len(list(rule(None)))) for rule in invariants.RULES]
     return [(name, count) for name, count in counts if count]
 
 

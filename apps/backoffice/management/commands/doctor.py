@@ -16,6 +16,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from kombu.exceptions import OperationalError
 
+from apps.backoffice.queries.installation import too_powerful
 from apps.core.clock import now
 from apps.core.models import Heartbeat
 
@@ -95,6 +96,18 @@ def check_postgresql() -> Finding:
     return Finding("PostgreSQL", "ok", version)
 
 
+def check_role() -> Finding:
+    """The database keeps tenants apart from whoever this is."""
+    try:
+        found = too_powerful()
+    except DatabaseError:
+        return Finding("role", "missing", "no database to look at")
+    if found:
+        remedy = "Connect as a role that owns nothing: deploy/roles.sql makes one."
+        return Finding("role", "missing", found, remedy)
+    return Finding("role", "ok", "owns nothing")
+
+
 def check_migrations() -> Finding:
     """The database has every migration of this version of the code."""
     try:
@@ -156,6 +169,7 @@ def check_heartbeat() -> Finding:
 CHECKS: Final[tuple[Callable[[], Finding], ...]] = (
     check_python,
     check_postgresql,
+    check_role,
     check_migrations,
     check_redis,
     check_pango,

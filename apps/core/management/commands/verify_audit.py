@@ -7,9 +7,10 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apps.core.audit import chain_ends, seal_events, verify_chain
+from apps.core.audit import chain_end, seal_events, verify_chain
 from apps.core.errors import Invalid
 from apps.core.ids import decode, encode
+from apps.core.tenancy import tenant_scope, tenants_by
 
 
 class Command(BaseCommand):
@@ -27,10 +28,15 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         """Verify; end with exit code 1 if a chain is broken."""
         seal_events()
-        ends = chain_ends(_tenant_id(options["tenant"]))
+        only = _tenant_id(options["tenant"])
         found = []
-        for tenant_id, number, digest in ends:
-            problems = list(verify_chain(tenant_id))
+        for tenant_id in [only] if only else tenants_by("core_tenants_with_chain"):
+            with tenant_scope(tenant_id):
+                end = chain_end(tenant_id)
+                problems = list(verify_chain(tenant_id))
+            if end is None:
+                continue
+            number, digest = end
             tenant = encode("ten", tenant_id)
             found.append(
                 {"tenant": tenant, "events": number, "end": digest.hex(), "problems": problems}

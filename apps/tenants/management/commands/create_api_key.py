@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from apps.core.clock import now
 from apps.core.errors import BillingError
 from apps.core.ids import new_id
+from apps.core.tenancy import tenant_scope
 from apps.tenants.domain import Mode
 from apps.tenants.operations import create_api_key
 from apps.tenants.queries import tenant_named
@@ -35,14 +36,15 @@ class Command(BaseCommand):
         scopes = [scope.strip() for scope in options["scopes"].split(",")]
         try:
             tenant = tenant_named(options["tenant"], mode)
-            key, secret = create_api_key(
-                tenant.id,
-                id=new_id(),
-                name=options["name"],
-                scopes=scopes,
-                actor="system:create_api_key",
-                at=now(),
-            )
+            with tenant_scope(tenant.id):
+                key, secret = create_api_key(
+                    tenant.id,
+                    id=new_id(),
+                    name=options["name"],
+                    scopes=scopes,
+                    actor="system:create_api_key",
+                    at=now(),
+                )
         except BillingError as error:
             raise CommandError(str(error)) from error
         if options["json"]:
