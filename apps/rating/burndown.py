@@ -1,7 +1,7 @@
 """Which prepaid credit pays: the order in which credits are used up. Pure.
 
 By priority (1 first), then what expires soonest, promotional before paid, the oldest, and last the
-id, so that the order is the same whoever asks. ``docs/billing.md`` has the table.
+id, so that the order is the same whoever asks. See ``docs/credit.md``.
 """
 
 from collections.abc import Iterable, Sequence
