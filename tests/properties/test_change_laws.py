@@ -13,7 +13,7 @@ from functools import cache
 from typing import Final
 from uuid import UUID, uuid4
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from apps.catalog.domain import ChargeKind, ChargeTerms, PhaseKind, PriceTerms, Timing
@@ -32,6 +32,7 @@ from apps.subscriptions.domain import (
     Settlement,
     Standing,
     SubscriptionTerms,
+    concerned_since,
     replay,
 )
 
@@ -161,6 +162,7 @@ def by_the_engine(zone: str, asked: Sequence[Asked], runs: Sequence[int]) -> Dec
     billed: dict[LineKey, Billed] = {}
     billed_until: datetime | None = None
     seen: set[int] = set()
+    before = replay(opening(zone), (), CHARGES)
     for hour in [*runs, LENGTH + 24 * 800]:
         cutoff = START + HOUR * hour
         visible = [
@@ -171,7 +173,8 @@ def by_the_engine(zone: str, asked: Sequence[Asked], runs: Sequence[int]) -> Dec
         segments = replay(opening(zone), [change for _, change in visible], CHARGES)
         fresh = {change.effective_at for number, change in visible if number not in seen}
         seen |= {number for number, _ in visible}
-        changed = [*fresh, *(s.paid_from for s in segments if s.starts_at in fresh and s.paid_from)]
+        changed = [concerned_since(one, before, segments) for one in fresh]
+        before = segments
         now = replace(
             terms(zone, segments),
             billed_until=billed_until,
@@ -382,8 +385,32 @@ def half_up(amount: Fraction) -> Decimal:
     return Decimal(int(amount * 100 + Fraction(1, 2))) / 100
 
 
+def to_plan(number: int, hour: int, settlement: Settlement) -> Change:
+    to = PLANS[number]
+    return Change(
+        ChangeVerb.CHANGE_PLAN,
+        START + HOUR * hour,
+        settlement,
+        plan_version_id=to.version_id,
+        phases=(to.phase,),
+    )
+
+
+REACHING_LESS_FAR_BACK: Final = (
+    # what is told at last lets a full credit, billed from hour 0, begin at hour 369
+    "Asia/Kathmandu",
+    [
+        Asked(to_plan(3, 369, Settlement.FULL_CREDIT), 312),
+        Asked(to_plan(2, 227, Settlement.NONE), 860),
+        Asked(Change(ChangeVerb.CANCEL, START + HOUR * LENGTH), LENGTH),
+    ],
+    [446, 1559],
+)
+
+
 @settings(max_examples=100)
 @given(histories())
+@example(REACHING_LESS_FAR_BACK)
 def test_any_changes_billed_at_any_time_cost_what_each_hour_costs(
     history: tuple[str, list[Asked], list[int]],
 ) -> None:

@@ -4,6 +4,7 @@ from apps.subscriptions.domain.changes import (
     Change,
     Opening,
     Wish,
+    concerned_since,
     recurring_period,
     replay,
 )
@@ -97,6 +98,7 @@ __all__ = (
     "SubscriptionTerms",
     "Wish",
     "calendar",
+    "concerned_since",
     "current_period",
     "cut",
     "grid",

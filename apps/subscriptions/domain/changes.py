@@ -111,6 +111,18 @@ def replay(
     return _joined(made.segments)
 
 
+def concerned_since(
+    since: datetime, was: Sequence[SegmentTerms], now: Sequence[SegmentTerms]
+) -> datetime:
+    """Return from when a change at ``since`` makes anything be paid otherwise than it was.
+
+    That lies before it where a change settles its period from before, and also where a later one
+    did so, or does, because of what it finds there.
+    """
+    told = set(was).symmetric_difference(now)
+    return min([since, *(one.paid_from for one in told if one.paid_from is not None)])
+
+
 def recurring_period(
     opening: Opening, segment: SegmentTerms, charges: Charges, at: datetime
 ) -> tuple[datetime, datetime] | None:

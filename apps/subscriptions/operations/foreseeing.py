@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from apps.subscriptions.domain import Change, SubscriptionTerms, Wish
+from apps.subscriptions.domain import Change, SubscriptionTerms, Wish, concerned_since
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.operations.deciding import decide
 from apps.subscriptions.queries import replayed, terms_with
@@ -21,14 +21,9 @@ def foresee_change(subscription: Subscription, wish: Wish, *, at: datetime) -> F
     """Return what ``change_subscription`` would do; stores nothing and raises the same."""
     change, _ = decide(subscription, wish, at=at)
     horizon = max(at, change.effective_at)
-    laid = replayed([subscription], {subscription.pk: horizon}, more={subscription.pk: change})[
-        subscription.pk
-    ]
+    until = {subscription.pk: horizon}
+    was = replayed([subscription], until)[subscription.pk]
+    laid = replayed([subscription], until, more={subscription.pk: change})[subscription.pk]
     terms = terms_with(subscription, laid)
-    since = [
-        change.effective_at,
-        *(one.paid_from for one in laid if one.starts_at == change.effective_at and one.paid_from),
-    ]
-    if terms.changed_from is not None:
-        since.append(terms.changed_from)
-    return Foreseen(change, replace(terms, changed_from=min(since)))
+    since = concerned_since(change.effective_at, was, laid)
+    return Foreseen(change, replace(terms, changed_from=min(since, terms.changed_from or since)))

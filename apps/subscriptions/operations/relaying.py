@@ -11,6 +11,7 @@ from apps.subscriptions.domain import (
     SegmentTerms,
     Standing,
     SubscriptionStatus,
+    concerned_since,
     next_boundary,
     segment_at,
 )
@@ -43,7 +44,7 @@ def relay_timeline(
     if ends_at != subscription.ends_at:
         subscription.ends_at = ends_at
         close_subject(subscription.pk, closes_at=ends_at)
-    concerned = _earliest(since, (*stored.segments, *laid))
+    concerned = concerned_since(since, stored.segments, laid)
     subscription.changed_from = min(subscription.changed_from or concerned, concerned)
     terms = terms_of(subscription, subscription.segments.order_by("starts_at"))
     following = next_boundary(terms, charges_of(one.phase_id for one in laid), after=at)
@@ -106,13 +107,6 @@ def _replace(
     if same < len(stored):
         rows.filter(starts_at__gte=stored[same].starts_at).delete()
     lay_segments(subscription, laid[same:])
-
-
-def _earliest(since: datetime, segments: Iterable[SegmentTerms]) -> datetime:
-    """Return from when something is paid otherwise: a change may settle its period from before."""
-    return min(
-        [since, *(one.paid_from for one in segments if one.starts_at == since and one.paid_from)]
-    )
 
 
 def _status_at(
