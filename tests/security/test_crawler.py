@@ -30,6 +30,12 @@ pytestmark = [pytest.mark.django_db, pytest.mark.holds("S1", "S2", "B33", "T1")]
 VALUES: Final = frozenset(
     {
         "actor",
+        "before",
+        "category",
+        "expires_before",
+        "from",
+        "settlement",
+        "source",
         "created_before",
         "created_from",
         "currency",
@@ -66,6 +72,8 @@ OWN_REFUSALS: Final = {
     "POST invoices/{invoice}/pay in the body": "invoice_not_collectable",
     "POST invoices/{invoice}/charge": "invoice_not_collectable",
     "POST invoices/{invoice}/write-off": "invoice_not_collectable",
+    "POST credit-grants/{grant}/refund": "grant_not_refundable",
+    "POST wallets/{wallet}/close": "wallet_in_use",
     "DELETE plans/{draft_plan}": "version_published",
     "PUT invoices/{invoice}": "invoice_immutable",
     "PATCH invoices/{invoice}": "invoice_immutable",

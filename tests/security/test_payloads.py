@@ -82,7 +82,7 @@ def shapes(payload: str) -> dict[str, Shape]:
 
 def test_no_text_becomes_markup() -> None:
     plain = shapes("Harmless")
-    wrong = []
+    wrong: list[tuple[Any, ...]] = []
     for payload in PAYLOADS:
         for name, shape in shapes(payload).items():
             if name != "search" and shape.found != plain[name].found:

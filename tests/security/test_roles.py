@@ -24,6 +24,7 @@ events         rw     rw     r        rw       rw         r
 usage          rw     rw     r        r        r          r
 catalog        rw     rw     r        r        rw         r
 subscriptions  rw     rw     r        rw       r          r
+wallets        rw     rw     rw       r        r          r
 invoices       rw     rw     rw       r        r          r
 payments       rw     rw     rw       r        r          r
 ledger         rw     rw     r        r        r          r
@@ -120,6 +121,27 @@ payments/{pk}                                  payments
 payment-methods                                payments
 payment-methods/{pk}                           payments
 payment-methods/{pk}/set-default               payments
+wallets                                        wallets
+wallets/{pk}                                   wallets
+wallets/{pk}/close                             wallets
+wallets/{pk}/consume                           wallets
+wallets/{pk}/purchases                         wallets
+credit-units                                   wallets
+credit-units/{pk}                              wallets
+credit-prices                                  wallets
+credit-prices/{pk}                             wallets
+credit-grants                                  wallets
+credit-grants/{pk}                             wallets
+credit-grants/{pk}/refund                      wallets
+credit-grants/{pk}/void                        wallets
+holds                                          wallets
+holds/{pk}                                     wallets
+holds/{pk}/capture                             wallets
+holds/{pk}/release                             wallets
+credit-transactions                            wallets
+credit-transactions/{pk}                       wallets
+customers/{pk}/credit-summary                  wallets
+authorize                                      wallets
 ledger/accounts                                ledger
 ledger/accounts/{pk}                           ledger
 ledger/entries                                 ledger

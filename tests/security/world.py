@@ -7,6 +7,7 @@ import string
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from django.apps import apps
@@ -32,6 +33,14 @@ from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.subscriptions.operations import cancel_subscription
 from apps.tenants.domain import Mode, Role
 from apps.tenants.models import ApiKey, Membership, Tenant
+from apps.wallets.models import (
+    CreditGrant,
+    CreditHold,
+    CreditPrice,
+    CreditTransaction,
+    CreditUnit,
+    Wallet,
+)
 from tests.make.backoffice import make_world
 from tests.make.books import unguarded
 from tests.make.catalog import make_feature, make_plan, make_price_list, plan_document
@@ -40,11 +49,12 @@ from tests.make.metering import make_meter
 from tests.make.payments import make_method
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, AT, make_clock, make_key, make_tenant
+from tests.make.wallets import hold, make_grant, make_price, make_unit, make_wallet
 from tests.security.calls import Call
 from tests.security.routes import API, plain
 from tests.servers import as_superuser
 
-_LETTERS: Final = string.ascii_letters
+_LONG: Final = timedelta(days=36_500)
 _PLACE: Final = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -140,6 +150,7 @@ def _more(tenant: Tenant, mark: str) -> None:
         at=AT,
     )
     make_method(customer, f"{mark}-method", provider="external")
+    _credit(tenant, customer, mark)
     OrphanEvent.objects.filter(tenant=tenant).update(subject=f"{mark}-orphan")
     with unguarded("payments_payment"):  # no provider is asked for this
         Payment.objects.filter(tenant=tenant).update(provider_ref=f"{mark}-charge")
@@ -150,6 +161,16 @@ def _more(tenant: Tenant, mark: str) -> None:
         actor=ACTOR,
         at=AT,
     )
+
+
+def _credit(tenant: Tenant, customer: Customer, mark: str) -> None:
+    unit = make_unit(tenant, f"{mark}-unit")
+    make_price(make_meter(tenant, key=f"{mark}_priced"), "1", unit)
+    make_meter(tenant, key=f"{mark}_spare")
+    wallet = make_wallet(customer, unit=unit, external_id=f"{mark}-wallet")
+    make_grant(wallet, "100")
+    hold(wallet, "2", external_id=f"{mark}-hold", lasts=_LONG)
+    hold(wallet, "3", lasts=_LONG)
 
 
 def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
@@ -185,6 +206,17 @@ def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
     yield "invoice", Names(billed.public_id, billed.display_number)
     yield "line", Names(InvoiceLine.objects.filter(invoice=billed)[0].public_id)
     yield "draft", Names(one(Invoice, status=InvoiceStatus.DRAFT).public_id)
+    wallet = one(Wallet, external_id=f"{mark}-wallet")
+    unit = one(CreditUnit, key=f"{mark}-unit")
+    held = list(CreditHold.objects.filter(wallet=wallet).order_by("pk"))
+    yield "unit", _keyed(unit)
+    yield "credit_price", Names(one(CreditPrice, unit=unit).public_id)
+    yield "spare_meter", _keyed(one(Meter, key=f"{mark}_spare"))
+    yield "wallet", Names(wallet.public_id, wallet.external_id)
+    yield "grant", Names(one(CreditGrant, wallet=wallet).public_id)
+    yield "hold", Names(held[0].public_id, held[0].external_id)
+    yield "spare_hold", Names(held[1].public_id)
+    yield "transaction", Names(one(CreditTransaction, wallet=wallet).public_id)
     yield "payment", Names(payment.public_id, payment.provider_ref)
     yield "method", Names(one(PaymentMethod, customer=customer).public_id)
     yield "account", Names(one(LedgerAccount).public_id)

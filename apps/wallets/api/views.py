@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from apps.core.clock import now
 from apps.core.ids import decode, is_id
+from apps.core.web.fields import StrictSerializer
 from apps.core.web.views import Door, Reader, id_of, instant, named, one_of, text
 from apps.customers.models import Customer
 from apps.customers.queries import customer_now, customers_for
@@ -292,6 +293,7 @@ class Wallets(_CreditDoor):
     @action(detail=True, methods=["post"])
     def close(self, _request: Request, pk: str) -> Response:
         """Close an empty wallet for good."""
+        self.read(StrictSerializer)
         wallet = self.wallet(pk)
         at = customer_now(wallet.customer, wall=now())
         close_wallet(wallet.id, tenant_id=self.tenant_id, actor=self.actor, at=at)
@@ -546,6 +548,7 @@ class CreditHolds(_CreditDoor):
     @action(detail=True, methods=["post"])
     def release(self, _request: Request, pk: str) -> Response:
         """Give back what was put aside."""
+        self.read(StrictSerializer)
         hold = self._hold(pk)
         at = customer_now(hold.wallet.customer, wall=now())
         release_hold(hold.id, tenant_id=self.tenant_id, actor=self.actor, at=at)
