@@ -87,10 +87,11 @@ def said(client: Client, method: str, url: str, key: Any, **given: Any) -> tuple
     """Return status, where to, message and body, without the key and what always differs."""
     client.cookies.pop("messages", None)
     response: Any = client.generic(method, url) if not given else client.post(url, given)
-    told = [str(one).replace(str(key), "<key>") for one in get_messages(response.wsgi_request)]
-    body = _CHANGING.sub("", response.content.decode())
-    place = response.headers.get("Location", "").replace(str(key), "<key>")
-    return response.status_code, place, told, body.replace(str(key), "<key>")
+    named = re.compile(rf"(?<!\w){re.escape(str(key))}(?!\w)")  # a number may be part of others
+    told = [named.sub("<key>", str(one)) for one in get_messages(response.wsgi_request)]
+    body = named.sub("<key>", _CHANGING.sub("", response.content.decode()))
+    place = named.sub("<key>", response.headers.get("Location", ""))
+    return response.status_code, place, told, body
 
 
 @pytest.fixture
