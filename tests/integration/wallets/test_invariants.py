@@ -78,6 +78,7 @@ def _stranger(wallet: Wallet) -> None:
     )
 
 
+@pytest.mark.holds("W1")
 @pytest.mark.parametrize(
     ("rule", "breaking"),
     [

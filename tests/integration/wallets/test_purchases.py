@@ -116,6 +116,7 @@ def test_money_by_bank_gives_the_credit_too(tenant: Tenant) -> None:
     assert all_breaches() == []
 
 
+@pytest.mark.holds("W6")
 def test_credit_is_given_once_however_often_it_is_told(tenant: Tenant) -> None:
     grant = buy(make_wallet(make_payer(tenant=tenant)))
     invoice = invoice_of(grant)
@@ -223,6 +224,7 @@ def test_what_is_asked_for_is_not_asked_for_again(tenant: Tenant) -> None:
     assert fresh_wallet(wallet).status == "payment_failed"
 
 
+@pytest.mark.holds("W7")
 def test_after_a_failure_it_cools_off_and_then_stops(tenant: Tenant) -> None:
     wallet = topped(tenant, "sandbox_declined", attempt_limit=2)
     spend(wallet, "6.00")

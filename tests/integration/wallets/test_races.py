@@ -64,6 +64,7 @@ def at_once(*works: Callable[[], object]) -> Counter[str]:
     return Counter(ended)
 
 
+@pytest.mark.holds("W2")
 def test_of_fifty_spenders_as_many_win_as_there_is_credit_for(tenant: Tenant) -> None:
     wallet = make_wallet(make_customer(tenant))
     make_paid(wallet, "6.00")
@@ -108,6 +109,7 @@ def test_spending_against_the_settling_of_a_purchase(tenant: Tenant) -> None:
     assert broken_rules() == []
 
 
+@pytest.mark.holds("W7")
 def test_of_twenty_triggers_one_tops_off(tenant: Tenant) -> None:
     rule = TopOff(kind=TopOffKind.FIXED, amount=Decimal(50), low_watermark=Decimal(100))
     wallet = make_wallet(make_customer(tenant), top_off=rule)
@@ -131,6 +133,7 @@ def expire(held: CreditHold) -> None:
     expire_hold(held.id, tenant_id=held.tenant_id, actor=ACTOR, at=held.expires_at)
 
 
+@pytest.mark.holds("W8")
 def test_capture_against_the_expiry_of_a_hold(tenant: Tenant) -> None:
     wallet = make_wallet(make_customer(tenant))
     make_paid(wallet, "10.00")

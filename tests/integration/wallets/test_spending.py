@@ -81,6 +81,7 @@ def test_credit_is_used_in_order_and_the_books_follow(tenant: Tenant, customer: 
     assert broken_rules() == []
 
 
+@pytest.mark.holds("W4")
 def test_nothing_is_used_at_its_expiry(tenant: Tenant, customer: Customer) -> None:
     wallet = make_wallet(customer)
     make_grant(wallet, "5.00", expires_at=AT + DAY)
@@ -92,6 +93,7 @@ def test_nothing_is_used_at_its_expiry(tenant: Tenant, customer: Customer) -> No
     assert broken_rules() == []
 
 
+@pytest.mark.holds("W2")
 def test_exactly_the_balance_can_be_spent_and_no_more(customer: Customer) -> None:
     wallet = make_wallet(customer)
     make_grant(wallet, "5.00")
@@ -101,6 +103,7 @@ def test_exactly_the_balance_can_be_spent_and_no_more(customer: Customer) -> Non
     assert fresh_wallet(wallet).balance == 0
 
 
+@pytest.mark.holds("W5")
 def test_a_repeat_spends_nothing(customer: Customer) -> None:
     wallet = make_wallet(customer)
     make_grant(wallet, "5.00")
@@ -128,6 +131,7 @@ def test_what_begins_later_counts_later(tenant: Tenant, customer: Customer) -> N
     assert broken_rules() == []
 
 
+@pytest.mark.holds("W4")
 def test_expiry_of_paid_credit_is_earned_once(tenant: Tenant, customer: Customer) -> None:
     wallet = make_wallet(customer)
     paid = make_paid(wallet, "10.00", expires_at=AT + DAY)

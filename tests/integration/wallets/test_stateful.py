@@ -87,6 +87,7 @@ steps = st.one_of(
 )
 
 
+@pytest.mark.holds("W1")
 @pytest.mark.slow
 @settings(
     max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True

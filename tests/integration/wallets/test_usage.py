@@ -112,6 +112,7 @@ def consumed(wallet: Wallet) -> list[Any]:
 # --- as events come in --------------------------------------------------------------------------
 
 
+@pytest.mark.holds("W5")
 def test_an_event_burns_once_for_ever(tenant: Tenant, customer: Customer, meter: Meter) -> None:
     unit = make_unit(tenant, "credits")
     make_price(meter, "1", unit)

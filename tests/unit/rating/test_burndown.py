@@ -5,6 +5,7 @@ from decimal import Decimal
 from itertools import permutations
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ def credit(number: int, left: str = "1", **values: object) -> Credit:
     )
 
 
+@pytest.mark.holds("W3")
 def test_each_criterion_decides_where_those_before_it_are_equal() -> None:
     order = [
         credit(9, priority=1),
