@@ -14,7 +14,17 @@ from django.conf import settings
 from launcher.instance import data_folder
 from tests.architecture.rules import RULES
 
-PARTS = ("apps", "billing_project", "launcher", "docs", "static", "templates", "tests", "examples")
+PARTS = (
+    "apps",
+    "billing_project",
+    "deploy",
+    "docs",
+    "examples",
+    "launcher",
+    "static",
+    "templates",
+    "tests",
+)
 FILES = ("manage.py", "dev", "pyproject.toml")
 
 

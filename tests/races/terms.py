@@ -130,7 +130,7 @@ def withdraw_by_due() -> Race:
     def judge(results: list[Any]) -> None:
         applied = ScheduledChange.objects.get(pk=change).status == "applied"
         assert now_as(subscription).status == ("ended" if applied else "active")
-        assert refusals(results) == (["illegal_transition"] if applied else [])
+        assert refusals(results) == (["subscription_ended"] if applied else [])
 
     return Race(
         [

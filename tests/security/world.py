@@ -15,6 +15,7 @@ from django.db import connection
 from django.http import Http404
 from django.urls import resolve
 
+from apps.backoffice.models import ClockAdvance
 from apps.catalog.models import Feature, Plan, PlanVersion, Product
 from apps.catalog.operations.lists import create_product
 from apps.catalog.operations.plans import create_plan
@@ -101,6 +102,9 @@ def make_full(letter: str) -> World:
     tenant.save()
     twin = Tenant.objects.get(pk=tenant.twin_id)
     clock = make_clock(twin)
+    with tenant_scope(twin.id):
+        way = {"begins_at": AT, "to": AT, "reached": AT, "created_at": AT, "ended_at": AT}
+        ClockAdvance.objects.create(tenant=twin, clock=clock, **way)
     with tenant_scope(tenant.id):
         make_world(tenant)
         _more(tenant, mark)

@@ -380,7 +380,7 @@ def test_methods_of_others_or_detached_cannot_be_used() -> None:
     invoice = make_owing()
     api = api_of(invoice)
     others = make_method(make_payer(None, tenant=invoice.tenant))
-    foreign = make_method(make_payer(None))
+    foreign = make_method(make_payer(None, tenant=make_tenant(mode=Mode.TEST)))
     gone = make_method(invoice.customer, default=False)
     api.delete(f"/payment-methods/{gone.public_id}")
 

@@ -14,6 +14,7 @@ from django.test import Client
 from apps.backoffice.books import breaches
 from apps.backoffice.demo.people import BUYERS
 from apps.core.models import Job
+from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer
 from apps.invoicing.domain import DocumentKind, InvoiceStatus
 from apps.invoicing.models import Invoice, InvoiceLine, ParkedCustomer
@@ -93,7 +94,8 @@ def test_the_demo_company_is_whole_and_its_books_are_right(told: dict[str, Any])
 
     # the logins and the key work
     roles = {one["email"]: one["role"] for one in told["logins"]}
-    assert roles == {one.operator.email: one.role for one in Membership.objects.all()}
+    with tenant_scope(test.id):
+        assert roles == {one.operator.email: one.role for one in Membership.objects.all()}
     for one in told["logins"]:
         client = Client()
         assert client.login(username=one["email"], password=one["password"])

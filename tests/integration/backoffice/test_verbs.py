@@ -31,6 +31,7 @@ from tests.make.metering import make_meter
 from tests.make.payments import make_owing
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, AT, make_key, make_operator, make_tenant
+from tests.make.wallets import hold, make_paid, make_wallet
 
 # what each role may do, by the page's model and the verb's name; owners may do everything
 ALLOWED = {
@@ -50,6 +51,10 @@ ALLOWED = {
         "Subscription resume",
         "Subscription suspend",
         "Subscription uncancel",
+        "CreditGrant refund",
+        "CreditGrant void",
+        "CreditHold release",
+        "Wallet close",
     },
     Role.FINANCE: {
         "Invoice cancel",
@@ -108,7 +113,12 @@ def make_dead_job(tenant: Tenant) -> Job:
 def rows_to_act_on(tenant: Tenant) -> dict[str, Any]:
     customer = make_customer(tenant)
     make_key(tenant)
+    wallet = make_wallet(customer)
+    grant = make_paid(wallet)
     return {
+        "CreditGrant": grant,
+        "CreditHold": hold(wallet, "1.00"),
+        "Wallet": wallet,
         "ApiKey": ApiKey.objects.get(tenant=tenant),
         "Invoice": make_draft(customer),
         "Job": make_dead_job(tenant),

@@ -16,6 +16,7 @@ from apps.ledger.queries import trial_balance, trial_totals
 from tests.make.ledger import make_fact
 from tests.make.tenants import AT, make_tenant
 
+CENT = Decimal("0.01")
 CENTS = st.integers(0, 10**9).map(lambda cents: Decimal(cents).scaleb(-2))
 TOLD = st.tuples(
     st.sampled_from(sorted(POSTING_RULES)),
@@ -35,6 +36,19 @@ def amounts_of(kind: FactKind, first: Decimal, second: Decimal) -> dict[Amount, 
             names = (Amount.ALLOCATED, Amount.UNAPPLIED, Amount.RECEIVED)
         case FactKind.INVOICE_WRITTEN_OFF:
             return {Amount.DUE: str(first)}
+        case FactKind.CREDIT_BURNED:
+            names = (Amount.PAID, Amount.PROMOTIONAL, Amount.USED)
+        case FactKind.CREDIT_APPLIED | FactKind.CREDIT_RETURNED:
+            worth = {Amount.PAID: first, Amount.PROMOTIONAL: second, Amount.DISCOUNT: CENT}
+            moved = {**worth, Amount.MOVED: first + second + CENT}
+            return {name: str(amount) for name, amount in moved.items()}
+        case (
+            FactKind.CREDIT_ACTIVATED
+            | FactKind.CREDIT_EXPIRED
+            | FactKind.CREDIT_VOIDED
+            | FactKind.CREDIT_REFUNDED
+        ):
+            return {Amount.PAID: str(first)}
         case _:
             return {Amount.MOVED: str(first)}
     return dict(zip(names, map(str, (first, second, first + second)), strict=True))

@@ -18,9 +18,10 @@ from apps.payments.domain import (
 from apps.payments.models import PaymentMethod
 from apps.payments.operations.methods import add_payment_method, detach, set_default
 from apps.payments.queries import default_method
+from apps.tenants.domain import Mode
 from tests.make.customers import make_customer
 from tests.make.payments import make_method, make_payer
-from tests.make.tenants import ACTOR, AT
+from tests.make.tenants import ACTOR, AT, make_tenant
 
 pytestmark = pytest.mark.django_db
 
@@ -108,7 +109,8 @@ def test_what_no_provider_knows_is_refused() -> None:
 
 
 def test_other_tenants_see_nothing() -> None:
-    customer, other = make_payer(None), make_payer(None)
+    customer = make_payer(None)
+    other = make_payer(None, tenant=make_tenant(mode=Mode.TEST))
     method = make_method(customer, default=False)
     told: dict[str, Any] = {"tenant_id": other.tenant_id, "actor": ACTOR, "at": AT}
 
