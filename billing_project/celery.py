@@ -3,12 +3,14 @@
 import os
 import signal
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery
 from celery.signals import beat_init, setup_logging, worker_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_project.settings")
+
+_LAST_SECONDS: Final = 10  # until beat is ended, if it does not end when it is told to
 
 app = Celery("billing_project")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -40,6 +42,8 @@ def end_outside_of_statements(**_: Any) -> None:
     """
 
     def leave(_number: int, _frame: FrameType | None) -> None:
+        # should this be lost on its way, as in what Python runs while it collects garbage
+        signal.alarm(_LAST_SECONDS)
         raise SystemExit(0)
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -63,6 +63,10 @@ ALLOWED = {
         "Invoice write_off",
         "Payment return",
         "Payment settle",
+        "CreditGrant refund",
+        "CreditGrant void",
+        "CreditHold release",
+        "Wallet close",
     },
     Role.SUPPORT: {
         "OrphanEvent reattach",
