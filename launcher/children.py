@@ -16,6 +16,7 @@ from launcher.system import die_with_parent
 
 _FORKS: Final = sys.platform == "linux"  # elsewhere unsafe once much is loaded
 _ENDED_BY_US: Final = frozenset({0, -signal.SIGTERM, -signal.SIGKILL})
+_GRACE = 15  # seconds for what a process does after its parent is gone
 
 
 class Child:
@@ -109,6 +110,18 @@ def stop_all(children: Sequence[Child], *, seconds: float, hurry: Callable[[], b
     return [child.name for child in children if child.poll() not in _ENDED_BY_US]
 
 
+def _outlive_nobody(parent: int) -> None:
+    """End this process a while after its parent, should it have lost the word to end."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        time.sleep(_GRACE)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _become(argv: Sequence[str], output: int) -> NoReturn:
     """In a forked child: turn into `python -m *argv` without a new interpreter."""
     code = 1
@@ -124,6 +137,7 @@ def _become(argv: Sequence[str], output: int) -> NoReturn:
         sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8")
         sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8")
         sys.argv = list(argv)
+        _outlive_nobody(os.getppid())
         runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
