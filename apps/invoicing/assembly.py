@@ -192,13 +192,13 @@ def _price(one: Slice) -> _Price:
 
 def _priced(one: Slice, kind: LineKind, measured: Measured, price: _Price, point: str) -> _Expected:
     charge, currency = one.charge, one.subscription.currency
+    # usage is itself the part of the period, of which a part is included; a price for time is not
+    is_usage = kind is LineKind.USAGE
     included = _ZERO
     if charge.included_quantity and not point:
-        included = _times(charge.included_quantity, one.share).quantize(_PLACES, context=ARITHMETIC)
+        included = included_in(charge.included_quantity, one.share if is_usage else WHOLE)
     rated = rate(price.terms.model, after_included(measured, included) if included else measured)
-    # usage is itself the part of the period; a price for time is not
-    share = WHOLE if kind is LineKind.USAGE else one.share
-    exact = _times(rated.amount, share)
+    exact = rated.amount if is_usage else _times(rated.amount, one.share)
     return _Expected(
         key=_key(one, kind, point),
         slice=one,
@@ -208,7 +208,7 @@ def _priced(one: Slice, kind: LineKind, measured: Measured, price: _Price, point
         derivation=Derivation(
             price_list=point,
             price_list_id=price.list_id,
-            share=(share.numerator, share.denominator),
+            share=(one.share.numerator, one.share.denominator),
             included=included,
             measured=measured,
             rated=rated,
@@ -219,6 +219,11 @@ def _priced(one: Slice, kind: LineKind, measured: Measured, price: _Price, point
             usage=one.usage,
         ),
     )
+
+
+def included_in(quantity: Decimal, share: Fraction) -> Decimal:
+    """Return what is included in a share of a period, at most 12 decimals."""
+    return _times(quantity, share).quantize(_PLACES, context=ARITHMETIC)
 
 
 def _bounds(one: Slice, price: _Price, total: Decimal) -> Iterator[_Expected]:

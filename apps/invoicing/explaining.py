@@ -14,10 +14,11 @@ from apps.catalog.models import Charge
 from apps.catalog.queries import charges_of
 from apps.core.errors import Conflict
 from apps.core.money import ARITHMETIC, round_money
-from apps.invoicing.assembly import Derivation, PriceMissing
+from apps.invoicing.assembly import Derivation, PriceMissing, included_in
 from apps.invoicing.derivation import decode_derivation
 from apps.invoicing.domain import InvoiceStatus, LineKind, SellsCredit
 from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.slicing import WHOLE
 from apps.invoicing.wording import (
     amount_words,
     exact_words,
@@ -33,7 +34,6 @@ from apps.metering.queries.measuring import events_behind, measure_as_of
 from apps.rating.pricing import Measured, Step, after_included, needs, pricing_document, rate
 
 _ZERO: Final = Decimal(0)
-_PLACES: Final = Decimal("1e-12")
 _MOST_STEPS: Final = 50  # in words; ``steps`` has all of them
 _BOUNDS: Final = (LineKind.MINIMUM, LineKind.MAXIMUM)
 
@@ -292,19 +292,20 @@ def _expected(
 ) -> Decimal:
     """Return what the line's key should amount to."""
     share = Fraction(*derivation.share)
-    if share == 0:
-        return _ZERO  # taken back: its period or its charge no longer is
     if line.kind in _BOUNDS:
         used = _usage_of_slice(line)
         bound = price.minimum if line.kind == LineKind.MINIMUM else price.maximum
         rest = _times(bound or _ZERO, share) - used
         exact = max(rest, _ZERO) if line.kind == LineKind.MINIMUM else min(rest, _ZERO)
         return round_money(exact, line.currency)
+    if derivation.rated is None:
+        return _ZERO  # taken back: its period or its charge no longer is
+    is_usage = line.kind == LineKind.USAGE
     if charge.included_quantity and not line.group:
-        included = _times(charge.included_quantity, share).quantize(_PLACES, context=ARITHMETIC)
+        included = included_in(charge.included_quantity, share if is_usage else WHOLE)
         measured = after_included(measured, included)
     exact = rate(price.model, measured).amount
-    if line.kind != LineKind.USAGE:
+    if not is_usage:
         exact = _times(exact, share)
     return round_money(exact, line.currency)
 

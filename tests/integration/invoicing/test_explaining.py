@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -206,6 +207,25 @@ def test_included_units_are_told() -> None:
         "100 calls are included in the price.",
         "Units: 250 × 0.01 = 2.50 USD.",
     ]
+    assert verify(line).verified
+
+
+def test_what_a_part_of_a_period_includes_is_verified() -> None:
+    charge = {
+        **CALLS,
+        "included_quantity": "100",
+        "pricing": {"model": "per_unit", "unit_price": "0.01"},
+    }
+    customer, subscription = subscribed(charge)
+    use(customer, "350")
+    end = APRIL + timedelta(days=15)
+    cancel_subscription(subscription.id, mode=CancelMode.DATE, ends_at=end, actor=ACTOR, at=end)
+    (line,) = bill(customer, end)
+    assert explain(line).sentences[2:] == [
+        "50 calls are included in the price.",
+        "Units: 300 × 0.01 = 3.00 USD.",
+    ]
+    assert explain(line).share == Fraction(1, 2)
     assert verify(line).verified
 
 

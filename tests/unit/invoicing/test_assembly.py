@@ -295,6 +295,24 @@ def test_a_change_of_quantity_in_mid_period_bills_each_part_for_its_time() -> No
     assert sum(line.amount for line in lines) + 62 == 2 * 10 + 5 * 21
 
 
+def test_units_that_are_included_are_free_for_all_of_their_time() -> None:
+    seat = replace(seats("31", timing=Timing.ARREARS), included_quantity=Decimal(1))
+    terms = subscription(
+        segment(utc(2026, 1), utc(2026, 1, 11), quantity="3"),
+        segment(utc(2026, 1, 11), quantity="2", anchor=utc(2026, 1)),
+    )
+    lines = bill(terms, [seat], utc(2026, 2))
+    assert [line.amount for line in lines] == [Decimal("20.00"), Decimal("21.00")]
+
+
+def test_a_part_of_a_period_includes_its_share_of_the_usage() -> None:
+    terms = subscription(segment(utc(2026, 1), utc(2026, 1, 11)))
+    free = replace(calls(), included_quantity=Decimal(31))
+    (line,) = bill(terms, [free], utc(2026, 1, 11), used="110")
+    assert (line.derivation.included, line.derivation.share) == (Decimal(10), (10, 31))
+    assert line.amount == Decimal("1.00")
+
+
 def test_usage_does_not_see_a_change_of_quantity() -> None:
     terms = subscription(
         segment(utc(2026, 1), utc(2026, 1, 11)),
