@@ -128,7 +128,8 @@ def recurring_period(
 ) -> tuple[datetime, datetime] | None:
     """Return the period of the recurring charge of a segment whose period ends first.
 
-    At an instant: the period that ends with it, where one does. None where nothing recurs.
+    Of those that end together, the shortest. At an instant: the period that ends with it, where one
+    does. None where nothing recurs.
     """
     if segment.standing is Standing.PAUSED:
         return None
@@ -142,7 +143,7 @@ def recurring_period(
         schedule = _schedule(opening, segment.anchor_at, cadence)
         period = schedule.period(schedule.index_at(at - _TICK))
         periods.append((period.start, period.end))
-    return min(periods, key=lambda one: one[1], default=None)
+    return min(periods, key=lambda one: (one[1], one[1] - one[0]), default=None)
 
 
 def _schedule(opening: Opening, anchor_at: datetime, cadence: Cadence) -> Schedule:

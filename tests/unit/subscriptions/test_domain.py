@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from apps.catalog.domain import ChargeKind, ChargeTerms, PhaseKind, Timing
 from apps.rating.periods import Alignment, Cadence, Span, Unit
 from apps.subscriptions.domain import (
+    Opening,
     PhaseLength,
     SegmentTerms,
     Settlement,
@@ -24,6 +25,7 @@ from apps.subscriptions.domain import (
     lay_out,
     leading_cadence,
     period_end,
+    recurring_period,
     segment_at,
     with_trial,
 )
@@ -95,6 +97,17 @@ def charges_of(
 
 def spans(segments: tuple[SegmentTerms, ...]) -> list[tuple[datetime, datetime | None]]:
     return [(one.starts_at, one.ends_at) for one in segments]
+
+
+def test_of_recurring_periods_that_end_together_the_shortest_counts() -> None:
+    evergreen = phase(PhaseKind.EVERGREEN)
+    (held,) = laid(evergreen, at=day(1, 1))
+    cadences = [Cadence(Unit.MONTH, 3), MONTH, Cadence(Unit.MONTH, 6), Cadence(Unit.MONTH, 2)]
+    terms = Opening(
+        day(1, 1), "UTC", Alignment.ANNIVERSARY, None, VERSION, (evergreen,), Decimal(1), None
+    )
+    charges = charges_of((held,), *(charge(one) for one in cadences))
+    assert recurring_period(terms, held, charges, day(6, 20)) == (day(6, 1), day(7, 1))
 
 
 # --- laying out ---------------------------------------------------------------------------------
