@@ -36,13 +36,36 @@ class EventFact:
     subscription: UUID | None  # None: it names the customer only
     name: str
     at: datetime
+    told_at: datetime
     value: Decimal | None
     properties: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeFact:
+    """A change that somebody asked for, its end too; which members matter depends on the verb.
+
+    ``settlement`` is ``prorate``, ``none`` or ``full_credit``.
+    """
+
+    id: UUID
+    verb: str
+    at: datetime  # from when it holds
+    settlement: str
+    quantity: int | None = None
+    plan: Document | None = None
+    from_change: bool = False  # the new plan's phases are counted from the change
+    counts_anew: bool = False  # and the billing periods
+    price_list: str | None = None
+    trial_ends_at: datetime | None = None
+
+
 @dataclass(slots=True)
 class SubscriptionFact:
-    """What a customer asked for, and what was done to it since."""
+    """What a customer asked for, and what was done to it since.
+
+    ``changes`` are those that nobody took back, in the order in which they were asked for.
+    """
 
     id: UUID
     customer: UUID
@@ -60,9 +83,91 @@ class SubscriptionFact:
     auto_renew: bool
     basis: str
     renewed: list[datetime] = field(default_factory=list)
-    # how it was ended by somebody: when, and whether a period cut short stays billed whole
+    changes: list[ChangeFact] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class TopOffFact:
+    """A rule that buys credit as soon as less than ``low`` is left."""
+
+    low: Decimal
+    amount: Decimal
+    to_target: bool  # buys what is missing to the amount, instead of the amount
+    lasts_months: int | None
+    cap: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class WalletFact:
+    """A wallet that was opened; figures are in its credit, of which one is worth ``rate``."""
+
+    id: UUID
+    customer: UUID
+    zone: str
+    rate: Decimal | None  # None: it holds money itself
+    places: int  # decimals of what it is granted
+    currency: str
+    priority: int
+    on_event: bool  # else it pays when an invoice is issued
+    policy: str
+    limit: Decimal  # of what is lent
+    meters: tuple[str, ...]  # that it is for; none: all
+    top_off: TopOffFact | None
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GrantFact:
+    """Credit that was given, or asked for; ``value`` is its price, or what it is worth."""
+
+    id: UUID
+    wallet: UUID
+    paid: bool
+    amount: Decimal
+    value: Decimal
+    priority: int
+    meters: tuple[str, ...]
+    begins_at: datetime
+    expires_at: datetime | None
+    lasts_months: int | None
+    asked_at: datetime
+
+
+@dataclass(slots=True)
+class HoldFact:
+    """Credit that was put aside, and how that ended unless by its time."""
+
+    id: UUID
+    wallet: UUID
+    amount: Decimal
+    meter: str
+    expires_at: datetime
+    placed_at: datetime
     ended_at: datetime | None = None
-    keeps_whole_period: bool = False
+    captured: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenFact:
+    """Credit that was spent (of a wallet), or taken back (of a grant; ``amount`` None is a refund)."""
+
+    id: UUID
+    of: UUID
+    amount: Decimal | None
+    meter: str
+    at: datetime
+
+
+@dataclass(slots=True)
+class CreditFacts:
+    """Everything about prepaid credit that was told to the product."""
+
+    # what a counted unit of a meter takes, in credit that is (True) or is no money
+    prices: dict[tuple[str, bool], Decimal] = field(default_factory=dict)
+    wallets: list[WalletFact] = field(default_factory=list)
+    grants: dict[UUID, GrantFact] = field(default_factory=dict)
+    holds: dict[UUID, HoldFact] = field(default_factory=dict)
+    taken: dict[UUID, TakenFact] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -70,7 +175,10 @@ class Facts:
     """Everything that was told to the product, in the order in which it was told."""
 
     meters: dict[str, MeterFact] = field(default_factory=dict)
+    meter_ids: dict[str, UUID] = field(default_factory=dict)
     subscriptions: list[SubscriptionFact] = field(default_factory=list)
     events: list[EventFact] = field(default_factory=list)
     # money that came by bank: customer, currency, amount
     transfers: list[tuple[UUID, str, Decimal]] = field(default_factory=list)
+    credit: CreditFacts = field(default_factory=CreditFacts)
+    stops: list[datetime] = field(default_factory=list)  # when somebody looked for due work

@@ -41,6 +41,24 @@ class Trouble:
             result = call()
         return result
 
+    def survive_once(self, call: Callable[[], object], refusal: type[Exception]) -> None:
+        """Do what can be done once: a repeat is refused, and by nothing else."""
+        done = False
+
+        def try_it() -> None:
+            nonlocal done
+            try:
+                call()
+            except refusal:
+                if not done:
+                    raise
+            else:
+                if done:
+                    raise AssertionError(f"{refusal.__name__} was to be raised")
+            done = True
+
+        self.survive(try_it)
+
     def sweep(self, call: Callable[[], object]) -> None:
         """Do what looks for due work and answers for its own failures."""
         if self.dice.often(self.percent):

@@ -10,11 +10,12 @@ from uuid import UUID
 
 from django.db import connection
 
+from apps.backoffice.simulation.asking import Asking
 from apps.backoffice.simulation.chance import Dice
 from apps.backoffice.simulation.deeds import Deeds
 from apps.backoffice.simulation.facts import Facts, MeterFact, SubscriptionFact
 from apps.backoffice.simulation.faults import Interruption, Trouble
-from apps.backoffice.simulation.offers import METERS, PRICE_LIST, Seller
+from apps.backoffice.simulation.offers import METERS, PRICE_LIST, Seller, units
 from apps.backoffice.simulation.traffic import Buyer, Traffic, external_id
 from apps.catalog.operations.lists import create_price_list
 from apps.catalog.operations.plans import create_plan
@@ -98,8 +99,9 @@ class House:
         self.buyers: list[Buyer] = []
         self.tenant, self.clock = self._found(wall)
         self.traffic = Traffic(dice, sender_of(self.tenant), self.facts)
-        self.deeds = Deeds(dice, Dice(dice.getrandbits(64)), self.tenant.id, self.trouble)
+        self.deeds = Deeds(Dice(dice.getrandbits(64)), self.tenant.id, self.trouble)
         self._plans: list[tuple[dict[str, Any], UUID]] = []
+        self.asking = Asking(dice, self.trouble, self._plans, self.price_list.id)
         self._offers = Seller(dice).plans(min(4 + ways.customers // 4, 16))
         self._offer([meter for meter in METERS if not meter.late])
 
@@ -113,7 +115,7 @@ class House:
             if passed > 0.25 and "renders" not in self.facts.meters:  # noqa: PLR2004
                 self._offer([meter for meter in METERS if meter.late])
             self._welcome(int(self.ways.customers * min(passed * 1.6 + 0.1, 1)))
-            self.deeds.by_customers(self.buyers, self.now)
+            self.asking.for_all(self.buyers, self.now)
             self.deeds.with_money(self.buyers, self.facts, self.now)
             since, self.now = self.now, then
             move_clock(self.clock.id, to=then, actor=ACTOR, at=then)
@@ -306,17 +308,12 @@ class House:
         return found
 
     def _anchor_day(self, document: dict[str, Any]) -> int | None:
-        units = {
-            charge["period"]["unit"]
-            for phase in document["phases"]
-            for charge in phase["charges"]
-            if "period" in charge
-        }
-        if "day" in units or not self.dice.often(45):
+        found = units(document)
+        if "day" in found or not self.dice.often(45):
             return None
         return (
             self.dice.randrange(1, 8)
-            if "week" in units
+            if "week" in found
             else self.dice.choice((1, 15, 28, 29, 30, 31))
         )
 

@@ -11,7 +11,7 @@ from django.db.models import Sum
 from apps.backoffice.books import breaches
 from apps.backoffice.simulation.facts import Facts
 from apps.backoffice.simulation.oracle.lines import Key, lines_of
-from apps.backoffice.simulation.oracle.timeline import lived
+from apps.backoffice.simulation.oracle.timeline import life
 from apps.catalog.models import Charge
 from apps.core.models import Job
 from apps.invoicing.domain import InvoiceStatus
@@ -46,9 +46,9 @@ def _first(found: Iterator[str]) -> Iterator[str]:
 def billed_lines(tenant_id: UUID) -> dict[Key, Fraction]:
     """Return what every line of the tenant amounts to, over all documents that count."""
     charges = {
-        charge_id: (position, key)
-        for charge_id, position, key in Charge.objects.filter(tenant=tenant_id).values_list(
-            "id", "phase__position", "key"
+        charge_id: (plan, position, key)
+        for charge_id, plan, position, key in Charge.objects.filter(tenant=tenant_id).values_list(
+            "id", "phase__version__plan__key", "phase__position", "key"
         )
     }
     rows = (
@@ -78,8 +78,8 @@ def _in_ends(tenant_id: UUID, facts: Facts, until: datetime) -> Iterator[str]:
     """Yield subscriptions that end at another time than they should."""
     ends = dict(Subscription.objects.filter(tenant=tenant_id).values_list("id", "ends_at"))
     for fact in facts.subscriptions:
-        stretches = lived(fact, until)
-        should = stretches[-1].ends if stretches else fact.started_at
+        found = life(fact, until)
+        should = found.ends if found.spells else fact.started_at
         if ends[fact.id] != should:
             yield f"subscription {fact.id} ends at {ends[fact.id]}, should end at {should}"
 

@@ -21,6 +21,7 @@ _PERIODS: Final = (
     ("week", 2),
     ("day", 10),
 )
+_DAYS_A_WEEK: Final = 7
 _LEVELS: Final = {"sum", "latest", "weighted_sum"}
 _WHOLE: Final = {"count", "unique_count"}
 
@@ -321,3 +322,21 @@ class Seller:
         if self.dice.often(20):
             found["maximum"] = str(make.chance(25, 60))
         return found
+
+
+def units(document: Mapping[str, Any]) -> set[str]:
+    """Return in which units the billing periods of a plan are counted."""
+    return {
+        charge["period"]["unit"]
+        for phase in document["phases"]
+        for charge in phase["charges"]
+        if "period" in charge
+    }
+
+
+def fits_anchor(document: Mapping[str, Any], anchor_day: int | None) -> bool:
+    """Say whether all billing periods of a plan can be counted from an anchor day."""
+    if anchor_day is None:
+        return True
+    found = units(document)
+    return "day" not in found and not ("week" in found and anchor_day > _DAYS_A_WEEK)

@@ -30,6 +30,8 @@ class Verdict:
     customers: int = 0
     subscriptions: int = 0
     events: int = 0
+    changes: int = 0
+    taken_back: int = 0
     late: int = 0
     duplicates: int = 0
     conflicts: int = 0
@@ -95,6 +97,8 @@ def _count(verdict: Verdict, house: House) -> None:
     verdict.customers += len(house.buyers)
     verdict.subscriptions += len(house.facts.subscriptions)
     verdict.events += len(house.facts.events)
+    verdict.changes += house.asking.changes
+    verdict.taken_back += house.asking.taken_back
     verdict.late += house.traffic.late
     verdict.duplicates += house.traffic.duplicates
     verdict.conflicts += house.traffic.conflicts

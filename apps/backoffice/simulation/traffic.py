@@ -1,6 +1,6 @@
 """Usage as it really arrives: late, twice, in no order, wrong at first, before anybody asked for it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -102,7 +102,7 @@ class Traffic:
             "value": f"{value:f}",
             "properties": self._properties(),
         }
-        fact = EventFact(0, buyer.id, subscription, name, at, value, item["properties"])
+        fact = EventFact(0, buyer.id, subscription, name, at, at, value, item["properties"])
         return _Sent(item, fact)
 
     def _properties(self) -> dict[str, str]:
@@ -145,15 +145,7 @@ class Traffic:
             self._judge(ingest_batch(self.sender, items, at=at), batch, is_repeat=True)
         self._judge(receipts, batch, is_repeat=False)
         for one in fresh:
-            numbered = EventFact(
-                len(self.facts.events),
-                one.fact.customer,
-                one.fact.subscription,
-                one.fact.name,
-                one.fact.at,
-                one.fact.value,
-                one.fact.properties,
-            )
+            numbered = replace(one.fact, number=len(self.facts.events), told_at=at)
             self.facts.events.append(numbered)
             self._known.append(_Sent(one.item, numbered))
 

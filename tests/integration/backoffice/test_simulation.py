@@ -81,3 +81,21 @@ def test_the_command_tells_what_came_of_it(
         call_command("simulate", **arguments)
     assert "seed 5, months 1, customers 3" in out.getvalue()
     assert ("a line" in out.getvalue()) == bool(wrong)
+
+
+def test_several_seeds_are_told_in_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(*, months: int, customers: int, seed: int, **_: object) -> Verdict:
+        wrong = ["a line", "another"] if seed == 4 else []
+        return Verdict(seed, months, cpu_seconds=seed, differences=wrong)
+
+    monkeypatch.setattr(command, "Scratch", _Here)
+    monkeypatch.setattr(command, "simulate", told)
+    out = StringIO()
+    with pytest.raises(CommandError) as error:
+        call_command("simulate", "--seeds=2,4-5", stdout=out)
+    assert error.value.returncode == 1
+    assert out.getvalue().splitlines()[-3:] == [
+        "seed 2: 0 differences, 2 s of CPU",
+        "seed 4: 2 differences, 4 s of CPU",
+        "seed 5: 0 differences, 5 s of CPU",
+    ]

@@ -17,10 +17,10 @@ class Command(BaseCommand):
     """Bill invented customers through months of virtual time, with everything that goes wrong.
 
     Plans, usage, changes, payments and faults are drawn from the seed, so the same seed does the
-    same again. At the end every line, every balance and every end of a subscription is reckoned
+    same again; several seeds are lived through one after the other. At the end every line, every balance and every end of a subscription is reckoned
     anew from the raw facts by code that shares nothing with the product, and the books are checked.
-    Happens in a database of its own on the server of ``DATABASE_URL``, which is dropped. Exits with
-    1 if anything differs.
+    Each happens in a database of its own on the server of ``DATABASE_URL``, which is dropped. Exits
+    with 1 if anything differs.
     """
 
     help = "Simulate months of billing in a database of its own; exit with 1 if anything differs."
@@ -28,28 +28,53 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--months", type=int, default=18)
         parser.add_argument("--customers", type=int, default=200)
-        parser.add_argument("--seed", type=int, default=1)
-        parser.add_argument("--json", action="store_true", help="answer as one JSON object")
+        parser.add_argument("--seed", type=int, help="one seed; 1 if no seeds are given")
+        parser.add_argument("--seeds", type=_seeds, help="several seeds, such as 1-5 or 1,4,7-9")
+        parser.add_argument("--json", action="store_true", help="answer as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         current_app.conf.update(broker_url="memory://localhost")  # nobody is to be called for this
+        seeds = [*(options["seeds"] or ()), *([options["seed"]] if options["seed"] else ())] or [1]
+        verdicts = []
         try:
-            with Scratch():
-                verdict = simulate(
-                    months=options["months"],
-                    customers=options["customers"],
-                    seed=options["seed"],
-                    wall=now(),
-                    say=self.stderr.write,
-                )
+            for seed in seeds:
+                with Scratch():
+                    verdict = simulate(
+                        months=options["months"],
+                        customers=options["customers"],
+                        seed=seed,
+                        wall=now(),
+                        say=self.stderr.write,
+                    )
+                verdicts.append(verdict)
+                if not options["json"]:
+                    self.stdout.write("\n".join(_told(verdict)))
         except NoScratchDatabase as error:
             raise CommandError(str(error)) from error
         if options["json"]:
-            self.stdout.write(json.dumps(asdict(verdict), indent=2))
-        else:
-            self.stdout.write("\n".join(_told(verdict)))
-        if verdict.differences:
-            raise CommandError(f"{len(verdict.differences)} differences.", returncode=1)
+            found = [asdict(one) for one in verdicts]
+            self.stdout.write(json.dumps(found[0] if len(found) == 1 else found, indent=2))
+        elif len(verdicts) > 1:
+            self.stdout.write("\n".join(_in_short(one) for one in verdicts))
+        differences = sum(len(one.differences) for one in verdicts)
+        if differences:
+            raise CommandError(f"{differences} differences.", returncode=1)
+
+
+def _seeds(text: str) -> list[int]:
+    """Return the seeds that ``1,4,7-9`` means."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def _in_short(verdict: Verdict) -> str:
+    return (
+        f"seed {verdict.seed}: {len(verdict.differences)} differences,"
+        f" {verdict.cpu_seconds} s of CPU"
+    )
 
 
 def _told(verdict: Verdict) -> list[str]:

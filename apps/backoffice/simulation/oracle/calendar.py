@@ -1,6 +1,6 @@
 """Calendars, walked. Pure."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
 from typing import Final
@@ -46,10 +46,12 @@ def month_length(day: date) -> int:
 
 
 def months_later(day: date, months: int, wanted: int) -> date:
-    """Return the wanted day of the month so many months later, or that month's last."""
+    """Return the wanted day of the month so many months later (or earlier), or that month's last."""
     first = day.replace(day=1)
     for _ in range(months):
         first = (first + timedelta(days=_LONGEST_MONTH + 1)).replace(day=1)
+    for _ in range(-months):
+        first = (first - DAY).replace(day=1)
     return first.replace(day=min(wanted, month_length(first)))
 
 
@@ -72,47 +74,33 @@ def boundaries(
     *,
     calendar_aligned: bool,
     anchor_day: int | None,
+    since: datetime,
     until: datetime,
 ) -> list[datetime]:
-    """Return the boundaries of a grid from the last at or before its anchor to one after ``until``."""
-    walls = _walls(anchor, period, zone, calendar_aligned, anchor_day)
-    found: list[datetime] = []
+    """Return the boundaries of a grid from the last at or before ``since`` to one after ``until``."""
     by_start = not calendar_aligned and anchor_day is None
-    for wall in walls:
-        # the clocks may show the anchor's own time twice; it is the one at which it was
-        at = anchor if by_start and not found else first_instant(wall, zone)
-        found.append(at)
-        if at > until:
-            return found
-    raise AssertionError("a grid has no end")
-
-
-def _walls(
-    anchor: datetime,
-    period: Mapping[str, object],
-    zone: str,
-    calendar_aligned: bool,  # noqa: FBT001 -- as ``boundaries`` has it
-    anchor_day: int | None,
-) -> Iterator[datetime]:
-    start = shown(anchor, zone)
+    day = shown(anchor, zone).date()
+    clock = shown(anchor, zone).time() if by_start else time()
     months, days = months_of(period), days_of(period)
-    if not calendar_aligned and anchor_day is None:
-        number = 0
-        while True:
-            day = (
-                months_later(start.date(), number * months, start.day)
-                if months
-                else (start.date() + DAY * days * number)
-            )
-            yield datetime.combine(day, start.time())
-            number += 1
-    day = _opening_day(start.date(), period, months, calendar_aligned, anchor_day)
-    wanted = anchor_day or 1
-    number = 0
-    while True:
+    wanted = day.day if by_start else anchor_day or 1
+    if not by_start:
+        day = _opening_day(day, period, months, calendar_aligned, anchor_day)
+
+    def boundary(number: int) -> datetime:
+        # the clocks may show the anchor's own time twice; it is the one at which it was
+        if by_start and not number:
+            return anchor
         turn = months_later(day, number * months, wanted) if months else day + DAY * days * number
-        yield datetime.combine(turn, time())
+        return first_instant(datetime.combine(turn, clock), zone)
+
+    number = 0
+    while boundary(number) > since:
+        number -= 1
+    found = [boundary(number)]
+    while found[-1] <= until:
         number += 1
+        found.append(boundary(number))
+    return found
 
 
 def _opening_day(

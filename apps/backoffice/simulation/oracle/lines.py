@@ -10,8 +10,18 @@ from uuid import UUID
 
 from apps.backoffice.simulation.facts import EventFact, Facts, MeterFact, SubscriptionFact
 from apps.backoffice.simulation.oracle.calendar import Span, share
+from apps.backoffice.simulation.oracle.paying import (
+    Piece,
+    Place,
+    Recurring,
+    Run,
+    entries,
+    places,
+    usage_pieces,
+    usage_runs,
+)
 from apps.backoffice.simulation.oracle.prices import Price, Used, band_at, cost
-from apps.backoffice.simulation.oracle.timeline import Stretch, lived, periods
+from apps.backoffice.simulation.oracle.timeline import Life, life
 from apps.backoffice.simulation.oracle.usage import (
     Counted,
     counted,
@@ -30,6 +40,7 @@ class Key(NamedTuple):
     """What identifies a line: whose it is, for what, and for which time."""
 
     subscription: UUID
+    plan: str
     phase: int
     charge: str
     kind: str
@@ -41,11 +52,16 @@ class Key(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class _Slice:
     fact: SubscriptionFact
-    stretch: Stretch
+    run: Run
     charge: Mapping[str, Any]
     period: Span
     part: Span
     share: Fraction
+
+    @property
+    def price_list(self) -> str | None:
+        """The list that the terms name."""
+        return self.run.spell.agreed.price_list
 
 
 def lines_of(facts: Facts, until: datetime) -> dict[Key, Fraction]:
@@ -75,42 +91,79 @@ class _Household:
         until: datetime,
     ) -> None:
         self.meters, self.until = meters, until
-        self.lives = {fact.id: (fact, lived(fact, until)) for fact in subscriptions}
+        self.lives = {fact.id: (fact, life(fact, until)) for fact in subscriptions}
         self.counted = {key: counted(meter, events) for key, meter in meters.items()}
+        self.using = {
+            fact.id: [
+                (run, {one["meter"] for one in _charges(found, place) if "meter" in one})
+                for place in places(found)
+                for run in usage_runs(found, place)
+            ]
+            for fact, found in self.lives.values()
+        }
 
     def slices(self) -> Iterator[_Slice]:
         """Yield every part of every period in which some charge is due."""
-        for fact, stretches in self.lives.values():
-            for stretch in stretches:
-                for charge in stretch.phase.get("charges", []):
-                    yield from self._slices_of(fact, stretch, charge)
+        for fact, found in self.lives.values():
+            if not found.spells:
+                continue
+            recurring = Recurring(fact, found)
+            for place in places(found):
+                for charge in _charges(found, place):
+                    if charge.get("kind") == "fixed":
+                        yield from self._fixed(fact, found, place, charge)
+                    else:
+                        pieces = (
+                            self._usage(fact, place, charge)
+                            if "meter" in charge
+                            else recurring.pieces(place, charge, self.until)
+                        )
+                        yield from self._due(fact, found, charge, pieces)
 
-    def _slices_of(
-        self, fact: SubscriptionFact, stretch: Stretch, charge: Mapping[str, Any]
+    def _fixed(
+        self, fact: SubscriptionFact, found: Life, place: Place, charge: Mapping[str, Any]
     ) -> Iterator[_Slice]:
-        if charge.get("kind") == "fixed":
-            if stretch.starts <= self.until:
-                instant = (stretch.starts, stretch.starts)
-                yield _Slice(fact, stretch, charge, instant, instant, _ONE)
-            return
+        for spell in entries(found, place):
+            if spell.stay.starts <= self.until:
+                instant = (spell.stay.starts, spell.stay.starts)
+                yield _Slice(fact, Run(spell, *instant), charge, instant, instant, _ONE)
+
+    def _usage(
+        self, fact: SubscriptionFact, place: Place, charge: Mapping[str, Any]
+    ) -> list[Piece]:
+        return [
+            piece
+            for run, _ in self.using[fact.id]
+            if run.spell.stay.place == place
+            for piece in usage_pieces(fact, run, charge, self.until)
+        ]
+
+    def _due(
+        self,
+        fact: SubscriptionFact,
+        found: Life,
+        charge: Mapping[str, Any],
+        pieces: Sequence[Piece],
+    ) -> Iterator[_Slice]:
         advance = "meter" not in charge and charge.get("timing", "advance") == "advance"
-        for period in periods(fact, stretch, charge["period"], until=self.until):
-            ends = period[1] if stretch.ends is None else min(period[1], stretch.ends)
-            part = (max(period[0], stretch.starts), ends)
-            due = part[0] if advance else part[1]
-            if part[0] < part[1] and due <= self.until:
-                portion = _share(fact, stretch, charge, period, part)
-                yield _Slice(fact, stretch, charge, period, part, portion)
+        for one in pieces:
+            end = one.part[1] if found.ends is None else min(one.part[1], found.ends)
+            if (one.part[0] if advance else end) <= self.until:
+                portion = _share(fact, charge, one.period, one.part)
+                yield _Slice(fact, one.run, charge, one.period, one.part, portion)
 
     def amounts(self, one: _Slice) -> dict[Key, Fraction]:
         """Return the lines of a slice with their amounts, rounded as they are charged."""
         meter = self.meters.get(one.charge.get("meter", ""))
-        included = rounded(_number(one.charge.get("included_quantity", 0)) * one.share, 12)
-        standard = _price(one, one.fact.price_list)
+        included = _number(one.charge.get("included_quantity", 0))
+        standard = _price(one, one.price_list)
         if meter is None:
-            exact = cost(standard["pricing"], Used(Fraction(one.fact.quantity)), included)
+            exact = cost(
+                standard["pricing"], Used(Fraction(one.run.spell.agreed.quantity)), included
+            )
             kind = "fixed" if one.charge.get("kind") == "fixed" else "recurring"
             return {_key(one, kind, ""): _charged(one, exact * one.share)}
+        included = rounded(included * one.share, 12)
         carries = meter.recurring and meter.aggregation in _LEVELS
         mine = [
             event
@@ -155,25 +208,22 @@ class _Household:
         """Return the subscription that began first of those that charge for a meter then."""
         wanting = [
             (fact.started_at, fact.id)
-            for fact, stretches in self.lives.values()
-            for stretch in stretches
-            if stretch.starts <= at and (stretch.ends is None or at < stretch.ends)
-            if any(charge.get("meter") == meter.key for charge in stretch.phase.get("charges", []))
+            for fact, _ in self.lives.values()
+            for run, keys in self.using[fact.id]
+            if run.starts <= at < run.ends and meter.key in keys
         ]
         return min(wanting)[1] if wanting else None
 
 
-def _share(
-    fact: SubscriptionFact,
-    stretch: Stretch,
-    charge: Mapping[str, Any],
-    period: Span,
-    part: Span,
-) -> Fraction:
+def _charges(found: Life, place: Place) -> Sequence[Mapping[str, Any]]:
+    stay = next(one.stay for one in found.spells if one.stay.place == place)
+    charges: Sequence[Mapping[str, Any]] = stay.phase.get("charges", [])
+    return charges
+
+
+def _share(fact: SubscriptionFact, charge: Mapping[str, Any], period: Span, part: Span) -> Fraction:
     if not charge.get("prorated", True) or part == period:
         return _ONE
-    if stretch.keeps_whole_period and part[1] == stretch.ends:
-        part = (part[0], period[1])
     return share(part, period, fact.basis, fact.zone)
 
 
@@ -182,7 +232,7 @@ def _price(one: _Slice, price_list: str | None) -> Price:
     prices: list[Price] = [
         price for price in one.charge["prices"] if price["currency"] == one.fact.currency
     ]
-    for listed in (price_list, one.fact.price_list, None):
+    for listed in (price_list, one.price_list, None):
         for price in prices:
             if price.get("price_list") == listed:
                 return price
@@ -231,11 +281,11 @@ def _used(
 def _key(one: _Slice, kind: str, point: str) -> Key:
     return Key(
         one.fact.id,
-        one.stretch.position,
+        *one.run.spell.stay.place,
         one.charge["key"],
         kind,
         one.period[0],
-        one.stretch.starts,
+        one.run.starts,
         point,
     )
 
