@@ -299,10 +299,19 @@ def _postgres_settings(where: Places, *, volatile: bool) -> dict[str, str]:
             "autovacuum": "off",
         }
     return settings | {
-        "shared_buffers": "256MB",
+        "shared_buffers": f"{_shared_megabytes()}MB",
         "maintenance_work_mem": "128MB",
         "max_wal_size": "2GB",
     }
+
+
+def _shared_megabytes() -> int:
+    """Return an eighth of the machine's memory, within 128 MB and 1 GB.
+
+    An index in random order, such as that of the events' keys, is quick only while it fits in.
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return max(128, min(memory // 8, 1024))
 
 
 def _make_cluster(programs: Path, cluster: Path, *, major: int, volatile: bool) -> None:
