@@ -13,6 +13,7 @@ APPS = (
     "invoicing",
     "payments",
     "ledger",
+    "taxes",
     "backoffice",
 )
 

@@ -44,6 +44,7 @@ INSTALLED_APPS = [
     "apps.customers",
     "apps.metering",
     "apps.ledger",
+    "apps.taxes",
     "apps.catalog",
     "apps.subscriptions",
     "apps.wallets",

@@ -39,6 +39,7 @@ _GROUPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("catalog.plan", "sell"),
         ("catalog.planversion", "history"),
         ("catalog.pricelist", "price_change"),
+        ("taxes.taxrate", "percent"),
     ),
     "Books": (
         ("ledger.journalentry", "menu_book"),

@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from apps.customers.models import Customer, TaxId
-from apps.tenants.desk import Desk, DeskInline, instant, link, plain
+from apps.tenants.desk import Desk, DeskInline, choice, instant, link, plain
 
 
 class TaxIdInline(DeskInline):
@@ -21,9 +21,10 @@ class CustomerDesk(Desk):
         plain("email", "e-mail"),
         plain("currency"),
         plain("zone", "time zone"),
+        choice("tax_exempt", "tax"),
         instant("created_at", "since"),
     )
-    list_filter = ("currency",)
+    list_filter = ("currency", "tax_exempt")
     search_fields = ("name", "external_id", "email")
     related = ("test_clock", "tenant")
     inlines = (TaxIdInline,)

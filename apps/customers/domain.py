@@ -1,6 +1,7 @@
 """What customers may be. Pure."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Final
 
 from apps.core.errors import Conflict, FieldError, Invalid
@@ -22,6 +23,14 @@ _CODES: Final = (
 COUNTRIES: Final = frozenset(_CODES.split())
 
 
+class TaxExempt(StrEnum):
+    """Whether a customer is billed tax."""
+
+    NONE = "none"
+    EXEMPT = "exempt"
+    REVERSE_CHARGE = "reverse_charge"  # he owes the tax himself, and his documents say so
+
+
 class ExternalIdTaken(Conflict):
     reason = "external_id_taken"
 
@@ -36,6 +45,10 @@ class ClockFixed(Conflict):
     """A customer's time only moves forward: it keeps the clock, or real time, it began with."""
 
     reason = "test_clock_fixed"
+
+
+class ExemptionInvalid(Invalid):
+    reason = "tax_exempt_invalid"
 
 
 class AddressInvalid(Invalid):
@@ -56,3 +69,13 @@ def check_address(address: Mapping[str, str]) -> dict[str, str]:
     if errors:
         raise AddressInvalid(errors=errors)
     return {part: address[part] for part in ADDRESS_PARTS if address.get(part)}
+
+
+def check_exemption(exempt: TaxExempt, reason: str, *, has_tax_id: bool) -> None:
+    """Raise ``ExemptionInvalid`` where reverse charge lacks a tax number, or a reason its exemption."""
+    if exempt is TaxExempt.NONE and reason:
+        raise ExemptionInvalid("Only who is exempt has a reason for it.", field="tax_exempt_reason")
+    if exempt is TaxExempt.REVERSE_CHARGE and not has_tax_id:
+        raise ExemptionInvalid(
+            "Who owes the tax himself has a tax number: give one in tax_ids.", field="tax_exempt"
+        )

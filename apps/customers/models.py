@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from apps.customers.domain import TaxExempt
 from apps.tenants.models import TenantOwned, TestClock
 
 
@@ -16,6 +17,10 @@ class Customer(TenantOwned):
     currency = models.CharField(max_length=3)
     zone = models.CharField(max_length=64)  # periods are computed in it
     address = models.JSONField(default=dict)  # line1, line2, city, postal_code, state, country
+    tax_exempt = models.CharField(
+        max_length=20, choices=[(e, e) for e in TaxExempt], default=TaxExempt.NONE
+    )
+    tax_exempt_reason = models.CharField(max_length=200, blank=True, default="")
     metadata = models.JSONField(default=dict)
     payment_provider = models.CharField(max_length=20, blank=True, default="")
     payment_provider_customer_id = models.CharField(max_length=255, blank=True, default="")
@@ -30,6 +35,11 @@ class Customer(TenantOwned):
         constraints = (
             models.UniqueConstraint(
                 fields=("tenant", "external_id"), name="customer_external_id_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(tax_exempt="none", tax_exempt_reason="")
+                | models.Q(tax_exempt__in=["exempt", "reverse_charge"]),
+                name="customer_tax_exempt_known",
             ),
         )
         indexes = (models.Index(fields=("tenant", "-id"), name="customers_newest"),)

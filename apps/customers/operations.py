@@ -13,7 +13,14 @@ from apps.core.events import record
 from apps.core.failpoints import failpoint
 from apps.core.locks import lock_row
 from apps.core.money import exponent
-from apps.customers.domain import ClockFixed, CurrencyInUse, ExternalIdTaken, check_address
+from apps.customers.domain import (
+    ClockFixed,
+    CurrencyInUse,
+    ExternalIdTaken,
+    TaxExempt,
+    check_address,
+    check_exemption,
+)
 from apps.customers.models import Customer, TaxId
 from apps.customers.queries import has_amounts
 from apps.rating.periods import zone_info
@@ -21,6 +28,7 @@ from apps.tenants.models import TestClock
 from apps.tenants.tax_numbers import check_tax_numbers
 
 _ONCE: Final = "customer_external_id_once"
+_EXEMPTION: Final = frozenset({"tax_exempt", "tax_exempt_reason", "tax_ids"})
 
 
 @transaction.atomic
@@ -36,6 +44,8 @@ def create_customer(
     address: Mapping[str, str] | None = None,
     metadata: Mapping[str, str] | None = None,
     tax_ids: Iterable[tuple[str, str]] = (),
+    tax_exempt: TaxExempt = TaxExempt.NONE,
+    tax_exempt_reason: str = "",
     payment_provider: str = "",
     payment_provider_customer_id: str = "",
     test_clock_id: UUID | None = None,
@@ -46,7 +56,7 @@ def create_customer(
 
     ``tax_ids`` are (kind, number) pairs. A repeat with the same ``id`` returns the customer as it
     is. Raises ``ExternalIdTaken``, ``NotFound`` for a clock of another tenant, and ``Invalid`` for
-    an unknown currency, zone, country or a wrong tax number.
+    an unknown currency, zone, country or a wrong tax number, and for reverse charge without one.
     """
     known = Customer.objects.filter(pk=id, tenant_id=tenant_id).first()
     if known is not None:
@@ -54,6 +64,7 @@ def create_customer(
     exponent(currency)
     zone_info(zone)
     numbers = check_tax_numbers(tax_ids)
+    check_exemption(tax_exempt, tax_exempt_reason, has_tax_id=bool(numbers))
     _check_clock(tenant_id, test_clock_id)
     customer = Customer(
         id=id,
@@ -64,6 +75,8 @@ def create_customer(
         currency=currency,
         zone=zone,
         address=check_address(address or {}),
+        tax_exempt=tax_exempt,
+        tax_exempt_reason=tax_exempt_reason,
         metadata=dict(metadata or {}),
         payment_provider=payment_provider,
         payment_provider_customer_id=payment_provider_customer_id,
@@ -92,11 +105,13 @@ def change_customer(
 ) -> Customer:
     """Change the columns named in ``changes``, and the tax numbers unless they are None.
 
-    Issued documents keep what they show; a new zone is that of later subscriptions. Changing
-    nothing records nothing. Raises ``CurrencyInUse`` once amounts in the old currency exist,
+    Issued documents keep what they show and the tax they have; a new zone is that of later
+    subscriptions. Who is no longer exempt has no reason for it either. Changing nothing records nothing. Raises ``CurrencyInUse`` once amounts in the old currency exist,
     ``ClockFixed``, ``ExternalIdTaken`` and ``Invalid`` as ``create_customer`` does.
     """
     customer = lock_row(Customer, customer_id, tenant_id=tenant_id)
+    if changes.get("tax_exempt") == TaxExempt.NONE:
+        changes.setdefault("tax_exempt_reason", "")
     if "address" in changes:
         changes["address"] = check_address(changes["address"] or {})
     changed = sorted(name for name, value in changes.items() if getattr(customer, name) != value)
@@ -107,6 +122,12 @@ def change_customer(
         _store(customer, update_fields=changed)
     if tax_ids is not None and _replace_tax_ids(customer, tax_ids):
         changed.append("tax_ids")
+    if not _EXEMPTION.isdisjoint(changed):
+        check_exemption(
+            TaxExempt(customer.tax_exempt),
+            customer.tax_exempt_reason,
+            has_tax_id=customer.tax_ids.exists(),
+        )
     if changed:
         record("customer.changed", customer, actor=actor, at=at, fields=", ".join(changed))
     return customer

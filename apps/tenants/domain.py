@@ -48,6 +48,7 @@ RESOURCES: Final = (
     "meters",
     "events",
     "usage",
+    "taxes",
     "catalog",
     "subscriptions",
     "wallets",
@@ -66,7 +67,7 @@ ROLE_SCOPES: Final[Mapping[Role, frozenset[str]]] = {
     Role.ADMIN: _ALL_READ
     | {f"{resource}:write" for resource in RESOURCES if resource != "tenants"},
     Role.FINANCE: _ALL_READ
-    | {"invoices:write", "payments:write", "customers:write", "wallets:write"},
+    | {"invoices:write", "payments:write", "customers:write", "wallets:write", "taxes:write"},
     Role.SUPPORT: _ALL_READ | {"customers:write", "subscriptions:write", "events:write"},
     Role.DEVELOPER: _ALL_READ
     | {

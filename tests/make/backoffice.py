@@ -62,6 +62,7 @@ from tests.make.invoicing import make_draft, make_issued
 from tests.make.metering import make_meter
 from tests.make.scope import in_its_scope
 from tests.make.subscriptions import make_subscription
+from tests.make.taxes import make_tax_rate
 from tests.make.tenants import AT, make_key, make_member
 from tests.make.wallets import hold, make_grant, make_price, make_unit, make_wallet
 
@@ -75,6 +76,7 @@ def make_world(tenant: Tenant) -> None:
     customer = make_customer(tenant, external_id=mark)
     TaxId.objects.create(tenant=tenant, customer=customer, kind="eu_vat", value=f"DE{mark}")
     make_price_list(tenant, mark)
+    make_tax_rate(tenant, key=mark, country="ZM")
     meter = make_meter(tenant)
     version = meter.versions.get()
     usage = {

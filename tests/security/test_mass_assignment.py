@@ -34,6 +34,7 @@ CREATES: Final = (
     Call("POST", "price-lists", {"key": "new", "name": "New"}),
     Call("POST", "credit-units", {"key": "new", "name": "New", "rate": "1"}),
     Call("POST", "features", {"key": "new", "kind": "limit"}),
+    Call("POST", "tax-rates", {"key": "new", "name": "New", "percentage": "1", "country": "FR"}),
 )
 
 

@@ -22,6 +22,7 @@ customers      rw     rw     rw       rw       r          r
 meters         rw     rw     r        r        rw         r
 events         rw     rw     r        rw       rw         r
 usage          rw     rw     r        r        r          r
+taxes          rw     rw     rw       r        r          r
 catalog        rw     rw     r        r        rw         r
 subscriptions  rw     rw     r        rw       r          r
 wallets        rw     rw     rw       r        r          r
@@ -77,6 +78,10 @@ orphan-events/{pk}                             events
 subscriptions/{pk}/usage                       usage
 features                                       catalog
 features/{pk}                                  catalog
+tax-rates                                      taxes
+tax-rates/{pk}                                 taxes
+tax-rates/{pk}/archive                         taxes
+tax-rates/{pk}/end                             taxes
 products                                       catalog
 products/{pk}                                  catalog
 price-lists                                    catalog

@@ -32,6 +32,7 @@ from apps.payments.models import Payment, PaymentMethod
 from apps.subscriptions.domain import CancelMode, Settlement
 from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.subscriptions.operations import cancel_subscription
+from apps.taxes.models import TaxRate
 from apps.tenants.domain import Mode, Role
 from apps.tenants.models import ApiKey, Membership, Tenant
 from apps.wallets.models import (
@@ -49,6 +50,7 @@ from tests.make.customers import make_customer
 from tests.make.metering import make_meter
 from tests.make.payments import make_method
 from tests.make.subscriptions import make_subscription
+from tests.make.taxes import make_tax_rate
 from tests.make.tenants import ACTOR, AT, make_clock, make_key, make_tenant
 from tests.make.wallets import hold, make_grant, make_price, make_unit, make_wallet
 from tests.security.calls import Call
@@ -130,6 +132,7 @@ def _more(tenant: Tenant, mark: str) -> None:
     create_product(tenant.id, id=new_id(), key=f"{mark}-product", name=mark, actor=ACTOR, at=AT)
     make_price_list(tenant, f"{mark}-list")
     make_feature(tenant.id, f"{mark}-feature")
+    make_tax_rate(tenant, key=f"{mark}-rate", country="ZW")
     make_meter(tenant, key=f"{mark}_meter")
     subscription = make_subscription(
         customer,
@@ -197,6 +200,7 @@ def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
     yield "stream", Names(stream.public_id, stream.handle)
     yield "orphan", Names(orphan.public_id, orphan.subject)
     yield "feature", _keyed(one(Feature, key=f"{mark}-feature"))
+    yield "tax_rate", _keyed(one(TaxRate))
     yield "product", _keyed(one(Product))
     yield "price_list", Names(*_price_list(tenant, mark))
     yield "plan", _keyed(one(Plan, key=f"{mark}-plan"))

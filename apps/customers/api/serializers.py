@@ -15,6 +15,7 @@ from apps.core.web.fields import (
     StrictSerializer,
     ZoneField,
 )
+from apps.customers.domain import TaxExempt
 from apps.tenants.tax_numbers import KINDS
 
 _COUNTRY: Final = "ISO 3166-1 alpha-2, such as DE."
@@ -53,6 +54,17 @@ class CustomerChanges(StrictSerializer):
     zone = ZoneField(required=False, help_text="Periods of later subscriptions are computed in it.")
     address = AddressBody(required=False)
     tax_ids = TaxIdBody(many=True, required=False)
+    tax_exempt = serializers.ChoiceField(
+        choices=[one.value for one in TaxExempt],
+        required=False,
+        help_text="`reverse_charge`: the customer owes the tax himself; needs a tax number.",
+    )
+    tax_exempt_reason = LineField(
+        max_length=200,
+        required=False,
+        allow_blank=True,
+        help_text="Printed on his documents, such as `Art. 196 VAT Directive`.",
+    )
     metadata = MetadataField(required=False)
     payment_provider = serializers.RegexField(_PROVIDER, required=False, allow_blank=True)
     payment_provider_customer_id = LineField(max_length=255, required=False, allow_blank=True)
@@ -99,6 +111,8 @@ class CustomerView(serializers.Serializer[Any]):
     zone = serializers.CharField()
     address = AddressView()
     tax_ids = TaxIdView(many=True)
+    tax_exempt = serializers.ChoiceField(choices=[one.value for one in TaxExempt])
+    tax_exempt_reason = serializers.CharField()
     metadata = MetadataField()
     payment_provider = serializers.CharField()
     payment_provider_customer_id = serializers.CharField()

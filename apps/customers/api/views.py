@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from apps.core.money import CURRENCIES
 from apps.core.web.views import Door, Reader, id_of, instant, one_of, text
 from apps.customers.api.serializers import CustomerBody, CustomerChanges, CustomerView
+from apps.customers.domain import TaxExempt
 from apps.customers.models import Customer
 from apps.customers.operations import change_customer, create_customer
 from apps.customers.queries import customers_for
@@ -88,4 +89,6 @@ class Customers(Door):
 def _as_pairs(given: dict[str, Any]) -> dict[str, Any]:
     if "tax_ids" in given:
         given["tax_ids"] = [(one["kind"], one["value"]) for one in given["tax_ids"]]
+    if "tax_exempt" in given:
+        given["tax_exempt"] = TaxExempt(given["tax_exempt"])
     return given
