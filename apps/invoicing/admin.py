@@ -15,6 +15,7 @@ from apps.invoicing.models import (
     BalanceApplication,
     Invoice,
     InvoiceLine,
+    InvoiceTax,
     IssuedLogo,
     IssuedPdf,
     NumberSequence,
@@ -82,6 +83,20 @@ class InvoiceLineInline(DeskInline):
     ordering = ("position",)
 
 
+class InvoiceTaxInline(DeskInline):
+    model = InvoiceTax
+    resource = "invoices"
+    columns = (
+        itself("tax"),
+        plain("percentage", "%"),
+        amount("taxable", "on"),
+        amount("amount"),
+        amount("taxable_before", "on, before"),
+        amount("amount_before", "before"),
+    )
+    ordering = ("id",)
+
+
 @admin.register(Invoice)
 class InvoiceDesk(Desk):
     resource = "invoices"
@@ -121,7 +136,7 @@ class InvoiceDesk(Desk):
         document("seller"),
         plain("pdf_sha256", "SHA-256 of the PDF"),
     )
-    inlines = (InvoiceLineInline,)
+    inlines = (InvoiceLineInline, InvoiceTaxInline)
     downloads = (Download(name="pdf", label="PDF", icon="picture_as_pdf", read=_pdf),)
     verbs = (
         Verb(
@@ -209,6 +224,24 @@ class InvoiceLineDesk(Desk):
         document("derivation", "how it came about"),
     )
     ordering = ("-id",)
+
+
+@admin.register(InvoiceTax)
+class InvoiceTaxDesk(Desk):
+    resource = "invoices"
+    list_display = (
+        plain("name"),
+        link("invoice"),
+        plain("percentage", "%"),
+        amount("taxable", "on"),
+        amount("amount"),
+        choice("rounding"),
+    )
+    list_filter = ("currency", "name")
+    search_fields = ("name",)
+    related = ("invoice", "rate")
+    ordering = ("-id",)
+    when_empty = "Rates are added by POST /api/v1/tax-rates."
 
 
 @admin.register(NumberSequence)

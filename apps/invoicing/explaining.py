@@ -17,7 +17,7 @@ from apps.core.money import ARITHMETIC, round_money
 from apps.invoicing.assembly import Derivation, PriceMissing, included_in
 from apps.invoicing.derivation import decode_derivation
 from apps.invoicing.domain import InvoiceStatus, LineKind, SellsCredit
-from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceTax
 from apps.invoicing.slicing import WHOLE
 from apps.invoicing.wording import (
     amount_words,
@@ -32,6 +32,7 @@ from apps.metering.domain import EventBehind, UsageRequest
 from apps.metering.models import MeterVersion
 from apps.metering.queries.measuring import events_behind, measure_as_of
 from apps.rating.pricing import Measured, Step, after_included, needs, pricing_document, rate
+from apps.tenants.domain import TaxRounding
 
 _ZERO: Final = Decimal(0)
 _MOST_STEPS: Final = 50  # in words; ``steps`` has all of them
@@ -54,6 +55,7 @@ class Explanation:
     price: PriceTerms
     meter: MeterVersion | None
     earlier: tuple[InvoiceLine, ...]  # the lines of its key that were billed before it
+    taxes: tuple[InvoiceTax, ...]  # of its document, at its rates
 
     @property
     def model(self) -> Mapping[str, object]:
@@ -110,7 +112,7 @@ def explain(line: InvoiceLine) -> Explanation:
     meter = None
     if derivation.meter_version is not None:
         meter = MeterVersion.objects.select_related("meter").get(pk=derivation.meter_version)
-    return Explanation(line, derivation, charge, price, meter, tuple(_earlier(line)))
+    return Explanation(line, derivation, charge, price, meter, tuple(_earlier(line)), _taxes(line))
 
 
 def verify(line: InvoiceLine) -> Verification:
@@ -189,6 +191,7 @@ def _sentences(explanation: Explanation) -> list[str]:
         )
     if line.corrects_id is not None or derivation.already_billed:
         said.append(_difference_sentence(explanation))
+    said += [_tax_sentence(one) for one in explanation.taxes]
     return said
 
 
@@ -232,6 +235,25 @@ def _difference_sentence(explanation: Explanation) -> str:
         f" {amount_words(derivation.already_billed, line.currency)} were billed before"
         f"{f' ({before})' if before else ''}; this line is the difference:"
         f" {amount_words(line.amount, line.currency)} {line.currency}."
+    )
+
+
+def _tax_sentence(tax: InvoiceTax) -> str:
+    """Say how the tax came about that the line has a part in."""
+    currency = tax.currency
+    of = "the line" if tax.rounding == TaxRounding.PER_LINE else "the lines that it applies to"
+    amount = amount_words(tax.amount, currency)
+    if not (tax.taxable_before or tax.amount_before):
+        return (
+            f"{tax.name}, rounded once on the sum of {of}:"
+            f" {number_words(tax.percentage)} % of {amount_words(tax.taxable, currency)}"
+            f" = {amount} {currency}."
+        )
+    together = amount_words(tax.taxable_before + tax.taxable, currency)
+    return (
+        f"{tax.name}, with what is corrected: {number_words(tax.percentage)} % of {together}"
+        f" = {amount_words(tax.amount_before + tax.amount, currency)}, less"
+        f" {amount_words(tax.amount_before, currency)} before = {amount} {currency}."
     )
 
 
@@ -313,6 +335,15 @@ def _expected(
 def _times(amount: Decimal, share: Fraction) -> Decimal:
     product = ARITHMETIC.multiply(amount, Decimal(share.numerator))
     return ARITHMETIC.divide(product, Decimal(share.denominator))
+
+
+def _taxes(line: InvoiceLine) -> tuple[InvoiceTax, ...]:
+    if line.tax_scope_id is None:
+        return ()
+    found = InvoiceTax.objects.filter(
+        invoice_id=line.invoice_id, scope_id=line.tax_scope_id, rate_id__in=line.taxed_by
+    )
+    return tuple(found.order_by("name", "id"))
 
 
 def _earlier(line: InvoiceLine) -> QuerySet[InvoiceLine]:

@@ -11,8 +11,8 @@ from django.db.models import Q, Sum
 from apps.core.books import Rule, rows_that_break
 from apps.core.ids import encode
 from apps.invoicing.domain import DocumentKind, InvoiceStatus
-from apps.invoicing.models import Invoice, InvoiceLine
-from apps.ledger.domain import FactKind
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceTax
+from apps.ledger.domain import PER_CUSTOMER, FactKind
 from apps.ledger.models import JournalEntry
 
 _WRONG_SUM: Final = """
@@ -22,6 +22,47 @@ WHERE (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
 GROUP BY i.id
 HAVING i.subtotal <> coalesce(sum(l.amount), 0) OR i.total <> i.subtotal - i.discount + i.tax
     OR count(l.id) = 0
+"""
+_WRONG_TAX: Final = """
+SELECT i.id, i.tax, coalesce(sum(t.amount), 0), i.currency FROM invoicing_invoice i
+LEFT JOIN invoicing_invoicetax t ON t.invoice_id = i.id
+WHERE (%(tenant)s::uuid IS NULL OR i.tenant_id = %(tenant)s)
+GROUP BY i.id HAVING i.tax <> coalesce(sum(t.amount), 0)
+"""
+# a document that was canceled in between may leave what rounding makes of the others
+_MISTAXED: Final = """
+SELECT t.scope_id, min(t.name), sum(t.taxable), sum(t.amount), min(t.currency)
+FROM invoicing_invoicetax t JOIN invoicing_invoice i ON i.id = t.invoice_id
+WHERE (%(tenant)s::uuid IS NULL OR t.tenant_id = %(tenant)s) AND i.status <> 'draft'
+GROUP BY t.scope_id, t.rate_id
+HAVING NOT bool_or(i.status = 'canceled')
+   AND sum(t.amount) <> round(sum(t.taxable) * min(t.percentage) / 100,
+                              currency_places(min(t.currency)))
+"""
+_STRAY_TAX: Final = """
+SELECT t.id, t.invoice_id FROM invoicing_invoicetax t
+JOIN invoicing_invoice i ON i.id = t.invoice_id
+JOIN taxes_taxrate r ON r.id = t.rate_id
+WHERE (%(tenant)s::uuid IS NULL OR t.tenant_id = %(tenant)s)
+  AND ((t.tenant_id, t.currency) <> (i.tenant_id, i.currency)
+       OR (t.name, t.percentage, t.tenant_id) <> (r.name, r.percentage, r.tenant_id)
+       OR t.taxable <> coalesce((
+         SELECT sum(l.amount) FROM invoicing_invoiceline l
+         WHERE l.invoice_id = t.invoice_id AND l.tax_scope_id = t.scope_id
+           AND l.tax_rates ? t.rate_id::text), 0))
+"""
+_TAX_PAYABLE: Final = """
+WITH booked AS (
+  SELECT a.tenant_id, a.currency, -sum(x.amount) AS total
+  FROM ledger_ledgeraccount a JOIN ledger_posting x ON x.account_id = a.id
+  WHERE a.kind = 'tax_payable' GROUP BY 1, 2),
+shown AS (
+  SELECT tenant_id, currency, sum(tax) AS total FROM invoicing_invoice
+  WHERE status NOT IN ('draft', 'canceled') GROUP BY 1, 2)
+SELECT currency, coalesce(b.total, 0), coalesce(s.total, 0)
+FROM booked b FULL JOIN shown s USING (tenant_id, currency)
+WHERE (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
+  AND coalesce(b.total, 0) <> coalesce(s.total, 0)
 """
 _STRAY_LINES: Final = """
 SELECT l.id, l.invoice_id FROM invoicing_invoiceline l
@@ -140,6 +181,30 @@ def documents_add_up(tenant_id: UUID | None) -> Iterator[str]:
         yield f"{_document(document)} says {subtotal}, its lines {lines}"
 
 
+def tax_adds_up(tenant_id: UUID | None) -> Iterator[str]:
+    """The tax of a document is the sum of its taxes."""
+    for document, said, found, currency in rows_that_break(_WRONG_TAX, tenant_id):
+        yield f"{_document(document)} says {said} {currency} of tax, its taxes {found}"
+
+
+def tax_is_that_of_what_is_billed(tenant_id: UUID | None) -> Iterator[str]:
+    """Documents show together, of each scope and rate, the tax on what they bill together."""
+    for scope, name, taxable, amount, currency in rows_that_break(_MISTAXED, tenant_id):
+        yield f"{name} of scope {scope} is {amount} {currency}, on {taxable}"
+
+
+def taxes_are_like_their_lines(tenant_id: UUID | None) -> Iterator[str]:
+    """A tax is on the lines of its document that name it, at its rate as that was added."""
+    for tax, document in rows_that_break(_STRAY_TAX, tenant_id):
+        yield f"{encode(InvoiceTax.ID_PREFIX, tax)} is not that of {_document(document)}"
+
+
+def tax_payable_is_what_documents_show(tenant_id: UUID | None) -> Iterator[str]:
+    """The tax in the books is that of the documents that are issued and not canceled."""
+    for currency, booked, shown in rows_that_break(_TAX_PAYABLE, tenant_id):
+        yield f"{booked} {currency} of tax are in the books, {shown} on documents"
+
+
 def lines_are_like_their_document(tenant_id: UUID | None) -> Iterator[str]:
     """A line has the tenant and the currency of its document, and no digits beyond it."""
     for line, document in rows_that_break(_STRAY_LINES, tenant_id):
@@ -249,16 +314,16 @@ _FACTS: Final = {
 
 
 def _posted(keys: list[str]) -> dict[tuple[object, str], dict[str, Decimal]]:
-    """Return what the books say of documents: the total of each fact's debits, by its kind."""
+    """Return what the books say of documents: what each fact asks or gives, by its kind."""
     rows = (
         JournalEntry.objects.filter(source_key__in=keys)
         .exclude(kind__in=[FactKind.INVOICE_WRITTEN_OFF, FactKind.INVOICE_REINSTATED])
-        .annotate(debits=Sum("postings__amount", filter=Q(postings__amount__gt=0)))
-        .values_list("tenant_id", "source_key", "kind", "debits")
+        .annotate(moved=Sum("postings__amount", filter=Q(postings__account__kind__in=PER_CUSTOMER)))
+        .values_list("tenant_id", "source_key", "kind", "moved")
     )
     found: dict[tuple[object, str], dict[str, Decimal]] = {}
-    for owner, key, kind, debits in rows:
-        found.setdefault((owner, key), {})[kind] = debits
+    for owner, key, kind, moved in rows:
+        found.setdefault((owner, key), {})[kind] = abs(moved or Decimal(0))
     return found
 
 
@@ -268,6 +333,10 @@ def _document(identifier: UUID) -> str:
 
 RULES: Final[tuple[Rule, ...]] = (
     documents_add_up,
+    tax_adds_up,
+    tax_is_that_of_what_is_billed,
+    taxes_are_like_their_lines,
+    tax_payable_is_what_documents_show,
     lines_are_like_their_document,
     lines_of_a_key_follow_each_other,
     corrections_correct_their_own_key,

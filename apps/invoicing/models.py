@@ -1,6 +1,7 @@
 """Immutable documents. Once issued, nothing of them changes but what has been paid (by trigger)."""
 
 from typing import ClassVar, Final
+from uuid import UUID
 
 from django.db import models
 from djmoney.models.fields import MoneyField
@@ -9,6 +10,9 @@ from moneyed import Money
 from apps.core.states import Stateful
 from apps.customers.models import Customer
 from apps.invoicing.domain import COLLECTABLE, DocumentKind, InvoiceStatus, LineKind
+from apps.invoicing.taxing import TaxOfRate, taxes_by_rate
+from apps.taxes.models import TaxRate
+from apps.tenants.domain import TaxRounding
 from apps.tenants.models import Tenant, TenantOwned
 
 
@@ -186,6 +190,11 @@ class Invoice(Stateful, TenantOwned):
         return left
 
     @property
+    def taxes_shown(self) -> list[TaxOfRate]:
+        """Its tax, rate by rate."""
+        return taxes_by_rate(self.taxes.all(), self.currency)
+
+    @property
     def amount_due(self) -> Money:
         """What is asked for: the open amount, until it is written off or canceled."""
         asked = self.status == InvoiceStatus.DRAFT or self.status in COLLECTABLE
@@ -235,6 +244,9 @@ class InvoiceLine(TenantOwned):
     currency = models.CharField(max_length=3)
     # how the amount came about: invoicing.derivation says what is in it
     derivation = models.JSONField()
+    # with what its tax is rounded, and the ids of its rates; null where it has none
+    tax_scope_id = models.UUIDField(null=True)
+    tax_rates = models.JSONField(null=True)
 
     class Meta:
         ordering = ("invoice", "position")
@@ -277,6 +289,45 @@ class InvoiceLine(TenantOwned):
 
     def __str__(self) -> str:
         return self.description
+
+    @property
+    def taxed_by(self) -> list[UUID]:
+        """The ids of its rates; none where it is not taxed."""
+        return [UUID(one) for one in self.tax_rates or ()]
+
+
+class InvoiceTax(TenantOwned):
+    """The tax of a document at one rate, on what one scope has on it: see ``invoicing.taxing``.
+
+    A check in the database: what was taxed before and now together has the tax that was shown
+    before and is now. Written and changed while its document is a draft, as lines are.
+    """
+
+    ID_PREFIX = "itx"
+
+    invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, related_name="taxes")
+    scope_id = models.UUIDField()  # the document or the line that first billed what is taxed
+    rate = models.ForeignKey(TaxRate, on_delete=models.PROTECT, related_name="+")
+    name = models.CharField(max_length=100)
+    percentage = models.DecimalField(max_digits=9, decimal_places=6)
+    rounding = models.CharField(max_length=10, choices=[(r, r) for r in TaxRounding])
+    taxable = models.DecimalField(max_digits=38, decimal_places=12)
+    amount = models.DecimalField(max_digits=38, decimal_places=12)
+    taxable_before = models.DecimalField(max_digits=38, decimal_places=12)
+    amount_before = models.DecimalField(max_digits=38, decimal_places=12)
+    currency = models.CharField(max_length=3)
+
+    class Meta:
+        ordering = ("invoice", "id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("invoice", "scope_id", "rate"), name="tax_of_scope_once"
+            ),
+        )
+        indexes = (models.Index(fields=("scope_id",), name="taxes_by_scope"),)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class NumberSequence(TenantOwned):

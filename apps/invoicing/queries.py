@@ -124,8 +124,10 @@ def buyers_of(customer_ids: Iterable[UUID]) -> dict[UUID, dict[str, Any]]:
             "external_id": external_id or "",
             "address": address,
             "tax_ids": tax_ids.get(customer_id, []),
+            "tax_exempt": exempt,
+            "tax_exempt_reason": reason,
         }
-        for customer_id, external_id, name, email, address in customers.values_list(
-            "id", "external_id", "name", "email", "address"
+        for customer_id, external_id, name, email, address, exempt, reason in customers.values_list(
+            "id", "external_id", "name", "email", "address", "tax_exempt", "tax_exempt_reason"
         )
     }

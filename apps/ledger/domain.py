@@ -58,7 +58,7 @@ class FactKind(StrEnum):
 
 
 class Amount(StrEnum):
-    """The amounts a fact brings with it; never negative but where it is said, and a net below its tax."""
+    """The amounts a fact brings with it; never negative but where it is said, and a net or a tax below the other."""
 
     TOTAL = "total"  # net + tax
     NET = "net"  # subtotal − discount

@@ -111,13 +111,13 @@ def archive_tax_rate(rate_id: UUID, *, tenant_id: UUID, actor: str, at: datetime
 
 
 def _refusal(error: IntegrityError, rate: TaxRate) -> BillingError:
-    match broken(error):
-        case "tax_rate_key_once":
-            return TaxRateKeyTaken(f"Another tax rate has the key {rate.key!r}.", field="key")
-        case "tax_rate_overlaps":
-            return TaxRateOverlaps(
-                f"Another rate of the tax {rate.tax!r} applies to the same place, tax code and"
-                " time; end it first.",
-                field="valid_from",
-            )
-    raise error
+    rule = broken(error)
+    if rule == "tax_rate_key_once":
+        return TaxRateKeyTaken(f"Another tax rate has the key {rate.key!r}.", field="key")
+    if rule != "tax_rate_overlaps":
+        raise error
+    return TaxRateOverlaps(
+        f"Another rate of the tax {rate.tax!r} applies to the same place, tax code and time;"
+        " end it first.",
+        field="valid_from",
+    )

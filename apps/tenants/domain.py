@@ -33,6 +33,13 @@ class LateUsagePolicy(StrEnum):
     ASK = "ask"
 
 
+class TaxRounding(StrEnum):
+    """What of a document tax is rounded on."""
+
+    PER_RATE = "per_rate"  # once on the sum of the lines that a rate applies to
+    PER_LINE = "per_line"
+
+
 def default_retry_days() -> list[int]:
     """Return on which days after the first failure a new tenant collects again."""
     return [1, 3, 7]

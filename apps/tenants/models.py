@@ -12,7 +12,7 @@ from django.db import models
 from apps.core.models import Identified
 from apps.core.sealing import SealedField
 from apps.rating.proration import Basis
-from apps.tenants.domain import LateUsagePolicy, Mode, Role, default_retry_days
+from apps.tenants.domain import LateUsagePolicy, Mode, Role, TaxRounding, default_retry_days
 
 
 class TestClock(Identified):
@@ -68,6 +68,9 @@ class Tenant(Identified):
     )
     proration_basis = models.CharField(
         max_length=10, choices=[(b, b) for b in Basis], default=Basis.SECOND
+    )
+    tax_rounding = models.CharField(
+        max_length=10, choices=[(r, r) for r in TaxRounding], default=TaxRounding.PER_RATE
     )
     # days after the first failure at which collecting is tried again
     retry_days = ArrayField(

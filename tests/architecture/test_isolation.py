@@ -62,6 +62,7 @@ def rows(statement: str, *values: UUID) -> list[tuple[Any, ...]]:
 ISOLATED: Final = {
     "backoffice_bookscheck",
     "core_idempotencyrecord",
+    "invoicing_invoicetax",
     "taxes_taxrate",
     "tenants_apikey",
     "tenants_membership",

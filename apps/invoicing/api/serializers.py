@@ -19,7 +19,9 @@ from apps.core.web.fields import (
     ObjectField,
     StrictSerializer,
 )
+from apps.customers.domain import TaxExempt
 from apps.invoicing.domain import DocumentKind, InvoiceStatus, LineKind
+from apps.tenants.domain import TaxRounding
 
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CUTOFFS: Final = ("cutoff", "cutoff_date", "target_date")
@@ -103,8 +105,11 @@ class LineView(serializers.Serializer[Any]):
     price_point = serializers.CharField(source="group", help_text="Empty: the standard prices.")
     quantity = DecimalField()
     unit = serializers.CharField()
-    amount = AmountField()
+    amount = AmountField(help_text="Without tax.")
     currency = serializers.CharField()
+    tax_rates = serializers.ListField(
+        child=IdField("txr"), source="taxed_by", help_text="Empty: it is not taxed."
+    )
     corrects = IdField(
         "lin", source="corrects_id", allow_null=True, help_text="The line this one corrects."
     )
@@ -129,13 +134,34 @@ class PreviewLineView(serializers.Serializer[Any]):
     corrects = IdField("lin", allow_null=True)
 
 
+class TaxView(serializers.Serializer[Any]):
+    """The tax of a document at one rate."""
+
+    rate = IdField("txr", source="rate_id")
+    name = serializers.CharField()
+    percentage = DecimalField()
+    taxable = AmountField(help_text="What it is on, without tax.")
+    amount = AmountField()
+
+
+class TaxOfScopeView(TaxView):
+    """The tax that a line has a part in: what it is rounded with, and what was taxed before."""
+
+    rounding = serializers.ChoiceField([one.value for one in TaxRounding])
+    taxable_before = AmountField(help_text="Billed of the same by earlier documents.")
+    amount_before = AmountField(help_text="The tax that they show for it.")
+
+
 class PreviewView(serializers.Serializer[Any]):
     """A document as it would be; nothing of it is stored."""
 
     object = ObjectField("invoice_preview")
     kind = serializers.ChoiceField(_KINDS)
     currency = serializers.CharField()
-    total = AmountField(help_text="Before the customer's balance is used.")
+    subtotal = AmountField(help_text="The sum of the lines, without tax.")
+    tax = AmountField()
+    taxes = TaxView(many=True, help_text="Rate by rate.")
+    total = AmountField(help_text="Before prepaid credit and the customer's balance are used.")
     lines = PreviewLineView(many=True)
 
 
@@ -163,6 +189,8 @@ class BuyerView(serializers.Serializer[Any]):
     external_id = serializers.CharField()
     address = serializers.DictField(child=serializers.CharField())
     tax_ids = ShownTaxIdView(many=True)
+    tax_exempt = serializers.ChoiceField([one.value for one in TaxExempt])
+    tax_exempt_reason = serializers.CharField()
 
 
 class InvoiceRow(serializers.Serializer[Any]):
@@ -202,6 +230,7 @@ class InvoiceView(InvoiceRow):
 
     seller = serializers.SerializerMethodField()
     buyer = serializers.SerializerMethodField()
+    taxes = TaxView(many=True, source="taxes_shown", help_text="Rate by rate.")
     lines = LineView(many=True)
 
     @extend_schema_field(SellerView(allow_null=True))
@@ -308,6 +337,7 @@ class ExplanationView(serializers.Serializer[Any]):
     )
     currency = serializers.CharField(source="line.currency")
     earlier = EarlierView(many=True)
+    taxes = TaxOfScopeView(many=True, help_text="Of the document, at the rates of the line.")
 
 
 class VerificationView(serializers.Serializer[Any]):

@@ -146,7 +146,7 @@ class Invoices(DocumentDoor):
             actor=self.actor,
             at=at,
         )
-        prefetch_related_objects(documents, "lines")
+        prefetch_related_objects(documents, "lines", "taxes")
         return _listed(
             InvoiceView(documents, many=True).data,
             status.HTTP_201_CREATED if documents else status.HTTP_200_OK,

@@ -26,6 +26,10 @@ from apps.rating.pricing import Step
 _LOGO: Final = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
 _ADDRESS: Final = (("line1",), ("line2",), ("postal_code", "city"), ("state",), ("country",))
 _TAX_ID_NAMES: Final = {"eu_vat": "VAT", "gb_vat": "VAT", "us_ein": "EIN"}
+_EXEMPT: Final = {
+    "exempt": "Exempt from tax",
+    "reverse_charge": "Reverse charge: the recipient owes the tax",
+}
 _MOST_STEPS: Final = 12  # of one line; the explanation has all of them
 MOST_ROWS: Final = 1000  # of a page that is drawn as PDF: beyond, the steps of lines are left out
 _TITLES: Final = {DocumentKind.INVOICE: "Invoice", DocumentKind.CREDIT_MEMO: "Credit memo"}
@@ -121,6 +125,7 @@ def page_of(document: Invoice, *, now: bool) -> dict[str, Any]:
         "facts": [fact for fact in facts if fact[1]],
         "rows": [_row(line, zone) for line in lines_of(document)],
         "totals": _totals(document, now=now),
+        "remark": _tax_remark(buyer),
         "currency": document.currency,
     }
 
@@ -146,8 +151,10 @@ def _totals(document: Invoice, *, now: bool) -> list[Total]:
     found = [total("Subtotal", document.subtotal.amount)]
     if document.discount.amount:
         found.append(total("Discount", -document.discount.amount))
-    if document.tax.amount:
-        found.append(total("Tax", document.tax.amount))
+    found += [
+        total(f"{one.name} on {amount_words(one.taxable, currency)}", one.amount)
+        for one in document.taxes_shown
+    ]
     if document.kind == DocumentKind.CREDIT_MEMO:
         return [*found, total("Credited to your balance", document.total.amount, strong=True)]
     found.append(total("Total", document.total.amount, strong=True))
@@ -161,6 +168,13 @@ def _totals(document: Invoice, *, now: bool) -> list[Total]:
             found.append(total("Paid", -document.amount_paid.amount))
         due = document.amount_due.amount
     return [*found, total("Amount due", due, strong=True)]
+
+
+def _tax_remark(buyer: Mapping[str, Any]) -> str:
+    """Return why no tax is asked for, where the buyer has a reason."""
+    remark = _EXEMPT.get(buyer.get("tax_exempt", ""), "")
+    reason = buyer.get("tax_exempt_reason", "")
+    return f"{remark}: {reason}" if remark and reason else remark
 
 
 def _row(line: InvoiceLine, zone: str) -> Row:

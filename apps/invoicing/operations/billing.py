@@ -14,6 +14,7 @@ from django.db.models import F, Max, Min, Q
 from apps.core.errors import BillingError, Invalid
 from apps.core.events import Happening, record_all
 from apps.core.failpoints import failpoint
+from apps.core.ids import new_id, new_ids
 from apps.core.locks import lock_row
 from apps.core.tenancy import tenant_scope, tenants_by
 from apps.customers.models import Customer
@@ -22,8 +23,16 @@ from apps.invoicing.assembly import ProposedLine
 from apps.invoicing.domain import DocumentKind, InvoiceStatus
 from apps.invoicing.gathering import gather
 from apps.invoicing.models import Invoice, InvoiceLine, ParkedCustomer
-from apps.invoicing.operations.drafting import Order, by_currency, kind_of, store_drafts
+from apps.invoicing.operations.drafting import (
+    Order,
+    by_currency,
+    facts_for,
+    kind_of,
+    store_drafts,
+    tax_proposed,
+)
 from apps.invoicing.operations.issuing import issue_drafts
+from apps.invoicing.taxing import TaxFacts, TaxOfRate, taxes_by_rate
 from apps.metering.models import ChangedUsage
 from apps.metering.operations import clear_changed
 from apps.metering.queries import changed_usage
@@ -52,6 +61,9 @@ class PreviewDocument:
     kind: DocumentKind
     currency: str
     lines: tuple[ProposedLine, ...]
+    subtotal: Decimal
+    taxes: tuple[TaxOfRate, ...]
+    tax: Decimal
     total: Decimal
 
 
@@ -106,10 +118,29 @@ def preview_customer(
     reopened = reopened_by([customer_id])
     with transaction.atomic():
         due = gather(tenant, cutoffs, reopened=reopened).by_customer.get(customer_id)
+        lines = due.lines if due else []
+        facts = facts_for(tenant, {customer_id: lines})
     return [
-        PreviewDocument(kind_of(total), currency, tuple(lines), total)
-        for currency, lines, total in by_currency(due.lines if due else [])
+        _foreseen(customer_id, currency, alike, net, facts)
+        for currency, alike, net in by_currency(lines)
     ]
+
+
+def _foreseen(
+    customer_id: UUID, currency: str, lines: Sequence[ProposedLine], net: Decimal, facts: TaxFacts
+) -> PreviewDocument:
+    named = zip(new_ids(len(lines)), lines, strict=True)
+    tax = tax_proposed(new_id(), customer_id, currency, named, facts)
+    total = net + tax.total
+    return PreviewDocument(
+        kind=kind_of(total),
+        currency=currency,
+        lines=tuple(lines),
+        subtotal=net,
+        taxes=tuple(taxes_by_rate(tax.rows, currency)),
+        tax=tax.total,
+        total=total,
+    )
 
 
 def close_due(

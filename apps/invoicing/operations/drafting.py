@@ -1,14 +1,16 @@
 """Writing down what is to be billed: drafts and their lines, many customers at once."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from apps.core.bulk import Same, insert_rows
+from msgspec import json
+
+from apps.core.bulk import Column, Same, insert_rows
 from apps.core.events import Happening, record_all
 from apps.core.failpoints import failpoint
 from apps.core.ids import new_id, new_ids
@@ -18,8 +20,10 @@ from apps.invoicing.assembly import ProposedLine
 from apps.invoicing.derivation import encode_derivation
 from apps.invoicing.domain import DocumentKind, InvoiceStatus
 from apps.invoicing.gathering import Gathered
-from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceTax
 from apps.invoicing.operations.issuing import Draft
+from apps.invoicing.tax_facts import tax_facts
+from apps.invoicing.taxing import UNTAXED, DocumentTax, LineTax, TaxableLine, TaxFacts, tax_document
 from apps.tenants.domain import LateUsagePolicy
 from apps.tenants.models import Tenant
 
@@ -45,34 +49,82 @@ def store_drafts(
     replaced: Mapping[tuple[UUID, str], Invoice],
     order: Order,
 ) -> list[Draft]:
-    """Store a draft per customer and currency in which money moves, and return them.
+    """Store a draft per customer and currency in which money moves, with its tax; return them.
 
     In the transaction of the caller, who holds the customers' locks and has deleted the drafts that
     these replace, given by customer and currency: theirs keep the id. The number of statements does
     not depend on how many there are.
     """
+    found = [
+        (customer_id, currency, proposed, net)
+        for customer_id, due in gathered.by_customer.items()
+        for currency, proposed, net in by_currency(due.lines)
+    ]
+    if not found:
+        return []
+    facts = facts_for(tenant, {one[0]: one[2] for one in found})
     made: list[_Made] = []
-    for customer_id, due in gathered.by_customer.items():
-        for currency, proposed, total in by_currency(due.lines):
-            before = replaced.get((customer_id, currency))
-            document_id = before.id if before else new_id()
-            kind = kind_of(total)
-            draft = Draft(document_id, customer_id, kind, currency, total, _ZERO, _ZERO, total)
-            made.append(_Made(draft, proposed, before))
-    if made:
-        _store_documents(tenant, gathered.usage_snapshot, cutoffs, made, order)
-        failpoint("invoicing.store.between_tables")
-        _store_lines(tenant.id, made)
-        _record(tenant.id, made, order)
+    for customer_id, currency, proposed, net in found:
+        before = replaced.get((customer_id, currency))
+        document_id = before.id if before else new_id()
+        line_ids = new_ids(len(proposed))
+        lines = zip(line_ids, proposed, strict=True)
+        tax = tax_proposed(document_id, customer_id, currency, lines, facts)
+        total = net + tax.total
+        kind = kind_of(total)
+        draft = Draft(document_id, customer_id, kind, currency, net, _ZERO, tax.total, total)
+        made.append(_Made(draft, proposed, line_ids, tax, before))
+    _store_documents(tenant, gathered.usage_snapshot, cutoffs, made, order)
+    failpoint("invoicing.store.between_tables")
+    _store_lines(tenant.id, made)
+    store_taxes(tenant.id, [(one.draft.id, one.draft.currency, one.tax) for one in made])
+    _record(tenant.id, made, order)
     return [one.draft for one in made]
 
 
 class _Made(NamedTuple):
-    """A draft to be stored, its lines, and the one it replaces."""
+    """A draft to be stored, its lines with their ids, its tax, and the one it replaces."""
 
     draft: Draft
     lines: Sequence[ProposedLine]
+    line_ids: Sequence[UUID]
+    tax: DocumentTax
     before: Invoice | None
+
+
+def facts_for(tenant: Tenant, proposed: Mapping[UUID, Sequence[ProposedLine]]) -> TaxFacts:
+    """Return what decides the tax of proposed lines, given by customer."""
+    lines = [line for listed in proposed.values() for line in listed]
+    return tax_facts(
+        tenant,
+        customers=proposed.keys(),
+        charges=(line.key.charge_id for line in lines),
+        corrected=[line.corrects for line in lines if line.corrects is not None],
+    )
+
+
+def tax_proposed(
+    document_id: UUID,
+    customer_id: UUID,
+    currency: str,
+    lines: Iterable[tuple[UUID, ProposedLine]],
+    facts: TaxFacts,
+) -> DocumentTax:
+    """Return the tax of a document of proposed lines, each with the id that it is to have."""
+    if facts.are_none:
+        return UNTAXED
+    taxable = [
+        TaxableLine(
+            id=line_id,
+            corrects=line.corrects,
+            charge_id=line.key.charge_id,
+            service_start=line.service.start,
+            service_end=line.service.end,
+            amount=line.amount,
+        )
+        for line_id, line in lines
+    ]
+    return tax_document(document_id, customer_id, currency, taxable, facts)
 
 
 def by_currency(
@@ -103,7 +155,6 @@ def _store_documents(
 ) -> None:
     zones = dict(Customer.objects.filter(id__in=cutoffs).values_list("id", "zone"))
     drafts = [one.draft for one in made]
-    totals = [one.total for one in drafts]
     insert_rows(
         Invoice,
         {
@@ -117,10 +168,10 @@ def _store_documents(
             "cutoff_at": [cutoffs[one.customer_id] for one in drafts],
             "period_start": [min(line.service.start for line in one.lines) for one in made],
             "period_end": [max(line.service.end for line in one.lines) for one in made],
-            "subtotal": totals,
+            "subtotal": [one.subtotal for one in drafts],
             "discount": Same(_ZERO),
-            "tax": Same(_ZERO),
-            "total": totals,
+            "tax": [one.tax for one in drafts],
+            "total": [one.total for one in drafts],
             "balance_applied": Same(_ZERO),
             "amount_paid": Same(_ZERO),
             "credit_applied": Same(_ZERO),
@@ -150,10 +201,11 @@ def _issue_after(tenant: Tenant, made: _Made, order: Order) -> datetime | None:
 def _store_lines(tenant_id: UUID, made: Sequence[_Made]) -> None:
     lines = [line for one in made for line in one.lines]
     keys = [line.key for line in lines]
+    ids = [line_id for one in made for line_id in one.line_ids]
     insert_rows(
         InvoiceLine,
         {
-            "id": new_ids(len(lines)),
+            "id": ids,
             "tenant": Same(tenant_id),
             "invoice": [one.draft.id for one in made for _ in one.lines],
             "position": [position for one in made for position in range(len(one.lines))],
@@ -174,6 +226,45 @@ def _store_lines(tenant_id: UUID, made: Sequence[_Made]) -> None:
             "amount": [line.amount for line in lines],
             "currency": [line.currency for line in lines],
             "derivation": [encode_derivation(line.derivation) for line in lines],
+            **_tax_columns(made, ids),
+        },
+    )
+
+
+def _tax_columns(made: Sequence[_Made], ids: Sequence[UUID]) -> dict[str, Column]:
+    taxes: dict[UUID, LineTax] = {}
+    for one in made:
+        taxes.update(one.tax.lines)
+    if not taxes:
+        return {"tax_scope_id": Same(None), "tax_rates": Same(None)}
+    found = [taxes.get(one) for one in ids]
+    return {
+        "tax_scope_id": [one.scope_id if one else None for one in found],
+        "tax_rates": [json.encode(one.rates) if one else None for one in found],
+    }
+
+
+def store_taxes(tenant_id: UUID, documents: Sequence[tuple[UUID, str, DocumentTax]]) -> None:
+    """Store the tax of drafts that were just made, each given with its currency."""
+    rows = [(one, currency, row) for one, currency, tax in documents for row in tax.rows]
+    if not rows:
+        return
+    insert_rows(
+        InvoiceTax,
+        {
+            "id": new_ids(len(rows)),
+            "tenant": Same(tenant_id),
+            "invoice": [document_id for document_id, _, _ in rows],
+            "scope_id": [row.scope_id for _, _, row in rows],
+            "rate": [row.rate_id for _, _, row in rows],
+            "name": [row.name for _, _, row in rows],
+            "percentage": [row.percentage for _, _, row in rows],
+            "rounding": [row.rounding for _, _, row in rows],
+            "taxable": [row.taxable for _, _, row in rows],
+            "amount": [row.amount for _, _, row in rows],
+            "taxable_before": [row.taxable_before for _, _, row in rows],
+            "amount_before": [row.amount_before for _, _, row in rows],
+            "currency": [currency for _, currency, _ in rows],
         },
     )
 
@@ -187,6 +278,6 @@ def _record(tenant_id: UUID, made: Sequence[_Made], order: Order) -> None:
             draft.id,
             {"total": str(round_money(draft.total, draft.currency)), "currency": draft.currency},
         )
-        for draft, _, before in made
+        for draft, before in ((one.draft, one.before) for one in made)
     ]
     record_all(happenings, actor=order.actor, at=order.at)

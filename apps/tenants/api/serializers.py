@@ -19,7 +19,7 @@ from apps.core.web.fields import (
     ZoneField,
 )
 from apps.rating.proration import Basis
-from apps.tenants.domain import SCOPES, LateUsagePolicy, Mode, Role
+from apps.tenants.domain import SCOPES, LateUsagePolicy, Mode, Role, TaxRounding
 from apps.tenants.tax_numbers import KINDS
 
 _SLUG: Final = r"^[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?$"
@@ -85,6 +85,11 @@ class TenantChanges(StrictSerializer):
     payment_term_days = SpanField(_DAY, source="payment_term", required=False)
     late_usage = serializers.ChoiceField(choices=[str(p) for p in LateUsagePolicy], required=False)
     proration_basis = serializers.ChoiceField(choices=[str(b) for b in Basis], required=False)
+    tax_rounding = serializers.ChoiceField(
+        choices=[str(r) for r in TaxRounding],
+        required=False,
+        help_text="Of later documents; corrections are rounded as what they correct.",
+    )
     retry_days = serializers.ListField(
         child=WholeField(min_value=1, max_value=365),
         max_length=10,
@@ -124,6 +129,7 @@ class TenantView(serializers.Serializer[Any]):
     payment_term_days = SpanField(_DAY, source="payment_term")
     late_usage = serializers.ChoiceField(choices=[str(p) for p in LateUsagePolicy])
     proration_basis = serializers.ChoiceField(choices=[str(b) for b in Basis])
+    tax_rounding = serializers.ChoiceField(choices=[str(r) for r in TaxRounding])
     retry_days = serializers.ListField(child=serializers.IntegerField())
     auto_collect = serializers.BooleanField()
     event_max_age_days = SpanField(_DAY, source="event_max_age")

@@ -34,7 +34,7 @@ def test_a_rate_is_never_edited(change: str, constraint: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "constraint"),
     [
-        ("percentage", "'NaN'", "tax_rate_percentage_range"),
+        ("percentage", "'NaN'", "not_nan_percentage"),
         ("percentage", "100.1", "tax_rate_percentage_range"),
         ("percentage", "-1", "tax_rate_percentage_range"),
         ("region", "'Texas'", "tax_rate_region_in_country"),
