@@ -29,6 +29,8 @@ BODY = {
         {"kind": "eu_vat", "value": "DE 136,695 976"},
         {"kind": "us_ein", "value": "91-1144442"},
     ],
+    "tax_exempt": "reverse_charge",
+    "tax_exempt_reason": "Art. 196",
     "metadata": {"segment": "enterprise"},
     "payment_provider": "sandbox",
     "payment_provider_customer_id": "cus_1",
@@ -166,6 +168,11 @@ def test_the_currency_changes_while_there_are_no_amounts() -> None:
             "tax_ids[1].value",
             "tax_id_repeated",
         ),
+        ({"tax_exempt": "maybe"}, 400, "tax_exempt", "invalid_choice"),
+        ({"tax_exempt": None}, 400, "tax_exempt", "null"),
+        ({"tax_exempt_reason": "x" * 201}, 400, "tax_exempt_reason", "max_length"),
+        ({"tax_exempt": "none"}, 422, "tax_exempt_reason", "tax_exempt_invalid"),
+        ({"tax_ids": []}, 422, "tax_exempt", "tax_exempt_invalid"),
         ({"test_clock": "cus_01h455vb4pex5vsknk084sn02q"}, 400, "test_clock", "id_malformed"),
         ({"test_clock": encode("clk", new_id())}, 404, "test_clock", "not_found"),
         ({"tenant": "ten_01h455vb4pex5vsknk084sn02q"}, 400, "tenant", "unknown_field"),
@@ -180,6 +187,16 @@ def test_wrong_customers(change: dict[str, Any], status: int, field: str, code: 
     assert [(e["field"], e["code"]) for e in answer.json()["errors"]] == [(field, code)]
     assert (Customer.objects.count(), TaxId.objects.count()) == (0, 0)
     assert not AuditEvent.objects.filter(type__startswith="customer.").exists()
+
+
+def test_who_is_exempt_may_change() -> None:
+    api = Api(make_key(make_tenant()))
+    api.post("/customers", BODY)
+    refused = api.patch("/customers/crm-4711", {"tax_ids": []})
+    assert (refused.status_code, refused.json()["reason"]) == (422, "tax_exempt_invalid")
+    assert TaxId.objects.count() == 2
+    changed = api.patch("/customers/crm-4711", {"tax_exempt": "none", "tax_ids": []}).json()
+    assert (changed["tax_exempt"], changed["tax_exempt_reason"]) == ("none", "")
 
 
 def test_every_error_is_told_at_once() -> None:

@@ -21,6 +21,7 @@ from tests.make.customers import make_customer
 from tests.make.invoicing import fresh, make_draft, make_issued
 from tests.make.metering import make_meter, send
 from tests.make.subscriptions import make_subscription
+from tests.make.taxes import make_tax_rate
 from tests.make.tenants import AT, make_clock, make_key, make_tenant
 
 pytestmark = pytest.mark.django_db
@@ -108,6 +109,7 @@ def test_a_customer_is_billed_to_a_cutoff(api: Api, tenant: Tenant) -> None:
         "issued_at": instant_text(document.created_at),
         "due_at": instant_text(document.created_at + timedelta(days=30)),
         "closed_at": None,
+        "taxes": [],
         "pdf_sha256": "",
         "seller": {"name": "Acme", "address": "", "email": "", "tax_ids": []},
         "buyer": {
@@ -116,6 +118,8 @@ def test_a_customer_is_billed_to_a_cutoff(api: Api, tenant: Tenant) -> None:
             "external_id": customer.external_id,
             "address": document.buyer["address"],
             "tax_ids": [],
+            "tax_exempt": "none",
+            "tax_exempt_reason": "",
         },
     }
     stored = InvoiceLine.objects.order_by("position")[0]
@@ -252,8 +256,33 @@ def test_a_list_takes_the_same_queries_however_long(
         with django_assert_num_queries(2):
             assert len(api.get("/invoices").json()["data"]) == count
     name = Invoice.objects.first().public_id  # type: ignore[union-attr]  # there are three
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         assert len(api.get(f"/invoices/{name}").json()["lines"]) == 2
+
+
+def test_tax_is_shown_rate_by_rate_and_explained(api: Api, tenant: Tenant) -> None:
+    rate = make_tax_rate(tenant)
+    customer = subscribed(tenant)
+    body = {"customer": customer.public_id, "cutoff": "2026-05-01T00:00:00Z"}
+    (foreseen,) = api.post("/invoices/preview", body).json()["data"]
+    (made,) = api.post("/invoices", body).json()["data"]
+    tax = {
+        "rate": rate.public_id,
+        "name": "VAT 19 %",
+        "percentage": "19",
+        "taxable": "49.00",
+        "amount": "9.31",
+    }
+    for document in (foreseen, made, api.get(f"/invoices/{made['id']}").json()):
+        assert document["taxes"] == [tax]
+        amounts = (document["subtotal"], document["tax"], document["total"])
+        assert amounts == ("49.00", "9.31", "58.31")
+    (line,) = made["lines"]
+    assert (line["amount"], line["tax_rates"]) == ("49.00", [rate.public_id])
+    explained = api.get(f"/invoices/{made['id']}/lines/{line['id']}/explain").json()
+    assert explained["taxes"] == [
+        {**tax, "rounding": "per_rate", "taxable_before": "0.00", "amount_before": "0.00"}
+    ]
 
 
 def test_canceling_and_writing_off(api: Api, tenant: Tenant) -> None:
@@ -343,6 +372,7 @@ def test_a_line_is_explained_and_verified(api: Api, tenant: Tenant) -> None:
         "amount": "100.00",
         "currency": "USD",
         "earlier": [],
+        "taxes": [],
     }
     assert api.get(f"{path}/verify").json() == {
         "object": "verification",

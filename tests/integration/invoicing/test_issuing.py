@@ -119,6 +119,8 @@ def test_seller_and_buyer_are_written_down() -> None:
         "external_id": "glx-1",
         "address": {"line1": "1 Way", "country": "US"},
         "tax_ids": [],
+        "tax_exempt": "none",
+        "tax_exempt_reason": "",
     }
     make_issued(customer)
     assert IssuedLogo.objects.count() == 1
