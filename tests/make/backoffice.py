@@ -22,6 +22,7 @@ from apps.customers.models import Customer, TaxId
 from apps.invoicing.models import (
     BalanceApplication,
     Invoice,
+    InvoiceTax,
     IssuedLogo,
     IssuedPdf,
     NumberSequence,
@@ -66,6 +67,8 @@ from tests.make.taxes import make_tax_rate
 from tests.make.tenants import AT, make_key, make_member
 from tests.make.wallets import hold, make_grant, make_price, make_unit, make_wallet
 
+_TAX_AMOUNTS = ("taxable", "amount", "taxable_before", "amount_before")
+
 
 @in_its_scope
 def make_world(tenant: Tenant) -> None:
@@ -76,7 +79,7 @@ def make_world(tenant: Tenant) -> None:
     customer = make_customer(tenant, external_id=mark)
     TaxId.objects.create(tenant=tenant, customer=customer, kind="eu_vat", value=f"DE{mark}")
     make_price_list(tenant, mark)
-    make_tax_rate(tenant, key=mark, country="ZM")
+    rate = make_tax_rate(tenant, key=mark, country="ZM")
     meter = make_meter(tenant)
     version = meter.versions.get()
     usage = {
@@ -100,7 +103,19 @@ def make_world(tenant: Tenant) -> None:
     _usage(tenant, customer, version, mark)
     make_issued(customer, ["-5.00"])
     invoice = make_issued(customer)  # uses up what the credit memo gave
-    make_draft(customer)
+    untaxed = dict.fromkeys(_TAX_AMOUNTS, 0)
+    draft = make_draft(customer)
+    InvoiceTax.objects.create(
+        tenant=tenant,
+        invoice=draft,
+        scope_id=draft.id,
+        rate=rate,
+        name=rate.name,
+        percentage=rate.percentage,
+        rounding="per_rate",
+        currency=draft.currency,
+        **untaxed,
+    )
     _documents(tenant, invoice, mark)
     _payments(tenant, customer, invoice, mark)
     _credit(tenant, customer, meter, mark)

@@ -10,6 +10,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.core.web.fields import StrictSerializer
 from apps.core.web.views import Door, Reader, text
 from apps.taxes.api.serializers import EndBody, TaxRateBody, TaxRateView
 from apps.taxes.models import TaxRate
@@ -82,6 +83,7 @@ class TaxRates(Door):
     @action(detail=True, methods=["post"])
     def archive(self, request: Request, pk: str) -> Response:
         """Let a rate apply to nothing new."""
+        self.read(StrictSerializer)
         rate: TaxRate = self.get_object()
         rate = archive_tax_rate(rate.id, tenant_id=self.tenant_id, actor=self.actor, at=self.at)
         return Response(TaxRateView(rate).data)

@@ -36,6 +36,7 @@ BEGIN
   END IF;
   RETURN NEW;
 END $$;
+SELECT let_see_all('tax_rate_overlaps()');
 CREATE TRIGGER tax_rate_overlaps BEFORE INSERT ON taxes_taxrate
   FOR EACH ROW EXECUTE FUNCTION tax_rate_overlaps();
 """

@@ -142,6 +142,7 @@ def test_a_customer_is_billed_to_a_cutoff(api: Api, tenant: Tenant) -> None:
         "unit": "calls",
         "amount": "100.00",
         "currency": "USD",
+        "tax_rates": [],
         "corrects": None,
     }
     assert (fee["kind"], fee["amount"]) == ("recurring", "49.00")
