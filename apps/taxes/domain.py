@@ -104,7 +104,7 @@ def check_rate(
         errors.append(
             FieldError("percentage", "percentage_range", "A percentage lies between 0 and 100.")
         )
-    elif percentage != round(percentage, _PLACES):
+    elif int(percentage.normalize(EXACT).as_tuple().exponent) < -_PLACES:
         errors.append(
             FieldError("percentage", "percentage_precision", "A percentage has up to 6 decimals.")
         )
