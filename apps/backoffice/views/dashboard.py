@@ -7,11 +7,10 @@ from urllib.parse import urlencode
 from django.http import HttpRequest
 from django.urls import reverse
 
-from apps.backoffice.charts import Bar, bar_chart
 from apps.backoffice.queries import figures, installation
 from apps.core.clock import now
 from apps.core.tenancy import current_tenant
-from apps.tenants.desk import amount_text, instant_text, rights_of
+from apps.tenants.desk import Bar, NamedChart, amount_text, bar_chart, instant_text, rights_of
 from apps.tenants.models import Tenant
 from apps.tenants.queries import tenant_now, tenant_of
 
@@ -152,7 +151,7 @@ def _machinery() -> dict[str, Any]:
     }
 
 
-def _chart(tenant: Tenant, currency: str, months: tuple[figures.Month, ...]) -> dict[str, Any]:
+def _chart(tenant: Tenant, currency: str, months: tuple[figures.Month, ...]) -> NamedChart:
     bars = [
         Bar(
             label=f"{month.starts_at:%b}"
@@ -173,7 +172,11 @@ def _chart(tenant: Tenant, currency: str, months: tuple[figures.Month, ...]) -> 
         for month in months
     ]
     total = sum((month.amount for month in months), start=months[0].amount * 0)
-    return {"currency": currency, "total": amount_text(total, currency), "drawing": bar_chart(bars)}
+    return NamedChart(
+        f"Invoiced in {currency}, by month",
+        f"{amount_text(total, currency)} in twelve months",
+        bar_chart(bars),
+    )
 
 
 def _card(

@@ -5,6 +5,8 @@ read-only forms are the same everywhere. It lies here because rights belong to t
 app with a page lies above them.
 """
 
+from apps.tenants.desk.asking import amount_field, instant_field, reason_field
+from apps.tenants.desk.charts import Bar, NamedChart, bar_chart
 from apps.tenants.desk.columns import (
     Column,
     amount,
@@ -26,27 +28,33 @@ from apps.tenants.desk.rights import Rights, actor_of, rights_of
 from apps.tenants.desk.verbs import By, Download, Verb
 
 __all__ = [
+    "Bar",
     "By",
     "Column",
     "Desk",
     "DeskInline",
     "Download",
+    "NamedChart",
     "Rights",
     "TenantFilter",
     "Verb",
     "actor_of",
     "amount",
+    "amount_field",
     "amount_text",
+    "bar_chart",
     "choice",
     "document",
     "ident",
     "instant",
+    "instant_field",
     "instant_text",
     "itself",
     "link",
     "named",
     "offer",
     "plain",
+    "reason_field",
     "reference",
     "rights_of",
     "status",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -21,6 +22,7 @@ from apps.core.errors import BillingError, Invalid
 from apps.core.ids import decode, encode, is_id, new_id
 from apps.core.models import AuditEvent, Identified
 from apps.core.tenancy import current_tenant
+from apps.tenants.desk.charts import NamedChart
 from apps.tenants.desk.columns import Column, column_of, ident, instant_text
 from apps.tenants.desk.rights import rights_of
 from apps.tenants.desk.verbs import MOST_AT_ONCE, Download, Verb
@@ -159,6 +161,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
     list_per_page = 50
     list_max_show_all = 200
     change_form_outer_before_template = "desk/verbs.html"
+    change_form_before_template = "desk/charts.html"
     change_form_outer_after_template = "desk/activity.html"
 
     def title(self) -> str:
@@ -272,10 +275,13 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
         if not verb.is_allowed(request, row):
             raise PermissionDenied
         back = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
-        if request.method == "POST":
-            verb.run_all(request, [row], effect=_effect(request))
+        posted = request.POST if request.method == "POST" else None
+        form = verb.form(posted) if verb.form else None
+        if posted is not None and (form is None or form.is_valid()):
+            given = form.cleaned_data if form else {}
+            verb.run_all(request, [row], effect=_effect(request), given=given)
             return HttpResponseRedirect(back)
-        return self._ask(request, verb, [row], back=back)
+        return self._ask(request, verb, [row], back=back, form=form)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Return the verbs that the operator may use somewhere."""
@@ -283,7 +289,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
         return {
             verb.name: (_on_selection(verb), verb.name, verb.label)
             for verb in self.all_verbs()
-            if rights.may_somewhere(verb.resource, "write")
+            if verb.form is None and rights.may_somewhere(verb.resource, "write")
         }
 
     def ask_or_run(
@@ -300,7 +306,13 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
         return self._ask(request, verb, rows, back=request.get_full_path())
 
     def _ask(
-        self, request: HttpRequest, verb: Verb, rows: Sequence[Any], *, back: str
+        self,
+        request: HttpRequest,
+        verb: Verb,
+        rows: Sequence[Any],
+        *,
+        back: str,
+        form: forms.Form | None = None,
     ) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
@@ -312,6 +324,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
             "effect": new_id(),
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
             "rows": [(row, verb.fits(row)) for row in rows],
+            "form": form,
         }
         return TemplateResponse(request, "desk/confirm.html", context)
 
@@ -332,6 +345,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
             context["downloads"] = self.downloads
             context["download_url"] = f"admin:{self.opts.app_label}_{self.opts.model_name}_download"
             context["verb_url"] = f"admin:{self.opts.app_label}_{self.opts.model_name}_verb"
+            context["charts"] = self.charts(obj)
             context["activity"] = self._activity(obj)
         page: HttpResponse = super().render_change_form(
             request, context, add, change, form_url, obj
@@ -344,6 +358,10 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
         extra = {"title": self.title(), **(extra_context or {})}
         page: HttpResponse = super().changelist_view(request, extra)
         return page
+
+    def charts(self, row: Any) -> Sequence[NamedChart]:
+        """Return what is drawn above a row's columns; nothing, unless a page says so."""
+        return ()
 
     def _activity(self, row: Any) -> list[dict[str, Any]]:
         if not isinstance(row, Identified) or isinstance(row, AuditEvent):

@@ -1,10 +1,11 @@
 """What an operator may do to rows from the desk: one operation each, after a confirmation."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID, uuid5
 
+from django import forms
 from django.contrib import messages
 from django.http import HttpRequest
 
@@ -20,10 +21,11 @@ def _always(_row: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """On whose behalf something is done, and the id of what it creates."""
+    """On whose behalf something is done, the id of what it creates, and what was asked for."""
 
     actor: str
     effect_id: UUID
+    given: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,8 @@ class Verb:
     """One action: who may (``resource``), on which rows (``fits``), and what it calls.
 
     ``run(row, by)`` calls one operation, which is safe to repeat; a ``BillingError`` from it becomes
-    a message. ``warning`` tells, before it happens, what cannot be undone.
+    a message. ``warning`` tells, before it happens, what cannot be undone. What ``form`` asks for
+    comes to ``run`` as ``by.given``; such a verb is for one row at a time.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Verb:
     fits: Callable[[Any], bool] = _always
     warning: str = ""
     icon: str = "play_arrow"
+    form: type[forms.Form] | None = None
 
     def is_for(self, request: HttpRequest, row: Any) -> bool:
         """Say whether the operator may do this, and the row is one to do it to."""
@@ -63,7 +67,14 @@ class Verb:
         """Say whether the operator may do this at the row's tenant."""
         return rights_of(request).may(self.resource, "write", row.tenant_id)
 
-    def run_all(self, request: HttpRequest, rows: Iterable[Any], *, effect: UUID) -> None:
+    def run_all(
+        self,
+        request: HttpRequest,
+        rows: Iterable[Any],
+        *,
+        effect: UUID,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
         """Do it to each row on its own and tell the operator what came of it.
 
         ``effect`` is the question's own id, so that an answer sent twice has one effect.
@@ -75,7 +86,7 @@ class Verb:
                 messages.error(request, f"{row}: your role does not allow this.")
                 continue
             try:
-                self.run(row, By(actor, uuid5(effect, str(row.pk))))
+                self.run(row, By(actor, uuid5(effect, str(row.pk)), given or {}))
             except BillingError as error:
                 messages.error(request, f"{row}: {error.detail or error.reason}")
             else:

@@ -113,7 +113,7 @@ def test_every_number_leads_to_the_rows_it_counts(client: Client, tenant: Tenant
         assert (card["title"], listed.status_code) == (card["title"], 200)
         if listed.context["cl"].model is not Job:  # its pages are not counted
             assert card["lines"] == [str(listed.context["cl"].result_count)]
-    for bar in page.context["charts"][0]["drawing"].shapes:
+    for bar in page.context["charts"][0].drawing.shapes:
         listed = client.get(bar.bar.href)
         assert f"on {listed.context['cl'].result_count} documents" in bar.bar.text
 
@@ -180,7 +180,7 @@ def test_a_bar_links_to_a_list_of_the_same_tenant(client: Client, tenant: Tenant
     make_issued(make_customer(tenant), at=AT)
     with time_machine.travel(AT, tick=False):
         page = client.get("/admin/", {"tenant": tenant.public_id})
-    query = parse_qs(urlsplit(page.context["charts"][0]["drawing"].shapes[-1].bar.href).query)
+    query = parse_qs(urlsplit(page.context["charts"][0].drawing.shapes[-1].bar.href).query)
     assert query == {
         "tenant": [tenant.public_id],
         "issued_at__gte": ["2026-04-30T22:00:00+00:00"],

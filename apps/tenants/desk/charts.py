@@ -14,7 +14,7 @@ _STEPS: Final = (Decimal(1), Decimal(2), Decimal("2.5"), Decimal(5), Decimal(10)
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A column of the chart; ``value`` below zero hangs from the axis."""
+    """A column of the chart; ``value`` below zero hangs from the axis. "" as ``href`` leads nowhere."""
 
     label: str
     value: Decimal
@@ -53,6 +53,15 @@ class Chart:
     shapes: tuple[Shape, ...]
     lines: tuple[Line, ...]
     axis: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class NamedChart:
+    """A chart, what it shows, and the figure that it comes to."""
+
+    title: str
+    total: str
+    drawing: Chart
 
 
 def bar_chart(bars: Sequence[Bar]) -> Chart:

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from apps.backoffice.charts import HEIGHT, WIDTH, Bar, bar_chart
+from apps.tenants.desk.charts import HEIGHT, WIDTH, Bar, bar_chart
 
 
 def bars(*values: str) -> list[Bar]:
