@@ -10,6 +10,7 @@ from apps.backoffice.bench.report import Findings, Note
 from apps.backoffice.bench.scratch import Scratch
 from apps.backoffice.bench.single import bench_single
 from apps.backoffice.bench.sizes import Sizes
+from apps.backoffice.bench.wallet import bench_wallet
 from apps.rating.periods import Span
 
 # over a month of UTC that has ended
@@ -20,4 +21,5 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "single": bench_single,
     "close": bench_close,
     "read": bench_read,
+    "wallet": bench_wallet,
 }

@@ -18,5 +18,9 @@ class Sizes:
     batch: int = 1_000
     batches: int = 40  # per connection and round
     present: int = 5_000_000  # events that are there already
+    # wallet
+    wallets: int = 10_000
+    spenders: int = 4  # of the hot wallet at the same time
+    spends: int = 500  # of each
     # single and read
     requests: int = 4_000

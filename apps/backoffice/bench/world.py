@@ -51,7 +51,7 @@ _CHARGES: Final[tuple[dict[str, Any], ...]] = (
 )
 _EVENTS_PER_TRANSACTION: Final = 50_000
 # the first part of the ids of what is numbered; the rest is the number
-_CUSTOMER: Final = "c0000000"
+CUSTOMER: Final = "c0000000"
 _SUBSCRIPTION: Final = "50000000"
 _SEGMENT: Final = "5e000000"
 
@@ -68,7 +68,7 @@ class World:
 
 def customer_id(number: int) -> UUID:
     """Return the id of a customer by his number."""
-    return _numbered(_CUSTOMER, number)
+    return _numbered(CUSTOMER, number)
 
 
 def subscription_id(number: int) -> UUID:
@@ -184,8 +184,8 @@ def _fill_slice(world: World, events: int, first: int, last: int) -> None:
         """,
         events=sql.Identifier("metering_usageevent"),
         tenant=sql.Literal(world.tenant_id),
-        customer=_numbered_sql(_CUSTOMER),
-        subscription=_numbered_sql(_SUBSCRIPTION),
+        customer=numbered_sql(CUSTOMER),
+        subscription=numbered_sql(_SUBSCRIPTION),
         first=sql.Literal(first),
         last=sql.Literal(last),
         subscriptions=sql.Literal(world.subscriptions),
@@ -199,20 +199,20 @@ def _fill_slice(world: World, events: int, first: int, last: int) -> None:
 
 def _multiply(count: int) -> None:
     """Make customers 2 to ``count`` like the first one, with all that belongs to him."""
-    customer = {"customer_id": _numbered_sql(_CUSTOMER)}
-    subscription = {"subscription_id": _numbered_sql(_SUBSCRIPTION)}
+    customer = {"customer_id": numbered_sql(CUSTOMER)}
+    subscription = {"subscription_id": numbered_sql(_SUBSCRIPTION)}
     name = {"external_id": sql.SQL("'subscription-' || n")}
-    _copies(
+    copies(
         Customer,
         count,
-        {"id": _numbered_sql(_CUSTOMER), "external_id": sql.SQL("'customer-' || n")},
+        {"id": numbered_sql(CUSTOMER), "external_id": sql.SQL("'customer-' || n")},
     )
-    _copies(Subscription, count, {"id": _numbered_sql(_SUBSCRIPTION), **customer, **name})
-    _copies(UsageSubject, count, {**subscription, **customer, **name})
-    _copies(SubscriptionSegment, count, {"id": _numbered_sql(_SEGMENT), **subscription})
+    copies(Subscription, count, {"id": numbered_sql(_SUBSCRIPTION), **customer, **name})
+    copies(UsageSubject, count, {**subscription, **customer, **name})
+    copies(SubscriptionSegment, count, {"id": numbered_sql(_SEGMENT), **subscription})
 
 
-def _copies(model: type[Model], count: int, changes: Mapping[str, sql.Composable]) -> None:
+def copies(model: type[Model], count: int, changes: Mapping[str, sql.Composable]) -> None:
     """Copy the only row of a table; ``changes`` are SQL over the number ``n`` of the copy."""
     pairs = [sql.SQL("{}, {}").format(sql.Literal(name), value) for name, value in changes.items()]
     _run(
@@ -231,7 +231,8 @@ def _numbered(head: str, number: int) -> UUID:
     return UUID(f"{head}-0000-7000-8000-{number:012x}")
 
 
-def _numbered_sql(head: str) -> sql.Composed:
+def numbered_sql(head: str) -> sql.Composed:
+    """Return SQL for the id that begins with ``head``, of the number ``n``."""
     return sql.SQL("({} || lpad(to_hex(n), 12, '0'))::uuid").format(
         sql.Literal(f"{head}-0000-7000-8000-")
     )

@@ -35,6 +35,9 @@ TINY = Sizes(
     batch=10,
     batches=2,
     present=120,
+    wallets=7,
+    spenders=2,
+    spends=5,
     requests=10,
 )
 
@@ -107,6 +110,14 @@ def test_read(scratch: Scratch, month: Span) -> None:
     assert ratios(run("read", scratch, month)) == {
         "HTTP, 99th percentile in ms": 1,
         "query function, 99th percentile in ms": 1,
+    }
+
+
+def test_wallet(scratch: Scratch, month: Span) -> None:
+    assert ratios(run("wallet", scratch, month)) == {
+        "hot wallet, 1 spender / SQL": 1,
+        "hot wallet, 2 spenders / SQL": 1,
+        "events in batches, 7 wallets / SQL": 1,
     }
 
 
