@@ -56,6 +56,16 @@ class Client:
         except urllib.error.HTTPError as error:
             raise Refused(error.code, json.loads(error.read() or b"null")) from error
 
+    def advance(self, clock: str, to: str) -> JSON:
+        """Let time pass on a test clock, with everything that comes due on the way."""
+        path = f"/test-clocks/{clock}/advance"
+        going = self.post(path, {"to": to})
+        if going["status"] == "running":
+            going = self.until(path, lambda found: found["status"] != "running", seconds=600)
+        if going["status"] != "done":
+            raise Refused(500, going)
+        return going
+
     def until(self, path: str, done: Callable[[JSON], bool], *, seconds: float = 30) -> JSON:
         """Read again and again until ``done`` says so; return what was read last."""
         end = time.monotonic() + seconds

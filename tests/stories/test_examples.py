@@ -66,6 +66,23 @@ def test_paymentkit(api: Client) -> None:
     assert [
         (one["type"], one["amount"], one["balance_after"]) for one in told["transactions"]["data"]
     ] == [("consume", "-10", "990"), ("grant", "1000", "1000")]
+    # the consumption leads to the event, which was counted once
+    consumed = told["transactions"]["data"][0]
+    assert (consumed["meter"], consumed["used_at"]) == ("api-calls", paymentkit.TODAY)
+    assert consumed["event"] is not None
+    assert told["summary"]["credits"][0]["next_expiry"] == {
+        "amount": "990",
+        "expires_at": paymentkit.IN_30_DAYS,
+    }
+    left = [told[when]["credits"][0]["available"] for when in ("before", "after")]
+    assert left == ["990", "0"]
+    assert told["last"]["total"] == 3
+    expired = told["last"]["data"][0]
+    assert (expired["type"], expired["amount"], expired["at"]) == (
+        "expire",
+        "-990",
+        paymentkit.IN_30_DAYS,
+    )
 
 
 def test_kill_bill_aviate(api: Client) -> None:
