@@ -15,6 +15,9 @@ REACTIONS: Final[dict[str, tuple[str, ...]]] = {
     # credit is bought by an invoice: asked for, sold, and given or not
     "credit_grant.requested": ("invoicing.sell_credit",),
     "credit_grant.refunded": ("invoicing.refund_credit",),
+    # usage that credit does not cover: subscription.uncovered and subscription.covered tell of it
+    "wallet.short": ("wallets.flag_subscriptions",),
+    "wallet.covered": ("wallets.flag_subscriptions",),
     "invoice.credit_paid": ("wallets.settle_purchase",),
     "invoice.uncollected": ("wallets.fail_purchase",),
 }

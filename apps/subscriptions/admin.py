@@ -87,7 +87,7 @@ class SubscriptionDesk(Desk):
         instant("next_bill_at", "next bill"),
         instant("ends_at", "ends"),
     )
-    list_filter = ("status", "currency")
+    list_filter = ("status", "currency", ("uncovered_since", admin.EmptyFieldListFilter))
     search_fields = ("external_id", "customer__name", "customer__external_id")
     related = (
         "customer__test_clock",
@@ -114,6 +114,7 @@ class SubscriptionDesk(Desk):
         instant("next_bill_at", "next bill", zone="zone"),
         instant("billed_until", "billed until", zone="zone"),
         instant("changed_from", "changed since", zone="zone"),
+        instant("uncovered_since", "not covered by credit since", zone="zone"),
         document("metadata"),
     )
     inlines = (SegmentInline, ScheduledChangeInline)

@@ -60,6 +60,8 @@ class Subscription(Stateful, TenantOwned):
     billed_until = models.DateTimeField(null=True)  # the cutoff of the last run
     # set by a change of the past: the next run recomputes from there
     changed_from = models.DateTimeField(null=True)
+    # since then usage came in that prepaid credit should have covered and did not
+    uncovered_since = models.DateTimeField(null=True)
     metadata = models.JSONField(default=dict)
     created_at = models.DateTimeField()
 

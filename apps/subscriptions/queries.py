@@ -392,3 +392,12 @@ def billing_calendar(row: Subscription, *, after: datetime) -> Iterator[Calendar
     """Yield the billing periods of a subscription that end after an instant, in order."""
     terms = terms_of(row, row.segments.order_by("starts_at"))
     return calendar(terms, charges_of(one.phase_id for one in terms.segments), after=after)
+
+
+def held_by(customer_ids: Iterable[UUID]) -> dict[UUID, list[UUID]]:
+    """Return the ids of the subscriptions that customers have now, oldest first."""
+    found: dict[UUID, list[UUID]] = defaultdict(list)
+    rows = Subscription.objects.filter(customer__in=customer_ids, status__in=HOLDING)
+    for owner, subscription_id in rows.order_by("id").values_list("customer_id", "id"):
+        found[owner].append(subscription_id)
+    return dict(found)

@@ -189,6 +189,16 @@ class ScopeUnfit(Invalid):
     reason = "scope_unfit"
 
 
+class ScopeUnknown(Invalid):
+    """Credit would be for products, meters or charges that are not there."""
+
+    reason = "scope_unknown"
+
+
+class MeterUnknown(Invalid):
+    reason = "meter_unknown"
+
+
 class ExpiryBeforeStart(Invalid):
     reason = "expiry_before_start"
 
@@ -225,6 +235,10 @@ class RateMissing(Invalid):
     """Credit in a unit without a rate has no price; name one."""
 
     reason = "credit_price_missing"
+
+
+class NothingToAdjust(Invalid):
+    reason = "nothing_to_adjust"
 
 
 class GrantNotVoidable(Conflict):

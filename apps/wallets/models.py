@@ -149,6 +149,8 @@ class Wallet(Stateful, TenantOwned, _Scoped):
     entries = models.BigIntegerField(default=0)  # how many transactions it has
     short_since = models.DateTimeField(null=True)  # usage could not be covered since
     shortfall = _figure()  # … and how much of it
+    # the subscriptions whose usage that is; where events named none, all that the customer had
+    short_subscriptions = ArrayField(models.UUIDField(), default=list, blank=True)
     created_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)
 
@@ -184,7 +186,9 @@ class Wallet(Stateful, TenantOwned, _Scoped):
             ),
             models.CheckConstraint(condition=_PRIORITY_RANGE, name="wallet_priority_range"),
             models.CheckConstraint(
-                condition=models.Q(shortfall=0, short_since__isnull=True)
+                condition=models.Q(
+                    shortfall=0, short_since__isnull=True, short_subscriptions__len=0
+                )
                 | models.Q(shortfall__gt=0, short_since__isnull=False),
                 name="wallet_short_since",
             ),

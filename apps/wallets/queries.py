@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.db import connection
 from django.db.models import F, Prefetch, Q, QuerySet, Sum
+from django.db.models.functions import TruncDate
 
 from apps.core.errors import NotFound
 from apps.core.ids import decode, is_id
@@ -21,6 +23,7 @@ from apps.wallets.domain import (
     Forecast,
     GrantStatus,
     HoldStatus,
+    MeterUnknown,
     forecast,
 )
 from apps.wallets.models import (
@@ -134,14 +137,16 @@ WITH payer AS (
              AND c.id = (SELECT customer_id FROM wallets_wallet
                          WHERE id = %(wallet)s AND tenant_id = %(tenant)s)))
 )
-SELECT w.id, coalesce(u.key, w.currency), w.overdraft_limit - w.overdrawn, g.credit, p.at
+SELECT w.id, coalesce(u.key, w.currency), w.overdraft_limit - w.overdrawn, g.credit, p.at,
+       %(meter)s = '' OR EXISTS (SELECT FROM metering_meter m
+                                 WHERE m.tenant_id = %(tenant)s AND m.key = %(meter)s)
 FROM payer p
-LEFT JOIN wallets_wallet w
+LEFT JOIN (wallets_wallet w LEFT JOIN wallets_creditunit u ON u.id = w.unit_id)
   ON w.customer_id = p.id AND w.tenant_id = %(tenant)s AND w.status <> 'closed'
  AND (%(wallet)s::uuid IS NULL OR w.id = %(wallet)s)
+ AND (%(denomination)s::text IS NULL OR coalesce(u.key, w.currency) = %(denomination)s)
  AND (w.scope_products || w.scope_meters || w.scope_charges = '{}'
       OR w.scope_meters && ARRAY[%(meter)s::varchar])
-LEFT JOIN wallets_creditunit u ON u.id = w.unit_id
 LEFT JOIN LATERAL (
   SELECT coalesce(sum(g.remaining), 0) AS credit FROM wallets_creditgrant g
   WHERE g.wallet_id = w.id AND g.remaining > 0 AND g.status = 'available'
@@ -149,8 +154,6 @@ LEFT JOIN LATERAL (
     AND (g.scope_products || g.scope_meters || g.scope_charges = '{}'
          OR g.scope_meters && ARRAY[%(meter)s::varchar])
 ) g ON true
-WHERE w.id IS NULL OR %(denomination)s::text IS NULL
-   OR coalesce(u.key, w.currency) = %(denomination)s
 ORDER BY w.priority, w.id
 """
 
@@ -182,7 +185,7 @@ def rooms(
     """Return what can be spent now for a meter, wallet by wallet in the order of priority.
 
     Of one wallet or, by id or external id, of all of a customer in a unit or currency. In one
-    query, without side effects. Raises ``NotFound``.
+    query, without side effects. Raises ``NotFound`` and ``MeterUnknown``.
     """
     named = customer is not None and is_id(Customer.ID_PREFIX, customer)
     parameters = {
@@ -201,9 +204,11 @@ def rooms(
         raise NotFound(
             "There is no such wallet." if customer is None else "There is no such customer."
         )
+    if not rows[0][-1]:
+        raise MeterUnknown(f"There is no meter {meter!r}.", field="meter")
     return [
         Room(wallet, in_what, credit, lendable)
-        for wallet, in_what, lendable, credit, _ in rows
+        for wallet, in_what, lendable, credit, *_ in rows
         if wallet is not None
     ]
 
@@ -293,6 +298,26 @@ def wallet_forecast(wallet: Wallet, *, at: datetime) -> Forecast:
         at__lte=at,
     ).aggregate(total=Sum("amount"))["total"]
     return forecast(wallet.balance, -(used or ZERO), since=since, at=at, longest=FARTHEST)
+
+
+def burned_by_day(wallet: Wallet, *, zone: str, at: datetime) -> list[tuple[date, Decimal]]:
+    """Return what was used on each of the last thirty days of a time zone, today included."""
+    today = at.astimezone(ZoneInfo(zone)).date()
+    days = [today - timedelta(days=back) for back in reversed(range(FORECAST_DAYS.days))]
+    rows = (
+        CreditTransaction.objects.filter(
+            wallet=wallet,
+            kind__in=[EntryKind.CONSUME, EntryKind.RETURN],
+            at__gte=datetime.combine(days[0], time(), tzinfo=ZoneInfo(zone)),
+            at__lte=at,
+        )
+        .annotate(day=TruncDate("at", tzinfo=ZoneInfo(zone)))
+        .values_list("day")
+        .annotate(total=Sum("amount"))
+        .order_by()
+    )
+    used = dict(rows)
+    return [(day, -used.get(day, ZERO)) for day in days]
 
 
 # --- what is due --------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from celery import shared_task
 from apps.core.clock import due_now, now
 from apps.core.jobs import job
 from apps.customers.queries import customer_now
-from apps.wallets.models import CreditGrant
-from apps.wallets.operations import burning, due, purchasing
+from apps.wallets.models import CreditGrant, Wallet
+from apps.wallets.operations import burning, due, flagging, purchasing
 
 
 @shared_task(name="wallets.burn_usage")
@@ -46,6 +46,20 @@ def cancel_purchase(subject: str) -> None:
     invoice_id = UUID(subject)
     purchasing.cancel_purchase(
         invoice_id, actor="system:wallets.cancel_purchase", at=_time(invoice_id)
+    )
+
+
+@job("wallets.flag_subscriptions")
+def flag_subscriptions(subject: str) -> None:
+    """Flag the subscriptions whose usage a wallet does not cover, or take the flag back."""
+    wallet = Wallet.objects.select_related(
+        "customer__test_clock", "customer__tenant__test_clock"
+    ).get(pk=UUID(subject))
+    flagging.flag_subscriptions(
+        wallet.id,
+        tenant_id=wallet.tenant_id,
+        actor="system:wallets.flag_subscriptions",
+        at=customer_now(wallet.customer, wall=now()),
     )
 
 

@@ -68,6 +68,22 @@ _LOOKS: Final = {
     """,
     "clocks": "SELECT name, now FROM tenants_testclock",
     "advances": 'SELECT "to", reached, failure FROM backoffice_clockadvance',
+    "wallets": """
+        SELECT c.external_id, w.settlement, w.status, w.balance, w.held, w.entries
+        FROM wallets_wallet w JOIN customers_customer c ON c.id = w.customer_id
+    """,
+    "grants": """
+        SELECT c.external_id, g.kind, g.source, g.status, g.amount, g.remaining, g.held, g.value,
+               g.value_left, g.effective_at, g.expires_at, g.invoice_id IS NOT NULL
+        FROM wallets_creditgrant g JOIN wallets_wallet w ON w.id = g.wallet_id
+        JOIN customers_customer c ON c.id = w.customer_id
+    """,
+    "holds": "SELECT status, amount, captured, expires_at, ended_at FROM wallets_credithold",
+    "credit that moved": """
+        SELECT t.number, t.kind, t.amount, t.balance_after, t.value, t.covers, e.key, t.at
+        FROM wallets_credittransaction t LEFT JOIN metering_usageevent e ON e.id = t.event_id
+    """,
+    "settlements": "SELECT service_start, amount FROM wallets_usagesettlement",
     "meters": "SELECT key, archived_at FROM metering_meter",
     "plans": """
         SELECT p.key, v.number, v.status, count(h.id) FROM catalog_plan p

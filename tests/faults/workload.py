@@ -25,6 +25,7 @@ from tests.make.api import Api
 from tests.make.metering import count_all
 from tests.make.neighbours import outlive_neighbours
 from tests.make.tenants import make_clock, make_key, make_tenant
+from tests.make.wallets import burn_all
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 CALLS: Final = "api_calls"
@@ -66,6 +67,7 @@ class _Winter:
         """January is billed, late usage comes, and February is billed after a day of grace."""
         self.offer()
         self.sign_up()
+        self.prepay()
         self.use_in_january()
         self.advance("to February", START + timedelta(days=46))
         self.use_in_february()
@@ -94,6 +96,27 @@ class _Winter:
         self.customer("gamma", None)
         self.customer("delta", "sandbox_timeout")
 
+    def prepay(self) -> None:
+        """Zeta buys credit that fills itself up, and is given tokens that events burn."""
+        self.customer("zeta", "sandbox_ok")
+        tokens = {"key": "tokens", "name": "Tokens", "currency": "USD", "rate": "0.01"}
+        self.post("tokens", "/credit-units", tokens)
+        self.post(
+            "a token a call", "/credit-prices", {"meter": CALLS, "unit": "tokens", "price": 1}
+        )
+        bonus = {"customer": "zeta", "unit": "tokens", "amount": "500"}
+        self.post("a bonus", "/credit-grants", {**bonus, "expires_at": "2026-02-20T00:00:00Z"})
+        filled = {"kind": "target", "amount": "30.00", "low_watermark": "10.00"}
+        bought = {"kind": "paid", "amount": "30.00"}
+        wallet = {"customer": "zeta", "initial_credit": bought, "top_off": filled}
+        self.post("a wallet", "/wallets", {**wallet, "external_id": "zeta-usd"})
+        self.do("sell the credit", _outside(tasks.run_due_jobs))
+        worst = {"wallet": "zeta-usd", "amount": "4.00", "ttl": 3600}
+        for name, end, body in (("one", "capture", {"amount": "1.50"}), ("two", "release", None)):
+            hold = self.post(f"hold {name}", "/holds", worst)
+            self.post(f"end {name}", f"/holds/{hold['id']}/{end}", body)
+        self.post("a third hold", "/holds", worst)
+
     def customer(self, name: str, method: str | None, **terms: Any) -> None:
         body = {"external_id": name, "name": name.title(), "currency": "USD"}
         self.post(f"{name}", "/customers", body)
@@ -113,6 +136,7 @@ class _Winter:
         names = ["acme", "beta", "gamma", "delta", "omega"]  # omega is unknown as yet
         batch = [used(name, day, 10 + day) for name in names for day in (0, 0, 0)]
         batch += [used(name, day, 100 + day) for name in names for day in (3, 9, 20)]
+        batch += [used("zeta", day, 700) for day in (2, 12, 22)]
         self.post("a batch that repeats itself", "/events/batch", {"events": [*batch, *batch]})
         self.post("one event", "/events", used("acme", 1, 7))
         self.do("count January", count_all)
@@ -121,6 +145,7 @@ class _Winter:
         self.customer("omega", "sandbox_ok")
         self.do("attach what omega used", _outside(metering.roll_up))
         self.do("count what omega used", count_all)
+        self.do("burn what zeta used", _outside(burn_all))
 
     def use_in_february(self) -> None:
         late = [used(name, 25, 1000) for name in ("acme", "gamma")]

@@ -309,6 +309,9 @@ class SubscriptionView(serializers.Serializer[Any]):
     scheduled_changes = ScheduledChangeView(many=True, source="pending_changes")
     next_bill_at = InstantField(allow_null=True)
     billed_until = InstantField(allow_null=True)
+    uncovered_since = InstantField(
+        allow_null=True, help_text="Prepaid credit does not cover its usage any more, since then."
+    )
     metadata = MetadataField()
     created_at = InstantField()
 

@@ -13,6 +13,7 @@ from apps.subscriptions.operations.marking import mark_billed, mark_changed
 from apps.subscriptions.operations.passing import apply_due_changes, apply_due_changes_of
 from apps.subscriptions.operations.renewing import renew_subscription
 from apps.subscriptions.operations.starting import start_subscription
+from apps.subscriptions.operations.uncovering import flag_uncovered
 from apps.subscriptions.operations.withdrawing import withdraw_change
 
 __all__ = (
@@ -21,6 +22,7 @@ __all__ = (
     "cancel_subscription",
     "change_subscription",
     "describe_subscription",
+    "flag_uncovered",
     "foresee_change",
     "mark_billed",
     "mark_changed",

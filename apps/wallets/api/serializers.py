@@ -420,6 +420,9 @@ class WalletRow(serializers.Serializer[Any]):
     overdrawn = DecimalField()
     shortfall = DecimalField(help_text="Usage that could not be covered.")
     short_since = InstantField(allow_null=True)
+    short_subscriptions = serializers.ListField(
+        child=IdField("sub"), help_text="Whose usage it was."
+    )
     remind_before_days = serializers.SerializerMethodField()
     top_off = serializers.SerializerMethodField()
     grants = GrantRow(source="live_grants", many=True, help_text="With credit, or not paid.")

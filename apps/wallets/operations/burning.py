@@ -6,7 +6,7 @@ a time; the frontier moves in the transaction that burns.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -15,13 +15,16 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from apps.core.ids import encode
+from apps.core.failpoints import failpoint
 from apps.core.money import ARITHMETIC, EXACT
 from apps.customers.models import Customer
 from apps.customers.queries import customer_now
+from apps.subscriptions.queries import held_by
 from apps.wallets.domain import ZERO, Insufficient, Settlement, Thing, WalletStatus
 from apps.wallets.models import CreditPrice, Wallet
-from apps.wallets.operations.till import Purpose, Till, open_till
+from apps.wallets.operations.entries import Purpose
+from apps.wallets.operations.returning import return_usage
+from apps.wallets.operations.till import Till, open_till
 from apps.wallets.operations.topping_off import close_till
 
 CHUNK_EVENTS: Final = 10_000
@@ -102,7 +105,9 @@ def _advance(wall: datetime) -> int | None:
         cursor.execute(_USED, [str(first), str(below)])
         uses = [_Use(*row) for row in cursor.fetchall()]
         cursor.execute("UPDATE wallets_burnfrontier SET below_xid = %s", [below])
+    failpoint("wallets.burn.after_frontier")
     _burn_all(uses, wall)
+    failpoint("wallets.burn.before_commit")
     return len(uses)
 
 
@@ -130,9 +135,26 @@ def _burn_all(uses: Sequence[_Use], wall: datetime) -> None:
         of_customer: dict[UUID, list[Wallet]] = defaultdict(list)
         for wallet in sorted(till.wallets.values(), key=lambda one: (one.priority, one.id)):
             of_customer[wallet.customer_id].append(wallet)
+        holding = _Holding(of_customer)
         for use in chunk:
-            _burn(till, use, of_customer[use.customer_id], prices)
+            _burn(till, use, of_customer[use.customer_id], prices, holding)
         close_till(till)
+
+
+class _Holding:
+    """The subscriptions that customers have, asked for once somebody is short of credit."""
+
+    def __init__(self, customer_ids: Iterable[UUID]) -> None:
+        self._customer_ids = customer_ids
+        self._found: dict[UUID, list[UUID]] | None = None
+
+    def of(self, use: _Use) -> list[UUID]:
+        """Return whose usage it is: the subscription named, or else all of the customer's."""
+        if use.subscription_id is not None:
+            return [use.subscription_id]
+        if self._found is None:
+            self._found = held_by(self._customer_ids)
+        return self._found.get(use.customer_id, [])
 
 
 def _burn(
@@ -140,6 +162,7 @@ def _burn(
     use: _Use,
     wallets: Sequence[Wallet],
     prices: dict[tuple[UUID, UUID | None, str], Decimal],
+    holding: _Holding,
 ) -> None:
     thing = Thing(meter=use.meter)
     purpose = Purpose(
@@ -150,6 +173,9 @@ def _burn(
         event_id=use.event_id,
         used_at=use.occurred_at,
     )
+    if use.quantity < 0:
+        _take_less(till, wallets, use, purpose, prices)
+        return
     quantity, last, short = use.quantity, None, ZERO
     for wallet in wallets:
         price = prices.get(
@@ -163,10 +189,27 @@ def _burn(
         short, last = till.spend(wallet, amount, purpose).short, wallet
         quantity = ARITHMETIC.divide(short, price)
     if last is not None and short and last.insufficient != Insufficient.INVOICE:
-        told = {"meter": use.meter}
-        if use.subscription_id is not None:
-            told["subscription"] = encode("sub", use.subscription_id)
-        till.fall_short(last, short, **told)
+        till.fall_short(last, short, holding.of(use), meter=use.meter)
+
+
+def _take_less(
+    till: Till,
+    wallets: Sequence[Wallet],
+    use: _Use,
+    purpose: Purpose,
+    prices: dict[tuple[UUID, UUID | None, str], Decimal],
+) -> None:
+    """Give back what an event takes off the usage before it, the wallet that burned last first."""
+    quantity = -use.quantity
+    for wallet in reversed(wallets):
+        price = prices.get(
+            (use.meter_id, wallet.unit_id, "" if wallet.unit_id else wallet.currency)
+        )
+        if quantity <= 0 or price is None:
+            continue
+        credit = EXACT.multiply(quantity, price).quantize(_PLACES, ROUND_HALF_UP, ARITHMETIC)
+        returned = return_usage(till, wallet, credit, purpose)
+        quantity = ARITHMETIC.divide(EXACT.subtract(credit, returned), price)
 
 
 def _prices(meter_ids: set[UUID]) -> dict[tuple[UUID, UUID | None, str], Decimal]:

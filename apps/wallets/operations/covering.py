@@ -15,6 +15,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from apps.core.failpoints import failpoint
 from apps.core.ids import encode, new_id
 from apps.core.money import EXACT, exponent
 from apps.ledger.domain import Amount, Fact, FactKind, entry_for
@@ -22,7 +23,7 @@ from apps.ledger.operations import post_all, reverse_entry
 from apps.wallets.domain import (
     ZERO,
     EntryKind,
-    GrantKind,
+    Insufficient,
     Settlement,
     Thing,
     WalletStatus,
@@ -30,19 +31,15 @@ from apps.wallets.domain import (
     worth,
 )
 from apps.wallets.models import (
-    CreditGrant,
     CreditTransaction,
     SettlementUndone,
     UsageSettlement,
     Wallet,
 )
-from apps.wallets.operations.till import (
-    Purpose,
-    Till,
-    credit_that_covers,
-    open_till,
-    rate_of,
-)
+from apps.wallets.operations.entries import Purpose
+from apps.wallets.operations.returning import Back
+from apps.wallets.operations.terms import credit_that_covers, rate_of
+from apps.wallets.operations.till import Till, open_till
 from apps.wallets.operations.topping_off import close_till
 
 _BURNED: Final = """
@@ -124,6 +121,7 @@ def cover_invoices(
         tenant_id=tenant_id,
         at=at,
     )
+    failpoint("wallets.cover.after_settle")
     by_invoice = [one[0] for one in wallets if one[3] == Settlement.ON_INVOICE]
     till = open_till(by_invoice, tenant_id=tenant_id, actor=actor, at=at)
     covered = dict(settled)
@@ -187,49 +185,18 @@ def _return(till: Till, entry: CreditTransaction) -> None:
         meter_id=entry.meter_id,
         subscription_id=entry.subscription_id,
     )
-    amount = -entry.amount
-    paid = promotional = ZERO
+    back = Back(till, wallet, purpose)
     if entry.grant_id is None:
-        before = wallet.overdrawn
-        paid = till.unlend(wallet, amount, purpose)
-        amount = EXACT.subtract(amount, EXACT.subtract(before, wallet.overdrawn))
-        grants = _that_paid_back(till, wallet) if amount else []
+        back.lent(-entry.amount)
     else:
-        grants = [till.grants[wallet.id][entry.grant_id]]
-    for grant in grants:
-        spent = EXACT.subtract(grant.amount, EXACT.add(grant.remaining, grant.held))
-        back = min(amount, spent)
-        if not back:
-            continue
-        value = till.give_back(wallet, grant, back, purpose)
-        amount = EXACT.subtract(amount, back)
-        if grant.kind == GrantKind.PAID:
-            paid = EXACT.add(paid, value)
-        else:
-            promotional = EXACT.add(promotional, value)
+        back.to(till.grants[wallet.id][entry.grant_id], -entry.amount)
     till.book(
         wallet,
         FactKind.CREDIT_RETURNED,
-        paid=paid,
-        promotional=promotional,
+        paid=back.paid,
+        promotional=back.promotional,
         covers=entry.covers,
     )
-
-
-def _that_paid_back(till: Till, wallet: Wallet) -> list[CreditGrant]:
-    """Return the grants that paid back what had been lent, the last first."""
-    paid_back = CreditTransaction.objects.filter(
-        wallet=wallet, kind=EntryKind.CONSUME, source_key__startswith="overdraft "
-    )
-    ids = [one.grant_id for one in paid_back.order_by("-number") if one.grant_id is not None]
-    found: list[CreditGrant] = []
-    known = till.grants[wallet.id]
-    missing = CreditGrant.objects.in_bulk([one for one in ids if one not in known])
-    for grant_id in ids:
-        grant = known.get(grant_id) or known.setdefault(grant_id, missing[grant_id])
-        if grant not in found:
-            found.append(grant)
-    return found
 
 
 def _net_lines(asking: Asking) -> list[Line]:
@@ -349,7 +316,22 @@ def _pay(till: Till, one: Asking, lines: Sequence[Line], most: Decimal) -> Decim
             money = _pay_line(till, wallet, one, line, wanted)
             wanted = EXACT.subtract(wanted, money)
             paid = EXACT.add(paid, money)
+        if wanted > 0 and line.is_usage:
+            _tell_short(till, wallets, line, wanted)
     return paid
+
+
+def _tell_short(till: Till, wallets: Sequence[Wallet], line: Line, wanted: Decimal) -> None:
+    """Note what of a line's usage is left to money, on the last wallet that refuses to owe it."""
+    for wallet in reversed(wallets):
+        credit = credit_that_covers(wallet, wanted)
+        if (
+            credit
+            and wallet.insufficient != Insufficient.INVOICE
+            and wallet.scope.covers(line.thing)
+        ):
+            till.fall_short(wallet, credit, [line.subscription_id], meter=line.thing.meter)
+            return
 
 
 def _pay_line(till: Till, wallet: Wallet, one: Asking, line: Line, wanted: Decimal) -> Decimal:

@@ -29,9 +29,11 @@ from apps.wallets.domain import (
     worth,
 )
 from apps.wallets.models import CreditGrant, Wallet
-from apps.wallets.operations.till import Purpose, Till, open_till, rate_of, refuse_closed
+from apps.wallets.operations.entries import Purpose
+from apps.wallets.operations.scoping import refuse_scope
+from apps.wallets.operations.terms import rate_of
+from apps.wallets.operations.till import Till, open_till, refuse_closed
 from apps.wallets.operations.topping_off import close_till
-from apps.wallets.operations.wallets import refuse_unfit_scope
 from apps.wallets.queries import is_entered
 
 
@@ -55,8 +57,8 @@ def grant_credit(
 
     ``expires_at`` is exclusive, None never. It costs the customer nothing, and the tenant its
     worth once it is used. A repeat with the same ``id`` returns the grant as it is. Raises
-    ``NotFound``, ``WalletClosed``, ``CreditTooFine``, ``ExpiryPast``, ``ExpiryBeforeStart`` and
-    ``ScopeUnfit``.
+    ``NotFound``, ``WalletClosed``, ``CreditTooFine``, ``ExpiryPast``, ``ExpiryBeforeStart``
+    ``ScopeUnfit`` and ``ScopeUnknown``.
     """
     till = open_till([wallet_id], tenant_id=tenant_id, actor=actor, at=at)
     wallet = the_wallet(till, wallet_id)
@@ -66,7 +68,7 @@ def grant_credit(
     refuse_closed(wallet)
     begins = max(effective_at or at, at)
     refuse_expiry(begins, expires_at, at)
-    refuse_unfit_scope(scope, Settlement(wallet.settlement))
+    refuse_scope(scope, Settlement(wallet.settlement), tenant_id=tenant_id)
     precision = wallet.unit.precision if wallet.unit else None
     refuse_too_fine(amount, wallet.currency, precision, "amount")
     grant = CreditGrant(

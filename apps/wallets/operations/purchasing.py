@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import F
 
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.core.locks import lock_row
 from apps.core.money import AmountTooFine, fits, plain, round_money
 from apps.core.states import move
@@ -39,9 +40,11 @@ from apps.wallets.domain import (
 )
 from apps.wallets.models import CreditGrant, CreditPrice, CreditUnit, TopOffRule, Wallet
 from apps.wallets.operations.granting import grant_credit, open_for_grant, remind_at, the_wallet
-from apps.wallets.operations.till import Till, end_of, open_till, rate_of, refuse_closed
+from apps.wallets.operations.scoping import refuse_scope
+from apps.wallets.operations.terms import end_of, rate_of
+from apps.wallets.operations.till import Till, open_till, refuse_closed
 from apps.wallets.operations.topping_off import close_till
-from apps.wallets.operations.wallets import create_wallet, refuse_unfit_scope
+from apps.wallets.operations.wallets import create_wallet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +167,8 @@ def purchase_credit(
     ``price`` is asked in the wallet's currency, by default what the amount is worth. It expires at
     ``expires_at``, exclusive, whenever it is paid, or ``lasts`` from when it is. A repeat with the
     same ``id`` returns the grant as it is. Raises ``NotFound``, ``WalletClosed``, ``CreditTooFine``,
-    ``AmountTooFine``, ``RateMissing``, ``ExpiryPast`` and ``ScopeUnfit``.
+    ``AmountTooFine``, ``RateMissing``, ``ExpiryPast``, ``ScopeUnfit``
+    and ``ScopeUnknown``.
     """
     till = open_till([wallet_id], tenant_id=tenant_id, actor=actor, at=at)
     wallet = the_wallet(till, wallet_id)
@@ -173,7 +177,7 @@ def purchase_credit(
         return known
     refuse_closed(wallet)
     refuse_expiry(at, expires_at, at)
-    refuse_unfit_scope(scope, Settlement(wallet.settlement))
+    refuse_scope(scope, Settlement(wallet.settlement), tenant_id=tenant_id)
     precision = wallet.unit.precision if wallet.unit else None
     refuse_too_fine(amount, wallet.currency, precision, "amount")
     grant = CreditGrant(
@@ -251,6 +255,7 @@ def settle_purchase(invoice_id: UUID, *, actor: str, at: datetime) -> CreditGran
     grant.expires_at = end_of(grant, grant.effective_at, zone)
     grant.remind_at = remind_at(wallet, grant.expires_at, at)
     till.begin([grant])
+    failpoint("wallets.settle.after_begin")
     till.make_true()  # it may have expired before it was paid
     till.store()
     if grant.source == GrantSource.TOP_OFF:

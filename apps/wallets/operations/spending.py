@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 
 from apps.core.constraints import broken
 from apps.core.errors import NotFound
+from apps.core.failpoints import failpoint
 from apps.core.money import EXACT, plain
 from apps.core.states import move
 from apps.ledger.domain import FactKind
@@ -26,8 +27,10 @@ from apps.wallets.domain import (
     Thing,
 )
 from apps.wallets.models import CreditHold, CreditTransaction, Wallet
+from apps.wallets.operations.entries import Purpose
 from apps.wallets.operations.granting import the_wallet
-from apps.wallets.operations.till import Purpose, Till, open_till, refuse_closed
+from apps.wallets.operations.scoping import refuse_meter
+from apps.wallets.operations.till import Till, open_till, refuse_closed
 from apps.wallets.operations.topping_off import close_till
 from apps.wallets.queries import entries_for, parts_of
 
@@ -46,8 +49,8 @@ def consume_credit(
 ) -> list[CreditTransaction]:
     """Take ``amount`` from a wallet, all or nothing, and return the transactions, in their order.
 
-    A repeat with the same ``id`` returns what was taken. Raises ``NotFound``, ``WalletClosed`` and
-    ``InsufficientCredit`` if what there is, and what may be lent, is less.
+    A repeat with the same ``id`` returns what was taken. Raises ``NotFound``, ``WalletClosed``,
+    ``MeterUnknown`` and ``InsufficientCredit`` if what there is, and what may be lent, is less.
     """
     till = open_till([wallet_id], tenant_id=tenant_id, actor=actor, at=at)
     wallet = the_wallet(till, wallet_id)
@@ -56,6 +59,7 @@ def consume_credit(
     if known:
         return known
     refuse_closed(wallet)
+    refuse_meter(thing.meter, tenant_id=tenant_id)
     _refuse_short(wallet, amount, till.spendable(wallet, thing))
     till.spend(wallet, amount, purpose)
     close_till(till)
@@ -79,8 +83,8 @@ def place_hold(
 
     Only credit that is there can be held, none that would be lent. What is held does not expire
     before its hold ends. A repeat with the same ``id``, or the same ``external_id`` and amount,
-    returns the hold as it is. Raises ``NotFound``, ``WalletClosed``, ``InsufficientCredit`` and
-    ``ExternalIdTaken``.
+    returns the hold as it is. Raises ``NotFound``, ``WalletClosed``, ``MeterUnknown``,
+    ``InsufficientCredit`` and ``ExternalIdTaken``.
     """
     till = open_till([wallet_id], tenant_id=tenant_id, actor=actor, at=at)
     wallet = the_wallet(till, wallet_id)
@@ -92,6 +96,7 @@ def place_hold(
     if known is not None:
         return known
     refuse_closed(wallet)
+    refuse_meter(meter, tenant_id=tenant_id)
     thing = Thing(meter=meter)
     _refuse_short(wallet, amount, till.credit(wallet, thing))
     hold = CreditHold(
@@ -113,6 +118,7 @@ def place_hold(
         raise ExternalIdTaken(
             f"Another hold has the external id {external_id!r}.", field="external_id"
         ) from error
+    failpoint("wallets.hold.after_insert")
     till.put_aside(wallet, hold, thing)
     till.tell("credit_hold.placed", hold, wallet=wallet.public_id, amount=plain(amount))
     close_till(till)

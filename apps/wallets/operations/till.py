@@ -6,26 +6,18 @@ about (credit that begins or has expired), so that nothing is ever spent at or a
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
 from uuid import UUID
 
 from django.db.models import Q
 
-from apps.core.bulk import insert_rows, save_rows
-from apps.core.events import Happening, record_all
-from apps.core.ids import new_id
 from apps.core.locks import lock_rows
 from apps.core.money import EXACT, plain
 from apps.core.states import move_all
-from apps.ledger.domain import Amount, Fact, FactKind, entry_for
-from apps.ledger.operations import post_all
+from apps.ledger.domain import FactKind
 from apps.rating.burndown import Credit, Part, burn
-from apps.rating.periods import Cadence, Schedule, Unit
 from apps.wallets.domain import (
-    ANYTHING,
     GRANT_TRANSITIONS,
     ZERO,
     EntryKind,
@@ -36,51 +28,15 @@ from apps.wallets.domain import (
     Thing,
     WalletClosed,
     WalletStatus,
-    credit_for,
     value_left,
     worth,
 )
-from apps.wallets.models import CreditGrant, CreditHold, CreditTransaction, CreditUnit, Wallet
-
-_WALLET_FIGURES: Final = (
-    "balance", "held", "overdrawn", "overdrawn_value", "entries", "short_since", "shortfall",
-)  # fmt: skip
-_GRANT_FIGURES: Final = ("remaining", "held", "value_left")
-_COLUMNS: Final = (
-    "id", "tenant_id", "wallet_id", "number", "kind", "grant_id", "hold_id", "amount",
-    "balance_after", "grant_after", "value", "covers", "source_key", "meter_id", "subscription_id",
-    "event_id", "used_at", "invoice_id", "line_id", "reason", "place", "places", "because",
-    "actor", "at",
-)  # fmt: skip
+from apps.wallets.models import CreditGrant, CreditHold, CreditUnit, Wallet
+from apps.wallets.operations.entries import GRANT_FIGURES, Entries, Purpose
+from apps.wallets.operations.terms import rate_of, share_out
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Purpose:
-    """What credit moves for; ``source_key`` is its identity, the same whenever it is told again."""
-
-    source_key: str
-    thing: Thing = ANYTHING
-    meter_id: UUID | None = None
-    subscription_id: UUID | None = None
-    event_id: UUID | None = None
-    used_at: datetime | None = None
-    invoice_id: UUID | None = None
-    line_id: UUID | None = None
-    hold_id: UUID | None = None
-    reason: str = ""
-
-
-@dataclass(slots=True)
-class _Booked:
-    """What one kind of fact amounts to for one wallet, since the first of its transactions."""
-
-    number: int
-    paid: Decimal = ZERO
-    promotional: Decimal = ZERO
-    covers: Decimal = ZERO
-
-
-class Till:
+class Till(Entries):
     """Locked wallets and their grants; ``store`` writes what was done to them."""
 
     def __init__(
@@ -91,16 +47,10 @@ class Till:
         actor: str,
         at: datetime,
     ) -> None:
-        self.actor, self.at = actor, at
-        self.wallets = {one.id: one for one in wallets}
+        super().__init__(wallets, actor=actor, at=at)
         self.grants: dict[UUID, dict[UUID, CreditGrant]] = defaultdict(dict)
         for grant in grants:
             self.grants[grant.wallet_id][grant.id] = grant
-        self.entries: list[CreditTransaction] = []
-        self.happenings: list[Happening] = []
-        self._touched: dict[UUID, CreditGrant] = {}
-        self._changed: dict[UUID, Wallet] = {}
-        self._booked: dict[tuple[UUID, FactKind], _Booked] = {}
 
     def spendable(self, wallet: Wallet, thing: Thing) -> Decimal:
         """Return how much of the wallet can be spent on a thing now, what may be lent included."""
@@ -120,7 +70,7 @@ class Till:
         """
         burned = burn(amount, [_credit(one) for one in self._usable(wallet, purpose.thing)])
         lent = min(burned.short, self._lendable(wallet))
-        shares = _share_out(covers, [part.amount for part in burned.parts], lent, amount)
+        shares = share_out(covers, [part.amount for part in burned.parts], lent, amount)
         paid = promotional = ZERO
         for part, share in zip(burned.parts, shares, strict=False):
             grant = self.grants[wallet.id][part.credit_id]
@@ -157,8 +107,24 @@ class Till:
         value = EXACT.subtract(grant.value_left, kept)
         grant.remaining = EXACT.subtract(grant.remaining, amount)
         grant.value_left = kept
-        self._enter(wallet, grant, -amount, kind, purpose, value=-value, part=part, covers=covers)
+        self.enter(wallet, grant, -amount, kind, purpose, value=-value, part=part, covers=covers)
         return value
+
+    def usable(self, wallet: Wallet) -> list[CreditGrant]:
+        """Return the grants of which something can be used now, whatever for."""
+        return [
+            one
+            for one in self.grants[wallet.id].values()
+            if one.status == GrantStatus.AVAILABLE and one.remaining > 0
+        ]
+
+    def take_back(self, wallet: Wallet, amount: Decimal, kind: EntryKind, purpose: Purpose) -> None:
+        """Take ``amount``, which is there, in the order of burning, and give nothing for it."""
+        for part in burn(amount, [_credit(one) for one in self.usable(wallet)]).parts:
+            grant = self.grants[wallet.id][part.credit_id]
+            value = self.take(wallet, grant, part.amount, kind, purpose, part=part)
+            if grant.kind == GrantKind.PAID:
+                self.book(wallet, FactKind.CREDIT_VOIDED, paid=value)
 
     def give_back(
         self, wallet: Wallet, grant: CreditGrant, amount: Decimal, purpose: Purpose
@@ -169,7 +135,7 @@ class Till:
         value = EXACT.subtract(kept, grant.value_left)
         grant.remaining = EXACT.add(grant.remaining, amount)
         grant.value_left = kept
-        self._enter(wallet, grant, amount, EntryKind.RETURN, purpose, value=value)
+        self.enter(wallet, grant, amount, EntryKind.RETURN, purpose, value=value)
         return value
 
     def put_aside(self, wallet: Wallet, hold: CreditHold, thing: Thing) -> None:
@@ -181,7 +147,7 @@ class Till:
             grant.remaining = EXACT.subtract(grant.remaining, part.amount)
             grant.held = EXACT.add(grant.held, part.amount)
             wallet.held = EXACT.add(wallet.held, part.amount)
-            self._enter(wallet, grant, -part.amount, EntryKind.HOLD, purpose, part=part)
+            self.enter(wallet, grant, -part.amount, EntryKind.HOLD, purpose, part=part)
 
     def take_back_aside(
         self, wallet: Wallet, hold: CreditHold, parts: Sequence[tuple[UUID, Decimal]]
@@ -193,7 +159,7 @@ class Till:
             grant.held = EXACT.subtract(grant.held, amount)
             grant.remaining = EXACT.add(grant.remaining, amount)
             wallet.held = EXACT.subtract(wallet.held, amount)
-            self._enter(wallet, grant, amount, EntryKind.RELEASE, purpose)
+            self.enter(wallet, grant, amount, EntryKind.RELEASE, purpose)
 
     def begin(self, grants: Sequence[CreditGrant]) -> None:
         """Make grants of wallets in hand available; what is not effective yet is scheduled.
@@ -215,7 +181,7 @@ class Till:
             self.grants[wallet.id][grant.id] = grant
             grant.available_at, grant.remaining = self.at, grant.amount
             grant.value_left = grant.value
-            self._enter(
+            self.enter(
                 wallet,
                 grant,
                 grant.amount,
@@ -229,13 +195,16 @@ class Till:
                 self._pay_back(wallet, grant)
             if wallet.shortfall:
                 wallet.short_since, wallet.shortfall = None, ZERO
+                wallet.short_subscriptions = []
+                self._short[wallet.id] = wallet
+                self.tell("wallet.covered", wallet)
         move_all(
             now,
             to=GrantStatus.AVAILABLE,
             allowed=GRANT_TRANSITIONS,
             actor=self.actor,
             at=self.at,
-            also=(*_GRANT_FIGURES, "available_at", "effective_at", "expires_at", "remind_at"),
+            also=(*GRANT_FIGURES, "available_at", "effective_at", "expires_at", "remind_at"),
         )
 
     def make_true(self) -> None:
@@ -268,7 +237,7 @@ class Till:
             allowed=GRANT_TRANSITIONS,
             actor=self.actor,
             at=self.at,
-            also=_GRANT_FIGURES,
+            also=GRANT_FIGURES,
         )
 
     def write_off(self, grant: CreditGrant, *, cause: str) -> None:
@@ -297,62 +266,27 @@ class Till:
         if not amount:
             return ZERO
         value = self._lower_overdraft(wallet, amount)
-        self._enter(wallet, None, amount, EntryKind.RETURN, purpose, value=value)
+        self.enter(wallet, None, amount, EntryKind.RETURN, purpose, value=value)
         return value
 
-    def fall_short(self, wallet: Wallet, amount: Decimal, **told: str) -> None:
-        """Note that usage could not be covered; say so once, until credit comes."""
-        if wallet.short_since is None:
-            wallet.short_since = self.at
-            self.tell("wallet.short", wallet, amount=plain(amount), **told)
-        wallet.shortfall = EXACT.add(wallet.shortfall, amount)
-        self._changed[wallet.id] = wallet
-
-    def tell(self, event: str, subject: Wallet | CreditGrant | CreditHold, **told: str) -> None:
-        """Record an event with what is stored."""
-        self.happenings.append(
-            Happening(event, subject.tenant_id, subject.ID_PREFIX, subject.id, told)
-        )
-
-    def book(
-        self,
-        wallet: Wallet,
-        kind: FactKind,
-        *,
-        paid: Decimal = ZERO,
-        promotional: Decimal = ZERO,
-        covers: Decimal = ZERO,
+    def fall_short(
+        self, wallet: Wallet, amount: Decimal, subscription_ids: Iterable[UUID], **told: str
     ) -> None:
-        """Add to what the books will hear of the wallet: one fact of each kind."""
-        booked = self._booked.setdefault((wallet.id, kind), _Booked(wallet.entries))
-        booked.paid = EXACT.add(booked.paid, paid)
-        booked.promotional = EXACT.add(booked.promotional, promotional)
-        booked.covers = EXACT.add(booked.covers, covers)
-
-    def store(self) -> None:
-        """Write everything in the caller's transaction: figures, transactions, books, events."""
-        save_rows(list(self._touched.values()), _GRANT_FIGURES)
-        save_rows(list(self._changed.values()), _WALLET_FIGURES)
-        if self.entries:
-            insert_rows(
-                CreditTransaction,
-                {name: [getattr(one, name) for one in self.entries] for name in _COLUMNS},
-            )
-        post_all([entry_for(fact) for fact in self._facts()], at=self.at)
-        record_all(self.happenings, actor=self.actor, at=self.at)
-        self.entries, self.happenings = [], []
-        self._touched, self._changed, self._booked = {}, {}, {}
+        """Note whose usage could not be covered; say so of each once, until credit comes."""
+        new = set(subscription_ids) - set(wallet.short_subscriptions)
+        if wallet.short_since is None or new:
+            self.tell("wallet.short", wallet, amount=plain(amount), **told)
+        wallet.short_since = wallet.short_since or self.at
+        wallet.short_subscriptions = [*wallet.short_subscriptions, *sorted(new)]
+        wallet.shortfall = EXACT.add(wallet.shortfall, amount)
+        self._short[wallet.id] = wallet
 
     # --- inside -------------------------------------------------------------------------------
 
     def _usable(self, wallet: Wallet, thing: Thing) -> list[CreditGrant]:
         if not wallet.scope.covers(thing):
             return []
-        return [
-            one
-            for one in self.grants[wallet.id].values()
-            if one.status == GrantStatus.AVAILABLE and one.remaining > 0 and one.scope.covers(thing)
-        ]
+        return [one for one in self.usable(wallet) if one.scope.covers(thing)]
 
     def _lendable(self, wallet: Wallet) -> Decimal:
         if wallet.insufficient != Insufficient.OVERDRAFT:
@@ -365,7 +299,7 @@ class Till:
         value = worth(amount, rate_of(wallet))
         wallet.overdrawn = EXACT.add(wallet.overdrawn, amount)
         wallet.overdrawn_value = EXACT.add(wallet.overdrawn_value, value)
-        self._enter(wallet, None, -amount, EntryKind.CONSUME, purpose, value=-value, covers=covers)
+        self.enter(wallet, None, -amount, EntryKind.CONSUME, purpose, value=-value, covers=covers)
         return value
 
     def _lower_overdraft(self, wallet: Wallet, amount: Decimal) -> Decimal:
@@ -382,7 +316,7 @@ class Till:
         purpose = Purpose(source_key=f"overdraft {grant.public_id}")
         spent = self.take(wallet, grant, amount, EntryKind.CONSUME, purpose)
         lent = self._lower_overdraft(wallet, amount)
-        self._enter(wallet, None, amount, EntryKind.OVERDRAFT, purpose, value=lent)
+        self.enter(wallet, None, amount, EntryKind.OVERDRAFT, purpose, value=lent)
         is_paid = grant.kind == GrantKind.PAID
         self.book(
             wallet,
@@ -390,70 +324,6 @@ class Till:
             paid=EXACT.subtract(spent if is_paid else ZERO, lent),
             promotional=ZERO if is_paid else spent,
         )
-
-    def _enter(
-        self,
-        wallet: Wallet,
-        grant: CreditGrant | None,
-        amount: Decimal,
-        kind: EntryKind,
-        purpose: Purpose,
-        *,
-        value: Decimal = ZERO,
-        part: Part | None = None,
-        covers: Decimal = ZERO,
-    ) -> None:
-        wallet.balance = EXACT.add(wallet.balance, amount)
-        wallet.entries += 1
-        self._changed[wallet.id] = wallet
-        if grant is not None:
-            self._touched[grant.id] = grant
-        self.entries.append(
-            CreditTransaction(
-                id=new_id(),
-                tenant_id=wallet.tenant_id,
-                wallet_id=wallet.id,
-                number=wallet.entries,
-                kind=kind.value,
-                grant_id=grant.id if grant else None,
-                hold_id=purpose.hold_id,
-                amount=amount,
-                balance_after=wallet.balance,
-                grant_after=grant.remaining if grant else None,
-                value=value,
-                covers=covers,
-                source_key=purpose.source_key,
-                meter_id=purpose.meter_id,
-                subscription_id=purpose.subscription_id,
-                event_id=purpose.event_id,
-                used_at=purpose.used_at,
-                invoice_id=purpose.invoice_id,
-                line_id=purpose.line_id,
-                reason=purpose.reason,
-                place=part.place if part else None,
-                places=part.of if part else None,
-                because=part.because.value if part else "",
-                actor=self.actor,
-                at=self.at,
-            )
-        )
-
-    def _facts(self) -> list[Fact]:
-        facts = []
-        for (wallet_id, kind), booked in self._booked.items():
-            wallet = self.wallets[wallet_id]
-            facts.append(
-                Fact(
-                    kind=kind,
-                    tenant_id=wallet.tenant_id,
-                    source_key=f"{wallet.public_id}:{booked.number}",
-                    effective_at=self.at,
-                    currency=wallet.currency,
-                    customer_id=wallet.customer_id,
-                    amounts=_amounts(kind, booked),
-                )
-            )
-        return facts
 
 
 def open_till(
@@ -497,24 +367,6 @@ def refuse_closed(wallet: Wallet) -> None:
         raise WalletClosed(f"{wallet.public_id} is closed.")
 
 
-def rate_of(wallet: Wallet) -> Decimal | None:
-    """Return what one unit of the wallet is worth; None where it holds money itself."""
-    return wallet.unit.rate if wallet.unit else None
-
-
-def credit_that_covers(wallet: Wallet, money: Decimal) -> Decimal | None:
-    """Return the wallet's credit that pays ``money``; None if no amount of it does."""
-    rate = rate_of(wallet)
-    return None if rate == 0 else credit_for(money, rate)
-
-
-def end_of(grant: CreditGrant, since: datetime, zone: str) -> datetime | None:
-    """Return when credit that becomes available at ``since`` expires."""
-    if grant.lasts_unit is None or grant.lasts_count is None:
-        return grant.expires_at
-    return Schedule(since, Cadence(Unit(grant.lasts_unit), grant.lasts_count), zone).boundary(1)
-
-
 def _credit(grant: CreditGrant) -> Credit:
     return Credit(
         id=grant.id,
@@ -524,41 +376,3 @@ def _credit(grant: CreditGrant) -> Credit:
         promotional=grant.kind == GrantKind.PROMOTIONAL,
         since=grant.effective_at,
     )
-
-
-def _share_out(
-    covers: Decimal | None, parts: Sequence[Decimal], lent: Decimal, amount: Decimal
-) -> list[Decimal]:
-    """Return how much of ``covers`` each part and what is lent pays, in proportion to ``amount``.
-
-    The steps add up: all of it if the amount is taken whole.
-    """
-    if covers is None:
-        return [ZERO] * (len(parts) + 1)
-    shares, taken, before = [], ZERO, ZERO
-    for part in (*parts, lent):
-        taken = EXACT.add(taken, part)
-        after = value_left(covers, amount, taken)
-        shares.append(EXACT.subtract(after, before))
-        before = after
-    return shares
-
-
-def _amounts(kind: FactKind, booked: _Booked) -> dict[Amount, Decimal]:
-    used = EXACT.add(booked.paid, booked.promotional)
-    match kind:
-        case FactKind.CREDIT_BURNED:
-            return {
-                Amount.PAID: booked.paid,
-                Amount.PROMOTIONAL: booked.promotional,
-                Amount.USED: used,
-            }
-        case FactKind.CREDIT_APPLIED | FactKind.CREDIT_RETURNED:
-            return {
-                Amount.PAID: booked.paid,
-                Amount.PROMOTIONAL: booked.promotional,
-                Amount.DISCOUNT: EXACT.subtract(booked.covers, used),
-                Amount.MOVED: booked.covers,
-            }
-        case _:
-            return {Amount.PAID: booked.paid}

@@ -8,6 +8,7 @@ from typing import Final
 from django.db.models import Sum
 
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.core.ids import new_id
 from apps.core.money import ARITHMETIC, plain, round_money
 from apps.wallets.domain import (
@@ -22,7 +23,8 @@ from apps.wallets.domain import (
     worth,
 )
 from apps.wallets.models import CreditGrant, TopOffRule, Wallet
-from apps.wallets.operations.till import Till, rate_of
+from apps.wallets.operations.terms import rate_of
+from apps.wallets.operations.till import Till
 
 _NEVER_PAID: Final = (GrantStatus.VOIDED,)
 
@@ -99,3 +101,4 @@ def _request(
         source=grant.source,
         amount=plain(amount),
     )
+    failpoint("wallets.top_off.after_request")

@@ -33,7 +33,6 @@ from apps.wallets.domain import (
     PriceTaken,
     RateMissing,
     Scope,
-    ScopeUnfit,
     Settlement,
     TargetBelowWatermark,
     TopOffKind,
@@ -43,6 +42,7 @@ from apps.wallets.domain import (
     refuse_too_fine,
 )
 from apps.wallets.models import CreditGrant, CreditPrice, CreditUnit, TopOffRule, Wallet
+from apps.wallets.operations.scoping import refuse_scope
 from apps.wallets.operations.till import open_till, refuse_closed
 from apps.wallets.operations.topping_off import close_till
 
@@ -180,8 +180,7 @@ def create_wallet(
 
     A top-off rule acts from the first time that credit is used, or by the next sweep; not here. A
     repeat with the same ``id`` returns the wallet as it is. Raises ``NotFound``,
-    ``ExternalIdTaken``, ``OverdraftUnfit``, ``ScopeUnfit`` for a wallet settled on event that is
-    for more than meters, and what ``set_top_off`` does.
+    ``ExternalIdTaken``, ``OverdraftUnfit``, and what ``refuse_scope`` and ``set_top_off`` do.
     """
     customer = lock_row(Customer, customer_id, tenant_id=tenant_id)
     known = Wallet.objects.filter(pk=id, tenant_id=tenant_id).first()
@@ -192,7 +191,7 @@ def create_wallet(
             "An overdraft limit above zero goes with the policy overdraft, and only with it.",
             field="overdraft_limit",
         )
-    refuse_unfit_scope(scope, settlement)
+    refuse_scope(scope, settlement, tenant_id=tenant_id)
     money = unit.currency if unit else currency or customer.currency
     exponent(money)
     wallet = Wallet(
@@ -233,15 +232,6 @@ def create_wallet(
         denomination=wallet.denomination,
     )
     return wallet
-
-
-def refuse_unfit_scope(scope: Scope, settlement: Settlement) -> None:
-    """Raise ``ScopeUnfit`` where credit is used by events and asks for more than their meter."""
-    if settlement is Settlement.ON_EVENT and (scope.products or scope.charges):
-        raise ScopeUnfit(
-            "Events tell their meter only: credit settled on event is for meters or for everything.",
-            field="scope",
-        )
 
 
 @transaction.atomic

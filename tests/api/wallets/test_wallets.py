@@ -250,6 +250,57 @@ def test_wallets_that_cannot_be(
     assert Wallet.objects.count() == 0
 
 
+UNKNOWN: dict[str, Any] = {
+    "scope": {"products": ["pro"], "meters": ["calls", "x"], "charges": ["seats"]}
+}
+
+
+def test_credit_is_only_for_what_is_there(api: Api, tenant: Tenant, customer: Customer) -> None:
+    make_meter(tenant, key="calls")
+    wallet = make_wallet(customer)
+    answers = [
+        api.post("/wallets", {"customer": "crm-1", **UNKNOWN}),
+        api.post("/credit-grants", {"wallet": wallet.public_id, "amount": "1", **UNKNOWN}),
+        api.post(f"/wallets/{wallet.public_id}/purchases", {"amount": "1", **UNKNOWN}),
+    ]
+    for answer in answers:
+        told = answer.json()
+        fields = [one["field"] for one in told["errors"]]
+        assert (answer.status_code, told["reason"]) == (422, "scope_unknown")
+        assert fields == ["scope.products[0]", "scope.meters[1]", "scope.charges[0]"]
+    assert (Wallet.objects.count(), CreditGrant.objects.count()) == (1, 0)
+    fine = {"customer": "crm-1", "scope": {"meters": ["calls"]}}
+    assert api.post("/wallets", fine).status_code == 201
+
+
+def test_credit_is_asked_for_only_by_meters_that_are_there(
+    api: Api, tenant: Tenant, customer: Customer
+) -> None:
+    make_meter(tenant, key="calls")
+    wallet = make_grant(make_wallet(customer)).wallet.public_id
+    paths: list[tuple[str, dict[str, Any]]] = [
+        (f"/wallets/{wallet}/consume", {}),
+        ("/holds", {"ttl": 60}),
+        ("/authorize", {}),
+    ]
+    done = []
+    for path, body in paths:
+        named = {} if "consume" in path else {"wallet": wallet}
+        asked = {"amount": "1", **body, **named}
+        refused = api.post(path, {**asked, "meter": "cals"})
+        told = refused.json()
+        assert (refused.status_code, told["reason"]) == (422, "meter_unknown")
+        assert [one["field"] for one in told["errors"]] == ["meter"]
+        done.append(api.post(path, {**asked, "meter": "calls"}).status_code)
+    assert done == [200, 201, 200]
+
+
+def test_who_has_no_credit_in_it_is_not_authorized(api: Api, customer: Customer) -> None:
+    make_grant(make_wallet(customer))
+    answer = api.post("/authorize", {"customer": "crm-1", "currency": "EUR", "amount": "1"})
+    assert (answer.status_code, answer.json()["authorized"]) == (200, False)
+
+
 def test_other_tenants_see_nothing(api: Api, customer: Customer) -> None:
     wallet = make_wallet(customer)
     grant, held = make_grant(wallet), hold(make_paid(wallet).wallet, "1")

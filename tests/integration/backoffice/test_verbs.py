@@ -54,7 +54,9 @@ ALLOWED = {
         "CreditGrant refund",
         "CreditGrant void",
         "CreditHold release",
+        "Wallet adjust",
         "Wallet close",
+        "Wallet grant",
     },
     Role.FINANCE: {
         "Invoice cancel",
@@ -66,7 +68,9 @@ ALLOWED = {
         "CreditGrant refund",
         "CreditGrant void",
         "CreditHold release",
+        "Wallet adjust",
         "Wallet close",
+        "Wallet grant",
     },
     Role.SUPPORT: {
         "OrphanEvent reattach",

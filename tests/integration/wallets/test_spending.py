@@ -23,6 +23,7 @@ from apps.wallets.models import CreditTransaction, Wallet
 from apps.wallets.operations.due import apply_due
 from apps.wallets.operations.granting import refund_grant, void_grant
 from tests.make.customers import make_customer
+from tests.make.metering import make_meter
 from tests.make.tenants import ACTOR, AT, make_tenant
 from tests.make.wallets import (
     DAY,
@@ -113,6 +114,8 @@ def test_a_repeat_spends_nothing(customer: Customer) -> None:
 
 
 def test_scope_bounds_what_credit_is_for(customer: Customer) -> None:
+    for key in ("calls", "tokens"):
+        make_meter(customer.tenant, key=key)
     wallet = make_wallet(customer)
     make_grant(wallet, "5.00", scope=for_meters("calls"))
     make_grant(wallet, "2.00")

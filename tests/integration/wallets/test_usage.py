@@ -134,6 +134,7 @@ def test_wallets_burn_by_priority_and_scope(
     tenant: Tenant, customer: Customer, meter: Meter
 ) -> None:
     make_price(meter, "0.5")
+    make_meter(tenant, key="images")
     common: dict[str, Any] = {"settlement": Settlement.ON_EVENT}
     last = make_wallet(customer, priority=90, **common)
     first = make_wallet(customer, priority=10, **common)

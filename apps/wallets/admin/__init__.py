@@ -1,15 +1,21 @@
 """Wallets, grants and holds on the desk."""
 
+from collections.abc import Sequence
+from typing import Final
+
 from django.contrib import admin
 
 from apps.core.clock import now
+from apps.core.money import plain as shown
 from apps.customers.models import Customer
 from apps.customers.queries import customer_now
 from apps.tenants.desk import (
-    By,
+    Bar,
     Desk,
     DeskInline,
+    NamedChart,
     Verb,
+    bar_chart,
     choice,
     ident,
     instant,
@@ -20,7 +26,19 @@ from apps.tenants.desk import (
     plain,
     status,
 )
-from apps.wallets.domain import GrantKind, GrantStatus, HoldStatus, WalletStatus
+from apps.wallets.admin.verbs import (
+    AdjustForm,
+    GrantForm,
+    RefundForm,
+    VoidForm,
+    adjust,
+    close,
+    grant,
+    refund,
+    release,
+    void,
+)
+from apps.wallets.domain import ZERO, GrantKind, GrantStatus, HoldStatus, WalletStatus
 from apps.wallets.models import (
     BurnFrontier,
     CreditGrant,
@@ -33,50 +51,9 @@ from apps.wallets.models import (
     UsageSettlement,
     Wallet,
 )
-from apps.wallets.operations.granting import refund_grant, void_grant
-from apps.wallets.operations.spending import release_hold
-from apps.wallets.operations.wallets import close_wallet
+from apps.wallets.queries import burned_by_day, wallet_forecast
 
-_AT_THE_DESK = "taken back at the desk"
-
-
-def _void(grant: CreditGrant, by: By) -> None:
-    void_grant(
-        grant.id,
-        id=by.effect_id,
-        tenant_id=grant.tenant_id,
-        reason=_AT_THE_DESK,
-        actor=by.actor,
-        at=customer_now(grant.wallet.customer, wall=now()),
-    )
-
-
-def _refund(grant: CreditGrant, by: By) -> None:
-    refund_grant(
-        grant.id,
-        tenant_id=grant.tenant_id,
-        reason=_AT_THE_DESK,
-        actor=by.actor,
-        at=customer_now(grant.wallet.customer, wall=now()),
-    )
-
-
-def _release(hold: CreditHold, by: By) -> None:
-    release_hold(
-        hold.id,
-        tenant_id=hold.tenant_id,
-        actor=by.actor,
-        at=customer_now(hold.wallet.customer, wall=now()),
-    )
-
-
-def _close(wallet: Wallet, by: By) -> None:
-    close_wallet(
-        wallet.id,
-        tenant_id=wallet.tenant_id,
-        actor=by.actor,
-        at=customer_now(wallet.customer, wall=now()),
-    )
+_LABEL_EVERY: Final = 5  # of the days of a chart
 
 
 class GrantInline(DeskInline):
@@ -152,16 +129,59 @@ class WalletDesk(Desk):
     inlines = (TopOffInline, GrantInline, HoldInline, TransactionInline)
     verbs = (
         Verb(
+            name="grant",
+            label="Give credit",
+            icon="redeem",
+            resource="wallets",
+            run=grant,
+            fits=lambda wallet: wallet.status != WalletStatus.CLOSED,
+            warning="It costs the customer nothing, and is an expense once it is used.",
+            form=GrantForm,
+        ),
+        Verb(
+            name="adjust",
+            label="Adjust",
+            icon="tune",
+            resource="wallets",
+            run=adjust,
+            fits=lambda wallet: wallet.status != WalletStatus.CLOSED,
+            warning="Credit that was paid for and is taken away is earned: nothing is given for it.",
+            form=AdjustForm,
+        ),
+        Verb(
             name="close",
             label="Close",
             icon="lock",
             resource="wallets",
-            run=_close,
+            run=close,
             fits=lambda wallet: wallet.status != WalletStatus.CLOSED and not wallet.balance,
             warning="A closed wallet is never opened again.",
         ),
     )
     when_empty = "Credit lies in wallets: POST /api/v1/wallets."
+
+    def charts(self, row: Wallet) -> Sequence[NamedChart]:
+        """Draw what was used on each of the last thirty days, by the customer's zone."""
+        at = customer_now(row.customer, wall=now())
+        days = burned_by_day(row, zone=row.customer.zone, at=at)
+        unit = row.denomination
+        bars = [
+            Bar(
+                label=f"{day:%-d %b}" if index % _LABEL_EVERY == 0 else "",
+                value=used,
+                text=f"{day:%-d %B %Y}: {shown(used)} {unit}",
+                href="",
+            )
+            for index, (day, used) in enumerate(days)
+        ]
+        ahead = wallet_forecast(row, at=at)
+        end = f", empty on {ahead.empty_at:%-d %B %Y} at this pace" if ahead.empty_at else ""
+        total = sum((used for _, used in days), ZERO)
+        return [
+            NamedChart(
+                f"Used, in {unit}, by day", f"{shown(total)} in thirty days{end}", bar_chart(bars)
+            )
+        ]
 
 
 @admin.register(CreditGrant)
@@ -187,16 +207,17 @@ class CreditGrantDesk(Desk):
             label="Take back",
             icon="undo",
             resource="wallets",
-            run=_void,
+            run=void,
             fits=lambda grant: grant.status == GrantStatus.AVAILABLE and grant.remaining > 0,
-            warning="What is left of it is gone; nothing is given for paid credit.",
+            warning="What is taken is gone; nothing is given for paid credit.",
+            form=VoidForm,
         ),
         Verb(
             name="refund",
             label="Refund",
             icon="currency_exchange",
             resource="wallets",
-            run=_refund,
+            run=refund,
             fits=lambda grant: (
                 grant.kind == GrantKind.PAID
                 and grant.status == GrantStatus.AVAILABLE
@@ -204,6 +225,7 @@ class CreditGrantDesk(Desk):
                 and not grant.held
             ),
             warning="What is left of it is gone; its money goes to the customer's balance.",
+            form=RefundForm,
         ),
     )
     when_empty = "Credit is bought or given: POST /api/v1/credit-grants."
@@ -230,7 +252,7 @@ class CreditHoldDesk(Desk):
             label="Release",
             icon="lock_open",
             resource="wallets",
-            run=_release,
+            run=release,
             fits=lambda hold: hold.status == HoldStatus.OPEN,
         ),
     )

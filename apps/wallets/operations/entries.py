@@ -1,0 +1,192 @@
+"""What moves in wallets, written down: figures, transactions, the books and the audit trail."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from apps.core.bulk import insert_rows, save_rows
+from apps.core.events import Happening, record_all
+from apps.core.failpoints import failpoint
+from apps.core.ids import new_id
+from apps.core.money import EXACT
+from apps.ledger.domain import Amount, Fact, FactKind, entry_for
+from apps.ledger.operations import post_all
+from apps.rating.burndown import Part
+from apps.wallets.domain import ANYTHING, ZERO, EntryKind, Thing
+from apps.wallets.models import CreditGrant, CreditHold, CreditTransaction, Wallet
+
+_WALLET_FIGURES: Final = ("balance", "held", "overdrawn", "overdrawn_value", "entries")
+_SHORT_FIGURES: Final = ("short_since", "shortfall", "short_subscriptions")
+GRANT_FIGURES: Final = ("remaining", "held", "value_left")
+_COLUMNS: Final = (
+    "id", "tenant_id", "wallet_id", "number", "kind", "grant_id", "hold_id", "amount",
+    "balance_after", "grant_after", "value", "covers", "source_key", "meter_id", "subscription_id",
+    "event_id", "used_at", "invoice_id", "line_id", "reason", "place", "places", "because",
+    "actor", "at",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purpose:
+    """What credit moves for; ``source_key`` is its identity, the same whenever it is told again."""
+
+    source_key: str
+    thing: Thing = ANYTHING
+    meter_id: UUID | None = None
+    subscription_id: UUID | None = None
+    event_id: UUID | None = None
+    used_at: datetime | None = None
+    invoice_id: UUID | None = None
+    line_id: UUID | None = None
+    hold_id: UUID | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class _Booked:
+    """What one kind of fact amounts to for one wallet, since the first of its transactions."""
+
+    number: int
+    paid: Decimal = ZERO
+    promotional: Decimal = ZERO
+    covers: Decimal = ZERO
+
+
+class Entries:
+    """Collects what moves in wallets that are in hand; ``store`` writes it in one go."""
+
+    def __init__(self, wallets: Sequence[Wallet], *, actor: str, at: datetime) -> None:
+        self.actor, self.at = actor, at
+        self.wallets = {one.id: one for one in wallets}
+        self.entries: list[CreditTransaction] = []
+        self.happenings: list[Happening] = []
+        self._touched: dict[UUID, CreditGrant] = {}
+        self._changed: dict[UUID, Wallet] = {}
+        self._short: dict[UUID, Wallet] = {}
+        self._booked: dict[tuple[UUID, FactKind], _Booked] = {}
+
+    def enter(
+        self,
+        wallet: Wallet,
+        grant: CreditGrant | None,
+        amount: Decimal,
+        kind: EntryKind,
+        purpose: Purpose,
+        *,
+        value: Decimal = ZERO,
+        part: Part | None = None,
+        covers: Decimal = ZERO,
+    ) -> None:
+        """Move ``amount``, with its sign, into the wallet; the grant has been changed by it."""
+        wallet.balance = EXACT.add(wallet.balance, amount)
+        wallet.entries += 1
+        self._changed[wallet.id] = wallet
+        if grant is not None:
+            self._touched[grant.id] = grant
+        self.entries.append(
+            CreditTransaction(
+                id=new_id(),
+                tenant_id=wallet.tenant_id,
+                wallet_id=wallet.id,
+                number=wallet.entries,
+                kind=kind.value,
+                grant_id=grant.id if grant else None,
+                hold_id=purpose.hold_id,
+                amount=amount,
+                balance_after=wallet.balance,
+                grant_after=grant.remaining if grant else None,
+                value=value,
+                covers=covers,
+                source_key=purpose.source_key,
+                meter_id=purpose.meter_id,
+                subscription_id=purpose.subscription_id,
+                event_id=purpose.event_id,
+                used_at=purpose.used_at,
+                invoice_id=purpose.invoice_id,
+                line_id=purpose.line_id,
+                reason=purpose.reason,
+                place=part.place if part else None,
+                places=part.of if part else None,
+                because=part.because.value if part else "",
+                actor=self.actor,
+                at=self.at,
+            )
+        )
+
+    def tell(self, event: str, subject: Wallet | CreditGrant | CreditHold, **told: str) -> None:
+        """Record an event with what is stored."""
+        self.happenings.append(
+            Happening(event, subject.tenant_id, subject.ID_PREFIX, subject.id, told)
+        )
+
+    def book(
+        self,
+        wallet: Wallet,
+        kind: FactKind,
+        *,
+        paid: Decimal = ZERO,
+        promotional: Decimal = ZERO,
+        covers: Decimal = ZERO,
+    ) -> None:
+        """Add to what the books will hear of the wallet: one fact of each kind."""
+        booked = self._booked.setdefault((wallet.id, kind), _Booked(wallet.entries))
+        booked.paid = EXACT.add(booked.paid, paid)
+        booked.promotional = EXACT.add(booked.promotional, promotional)
+        booked.covers = EXACT.add(booked.covers, covers)
+
+    def store(self) -> None:
+        """Write everything in the caller's transaction: figures, transactions, books, events."""
+        save_rows(list(self._touched.values()), GRANT_FIGURES)
+        save_rows(list(self._changed.values()), _WALLET_FIGURES)
+        Wallet.objects.bulk_update(self._short.values(), _SHORT_FIGURES, batch_size=500)
+        failpoint("wallets.store.after_figures")
+        if self.entries:
+            insert_rows(
+                CreditTransaction,
+                {name: [getattr(one, name) for one in self.entries] for name in _COLUMNS},
+            )
+        failpoint("wallets.store.after_entries")
+        post_all([entry_for(fact) for fact in self._facts()], at=self.at)
+        record_all(self.happenings, actor=self.actor, at=self.at)
+        self.entries, self.happenings = [], []
+        self._touched, self._changed, self._short, self._booked = {}, {}, {}, {}
+
+    def _facts(self) -> list[Fact]:
+        facts = []
+        for (wallet_id, kind), booked in self._booked.items():
+            wallet = self.wallets[wallet_id]
+            facts.append(
+                Fact(
+                    kind=kind,
+                    tenant_id=wallet.tenant_id,
+                    source_key=f"{wallet.public_id}:{booked.number}",
+                    effective_at=self.at,
+                    currency=wallet.currency,
+                    customer_id=wallet.customer_id,
+                    amounts=_amounts(kind, booked),
+                )
+            )
+        return facts
+
+
+def _amounts(kind: FactKind, booked: _Booked) -> dict[Amount, Decimal]:
+    used = EXACT.add(booked.paid, booked.promotional)
+    match kind:
+        case FactKind.CREDIT_BURNED:
+            return {
+                Amount.PAID: booked.paid,
+                Amount.PROMOTIONAL: booked.promotional,
+                Amount.USED: used,
+            }
+        case FactKind.CREDIT_APPLIED | FactKind.CREDIT_RETURNED:
+            return {
+                Amount.PAID: booked.paid,
+                Amount.PROMOTIONAL: booked.promotional,
+                Amount.DISCOUNT: EXACT.subtract(booked.covers, used),
+                Amount.MOVED: booked.covers,
+            }
+        case _:
+            return {Amount.PAID: booked.paid}
