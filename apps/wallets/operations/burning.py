@@ -26,6 +26,7 @@ from apps.wallets.operations.entries import Purpose
 from apps.wallets.operations.returning import return_usage
 from apps.wallets.operations.till import Till, open_till
 from apps.wallets.operations.topping_off import close_till
+from apps.wallets.queries import is_settled
 
 CHUNK_EVENTS: Final = 10_000
 ACTOR: Final = "system:wallets.burn_usage"
@@ -199,7 +200,12 @@ def _take_less(
     purpose: Purpose,
     prices: dict[tuple[UUID, UUID | None, str], Decimal],
 ) -> None:
-    """Give back what an event takes off the usage before it, the wallet that burned last first."""
+    """Give back what an event takes off the usage before it, the wallet that burned last first.
+
+    Not where an invoice has asked for that usage already: the next one gives it back in money.
+    """
+    if is_settled(use.customer_id, use.meter_id, use.occurred_at):
+        return
     quantity = -use.quantity
     for wallet in reversed(wallets):
         price = prices.get(

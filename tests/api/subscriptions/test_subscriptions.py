@@ -106,6 +106,7 @@ def test_a_subscription_begins_on_a_day_of_the_customer_s_zone() -> None:
         "scheduled_changes": [],
         "next_bill_at": "2026-03-31T22:00:00Z",
         "billed_until": None,
+        "uncovered_since": None,
         "metadata": {},
         "created_at": "2026-05-04T09:30:00Z",
     }

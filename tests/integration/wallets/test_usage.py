@@ -172,6 +172,48 @@ def test_what_credit_does_not_cover_is_flagged_or_lent(
     assert wrong() == []
 
 
+def test_events_that_take_usage_back_give_credit_back(
+    tenant: Tenant, customer: Customer, meter: Meter
+) -> None:
+    make_price(meter, "1")
+    wallet = make_wallet(customer, settlement=Settlement.ON_EVENT)
+    given, paid = make_grant(wallet, "5.00"), make_paid(wallet, "10.00")
+    use(tenant, 8)
+    burn_all()
+    use(tenant, -4)
+    burn_all()
+    # what was taken last comes back first
+    assert [fresh_grant(one).remaining for one in (given, paid)] == [1, 10]
+    back = CreditTransaction.objects.filter(wallet=wallet, kind="return").order_by("number")
+    assert [(one.amount, one.meter_id) for one in back] == [(3, meter.id), (1, meter.id)]
+    assert booked(tenant, AccountKind.CREDIT_LIABILITY, AccountKind.REVENUE) == [-10, -4]
+    # more than was used cannot come back; nor in the chunk that burns it
+    use(tenant, -9, 6, -2)
+    burn_all()
+    assert fresh_wallet(wallet).balance == 11
+    assert wrong() == []
+
+
+def test_of_usage_that_was_lent_less_is_owed(
+    tenant: Tenant, customer: Customer, meter: Meter
+) -> None:
+    make_price(meter, "1")
+    wallet = make_wallet(
+        customer,
+        settlement=Settlement.ON_EVENT,
+        insufficient=Insufficient.OVERDRAFT,
+        overdraft_limit=Decimal(9),
+    )
+    use(tenant, 6, -2)
+    burn_all()
+    assert (fresh_wallet(wallet).balance, fresh_wallet(wallet).overdrawn) == (-4, 4)
+    paid = make_paid(wallet, "5.00")  # it pays the 4 back
+    use(tenant, -3)
+    burn_all()
+    assert (fresh_wallet(wallet).overdrawn, fresh_grant(paid).remaining) == (0, 4)
+    assert wrong() == []
+
+
 def test_two_readers_burn_once(tenant: Tenant, customer: Customer, meter: Meter) -> None:
     make_price(meter, "1")
     wallet = make_wallet(customer, settlement=Settlement.ON_EVENT)
@@ -259,6 +301,12 @@ def test_usage_that_burned_is_not_charged_again(
     assert figures(invoice) == (14, Decimal("3.50"), Decimal("10.50"))
     assert booked(tenant, AccountKind.CREDIT_LIABILITY, AccountKind.REVENUE) == [0, -14]
     assert wrong() == []
+    # what is taken back after an invoice has asked for it comes back by the next invoice
+    use(tenant, -10)
+    burn_all()
+    assert fresh_wallet(early).balance == 0
+    use(tenant, 10)
+    burn_all()
     cancel_invoice(invoice.id, tenant_id=tenant.id, actor=ACTOR, at=AT + MONTH)
     assert (fresh_wallet(early).balance, fresh_wallet(late).balance) == (0, Decimal("0.50"))
     assert wrong() == []
