@@ -169,6 +169,41 @@ def test_transactions_are_paged_filtered_and_counted(api: Api, customer: Custome
     assert api.get("/credit-transactions", type="tip").status_code == 400
 
 
+def test_every_filter_of_transactions_filters(api: Api, customer: Customer) -> None:
+    wallet, other = make_wallet(customer), make_wallet(customer)
+    make_meter(customer.tenant, key="calls")
+    grant = make_grant(wallet, "5.00", at=AT - DAY)
+    make_grant(other, "7.00", at=AT - 2 * DAY)
+    held = hold(wallet, "1.00")
+
+    def amounts(**filters: str) -> list[str]:
+        return [one["amount"] for one in api.get("/credit-transactions", **filters).json()["data"]]
+
+    assert amounts() == ["-1", "7", "5"]
+    found = {
+        "wallet": amounts(wallet=other.public_id),
+        "grant": amounts(grant=grant.public_id),
+        "hold": amounts(hold=held.public_id),
+        "customer_external_id": amounts(customer_external_id="crm-1"),
+        "another customer": amounts(customer_external_id="crm-2"),
+        "meter": amounts(meter="calls"),
+        "unit": amounts(unit="tokens"),
+        "from": amounts(**{"from": (AT - DAY).isoformat()}),
+        "before": amounts(before=(AT - DAY).isoformat()),
+    }
+    assert found == {
+        "wallet": ["7"],
+        "grant": ["-1", "5"],
+        "hold": ["-1"],
+        "customer_external_id": ["-1", "7", "5"],
+        "another customer": [],
+        "meter": [],
+        "unit": [],
+        "from": ["-1", "5"],
+        "before": ["7"],
+    }
+
+
 def test_a_page_of_wallets_costs_the_same_for_one_and_three(
     api: Api, tenant: Tenant, customer: Customer
 ) -> None:

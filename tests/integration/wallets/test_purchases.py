@@ -1,6 +1,6 @@
 """Credit that is bought: by an invoice, given when that is paid, by whatever way."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +13,10 @@ from apps.invoicing.models import Invoice
 from apps.invoicing.operations.closing import cancel_invoice
 from apps.ledger.domain import AccountKind
 from apps.payments.operations.attempts import charge_invoice
+from apps.payments.operations.collecting import retry_collections
 from apps.payments.operations.methods import set_default
 from apps.payments.operations.receiving import record_external_payment
+from apps.payments.operations.resolving import resolve_unknown
 from apps.rating.periods import Cadence, Unit
 from apps.tenants.domain import Mode
 from apps.tenants.models import Tenant, TestClock
@@ -111,6 +113,31 @@ def test_money_by_bank_gives_the_credit_too(tenant: Tenant) -> None:
     record_external_payment(
         invoice_of(grant).id, id=new_id(), tenant_id=tenant.id, actor=ACTOR, at=AT
     )
+    run_due()
+    assert state(grant) == ("available", "active", 10)
+    assert all_breaches() == []
+
+
+def test_money_whose_outcome_comes_late_gives_the_credit(tenant: Tenant) -> None:
+    wallet = make_wallet(make_payer("sandbox_delayed", tenant=tenant))
+    grant = buy(wallet)
+    assert state(grant) == ("pending", "active", 0)
+    clock_id = tenant.test_clock_id
+    for hours in (1, 3):
+        at = AT + timedelta(hours=hours)
+        later(tenant, at)
+        resolve_unknown(at, clock_id=clock_id, tenant_id=tenant.id)
+        run_due()
+    assert state(grant) == ("available", "active", 10)
+    assert all_breaches() == []
+
+
+def test_a_retry_by_the_timetable_gives_the_credit(tenant: Tenant) -> None:
+    wallet = make_wallet(make_payer("sandbox_declined_once", tenant=tenant))
+    grant = buy(wallet)
+    assert state(grant) == ("payment_failed", "payment_failed", 0)
+    later(tenant, AT + 10 * DAY)
+    retry_collections(AT + 10 * DAY, clock_id=tenant.test_clock_id, tenant_id=tenant.id)
     run_due()
     assert state(grant) == ("available", "active", 10)
     assert all_breaches() == []
