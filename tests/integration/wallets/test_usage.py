@@ -185,7 +185,10 @@ def test_events_that_take_usage_back_give_credit_back(
     # what was taken last comes back first
     assert [fresh_grant(one).remaining for one in (given, paid)] == [1, 10]
     back = CreditTransaction.objects.filter(wallet=wallet, kind="return").order_by("number")
-    assert [(one.amount, one.meter_id) for one in back] == [(3, meter.id), (1, meter.id)]
+    assert [(one.amount, one.meter_id) for one in back] == [
+        (Decimal(3), meter.id),
+        (Decimal(1), meter.id),
+    ]
     assert booked(tenant, AccountKind.CREDIT_LIABILITY, AccountKind.REVENUE) == [-10, -4]
     # more than was used cannot come back; nor in the chunk that burns it
     use(tenant, -9, 6, -2)
