@@ -9,6 +9,7 @@ from apps.catalog.models import (
     Phase,
     PhaseFeature,
     Plan,
+    PlanTransition,
     PlanVersion,
     PriceList,
     Product,
@@ -19,6 +20,7 @@ from apps.tenants.desk import (
     amount,
     choice,
     document,
+    ident,
     instant,
     itself,
     link,
@@ -82,6 +84,27 @@ class PlanDesk(Desk):
     related = ("product",)
     inlines = (PlanVersionInline,)
     when_empty = "A plan is a product's way of being sold: POST /api/v1/plans."
+
+
+@admin.register(PlanTransition)
+class PlanTransitionDesk(Desk):
+    resource = "catalog"
+    list_display = (
+        ident(),
+        plain("from_plan", "from plan"),
+        plain("from_product", "from product"),
+        plain("to_plan", "to plan"),
+        plain("to_product", "to product"),
+        plain("allowed"),
+        choice("effective"),
+        choice("behaviour"),
+        choice("phase_alignment", "phases"),
+    )
+    list_filter = ("allowed",)
+    search_fields = ("from_plan__key", "to_plan__key", "from_product__key", "to_product__key")
+    related = ("from_plan", "from_product", "to_plan", "to_product")
+    ordering = ("-id",)
+    when_empty = "Every change of a plan is allowed. Rules: POST /api/v1/plan-transitions."
 
 
 class PhaseInline(DeskInline):

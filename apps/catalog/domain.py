@@ -66,6 +66,31 @@ class Timing(StrEnum):
     ARREARS = "arrears"
 
 
+class Behaviour(StrEnum):
+    """What may be said about a change of a subscription: how it settles, and when that is billed."""
+
+    PRORATE = "prorate"
+    NONE = "none"
+    FULL_CREDIT = "full_credit"
+    INVOICE_NOW = "invoice_now"  # prorated, and billed at once
+    NEXT_PERIOD = "next_period"  # takes effect only when the current billing period ends
+
+
+class TransitionTiming(StrEnum):
+    """When a change of the plan takes effect for which no instant is named."""
+
+    NOW = "now"
+    PERIOD_END = "period_end"  # with the billing period in which it is asked for
+
+
+class PhaseAlignment(StrEnum):
+    """From where the phases of a plan that is changed to are counted."""
+
+    START = "start"  # the subscription's start: time lived on the old plan counts
+    CONTINUE = "continue"  # the start of the phase that holds, in the new plan's phase of that kind
+    CHANGE = "change"  # the change: its first phase begins then
+
+
 class PlanVersionStatus(StrEnum):
     """A draft may change and cannot be sold; a published version never changes."""
 
@@ -85,6 +110,12 @@ class KeyTaken(Conflict):
     """Another row of the tenant has this key."""
 
     reason = "key_taken"
+
+
+class TransitionTaken(Conflict):
+    """Another rule is about the same change."""
+
+    reason = "transition_taken"
 
 
 class InUse(Conflict):

@@ -3,12 +3,15 @@
 from django.db import models
 
 from apps.catalog.domain import (
+    Behaviour,
     ChargeKind,
     FeatureKind,
+    PhaseAlignment,
     PhaseKind,
     PlanVersionStatus,
     ProductKind,
     Timing,
+    TransitionTiming,
 )
 from apps.core.states import Stateful
 from apps.metering.models import Meter, MeterVersion
@@ -275,3 +278,59 @@ class PhaseFeature(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.feature} of {self.phase}"
+
+
+class PlanTransition(TenantOwned):
+    """A rule for changes from one plan, product or anything to another.
+
+    Of several the most specific holds; see ``queries.transition_between``. Without any, all is
+    allowed.
+    """
+
+    ID_PREFIX = "ptr"
+
+    # of each side one or none: none is any plan
+    from_plan = models.ForeignKey(Plan, null=True, on_delete=models.PROTECT, related_name="+")
+    from_product = models.ForeignKey(Product, null=True, on_delete=models.PROTECT, related_name="+")
+    to_plan = models.ForeignKey(Plan, null=True, on_delete=models.PROTECT, related_name="+")
+    to_product = models.ForeignKey(Product, null=True, on_delete=models.PROTECT, related_name="+")
+    allowed = models.BooleanField()
+    reason = models.CharField(max_length=500, blank=True, default="")  # told where it refuses
+    # what holds where who asks for the change says nothing
+    effective = models.CharField(max_length=20, choices=[(t, t) for t in TransitionTiming])
+    behaviour = models.CharField(max_length=20, choices=[(b, b) for b in Behaviour])
+    phase_alignment = models.CharField(max_length=20, choices=[(a, a) for a in PhaseAlignment])
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "from_plan", "from_product", "to_plan", "to_product"),
+                name="transition_once",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=models.Q(from_plan__isnull=True) | models.Q(from_product__isnull=True),
+                name="transition_from_one",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(to_plan__isnull=True) | models.Q(to_product__isnull=True),
+                name="transition_to_one",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(behaviour="next_period"), name="transition_says_when_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self._side(self.from_plan, self.from_product)}"
+            f" to {self._side(self.to_plan, self.to_product)}"
+        )
+
+    @staticmethod
+    def _side(plan: Plan | None, product: Product | None) -> str:
+        if plan is not None:
+            return f"the plan {plan.key}"
+        return "any plan" if product is None else f"any plan of {product.key}"

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from apps.catalog.documents.drafts import (
     ChargeDraft,
@@ -37,6 +37,7 @@ from apps.catalog.models import (
     Phase,
     PhaseFeature,
     Plan,
+    PlanTransition,
     PlanVersion,
     PriceList,
     Product,
@@ -178,6 +179,7 @@ def known_to(tenant_id: UUID) -> Known:
         products=frozenset(
             Product.objects.filter(tenant_id=tenant_id).values_list("key", flat=True)
         ),
+        plans=frozenset(Plan.objects.filter(tenant_id=tenant_id).values_list("key", flat=True)),
         price_lists=frozenset(price_list_ids(tenant_id)),
         features={one.key: feature_draft(one) for one in features_of(tenant_id)},
     )
@@ -254,6 +256,36 @@ def version_on_sale(plan: Plan, number: int | None = None) -> PlanVersion | None
     if number is not None:
         versions = versions.filter(number=number)
     return versions.order_by("-number").first()
+
+
+def transition_between(was: Plan, to: Plan) -> PlanTransition | None:
+    """Return the rule for changes from one plan to another; None where everything is allowed.
+
+    Of all that fit, the most specific: a plan says more than a product, and that more than nothing.
+    Where two say as much, the one that says more of the plan that is left.
+    """
+    rules = transitions_for(was.tenant_id).filter(
+        Q(from_plan=was) | Q(from_product=was.product_id) | _any("from"),
+        Q(to_plan=to) | Q(to_product=to.product_id) | _any("to"),
+    )
+    return max(rules, key=_saying, default=None)
+
+
+def _any(side: str) -> Q:
+    return Q(**{f"{side}_plan__isnull": True, f"{side}_product__isnull": True})
+
+
+def _saying(rule: PlanTransition) -> tuple[int, int]:
+    left = 2 * bool(rule.from_plan_id) + bool(rule.from_product_id)
+    taken = 2 * bool(rule.to_plan_id) + bool(rule.to_product_id)
+    return left + taken, left
+
+
+def transitions_for(tenant_id: UUID) -> QuerySet[PlanTransition]:
+    """Return the tenant's rules for changes of plans, with the plans and products they name."""
+    return PlanTransition.objects.filter(tenant_id=tenant_id).select_related(
+        "from_plan", "from_product", "to_plan", "to_product"
+    )
 
 
 def catalog_document(tenant_id: UUID) -> dict[str, object]:

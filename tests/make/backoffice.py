@@ -57,7 +57,7 @@ from apps.wallets.domain import TopOffKind
 from apps.wallets.models import SettlementUndone, UsageSettlement
 from apps.wallets.operations.wallets import TopOff
 from tests.make.books import unguarded
-from tests.make.catalog import make_feature, make_plan, make_price_list
+from tests.make.catalog import make_feature, make_plan, make_price_list, make_transition
 from tests.make.customers import make_customer
 from tests.make.invoicing import make_draft, make_issued
 from tests.make.metering import make_meter
@@ -91,6 +91,7 @@ def make_world(tenant: Tenant) -> None:
     base = {"key": "base", "name": "Base", "pricing": {"model": "flat", "amount": "49.00"}}
     granted = [{"feature": make_feature(tenant.id).key, "limit": "3"}]
     plan = make_plan(tenant, [base, usage], features=granted)
+    make_transition(tenant, {"plan": plan.plan.key}, {"product": plan.plan.product.key})
     subscription = make_subscription(customer, plan)
     ScheduledChange.objects.create(
         tenant=tenant,

@@ -6,10 +6,11 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
-from apps.catalog.models import Feature, PlanVersion, PriceList
+from apps.catalog.models import Feature, PlanTransition, PlanVersion, PriceList
 from apps.catalog.operations.features import create_feature
 from apps.catalog.operations.lists import create_price_list
 from apps.catalog.operations.plans import add_version, create_plan
+from apps.catalog.operations.transitions import create_transition
 from apps.core.ids import new_id
 from apps.core.tenancy import tenant_scope
 from apps.tenants.models import Tenant
@@ -85,6 +86,20 @@ def make_version(
 def make_price_list(tenant: Tenant, key: str = "partner", *, at: datetime = AT) -> PriceList:
     """Return a new price list."""
     return create_price_list(tenant.id, id=new_id(), key=key, name=key, actor=ACTOR, at=at)
+
+
+@in_its_scope
+def make_transition(
+    tenant: Tenant,
+    was: Mapping[str, str] | None,
+    to: Mapping[str, str] | None,
+    *,
+    at: datetime = AT,
+    **values: Any,
+) -> PlanTransition:
+    """Return a new rule for changes from a plan or product to another; None is any plan."""
+    document = {"from": was, "to": to, **values}
+    return create_transition(tenant.id, id=new_id(), document=document, actor=ACTOR, at=at)
 
 
 def make_feature(

@@ -142,6 +142,10 @@ CALLS: Final = (
             ]
         },
     ),
+    Call("GET", "plan-transitions/{transition}"),
+    Call("POST", "plan-transitions", {"to": {"plan": "{plan_name}"}}),
+    Call("POST", "plan-transitions", {"from": {"product": "{product_name}"}}),
+    Call("DELETE", "plan-transitions/{transition}"),
     Call("GET", "plan-versions/{plan_version}"),
     Call("GET", "plan-versions?plan={plan_name}"),
     Call("PUT", "plan-versions/{draft_version}", {**_TERMS, "publish": False}),
@@ -295,6 +299,7 @@ NAMES_NOTHING: Final = frozenset(
         ("POST", "tax-rates"),
         ("GET", "products"),
         ("POST", "products"),
+        ("GET", "plan-transitions"),
         ("GET", "price-lists"),
         ("POST", "price-lists"),
         ("GET", "catalog"),

@@ -90,6 +90,8 @@ plans                                          catalog
 plans/{pk}                                     catalog
 plans/{pk}/archive                             catalog
 plans/{pk}/versions                            catalog
+plan-transitions                               catalog
+plan-transitions/{pk}                          catalog
 plan-versions                                  catalog
 plan-versions/{pk}                             catalog
 plan-versions/{pk}/publish                     catalog

@@ -16,7 +16,7 @@ from django.http import Http404
 from django.urls import resolve
 
 from apps.backoffice.models import ClockAdvance
-from apps.catalog.models import Feature, Plan, PlanVersion, Product
+from apps.catalog.models import Feature, Plan, PlanTransition, PlanVersion, Product
 from apps.catalog.operations.lists import create_product
 from apps.catalog.operations.plans import create_plan
 from apps.core.ids import encode, new_id
@@ -205,6 +205,7 @@ def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
     yield "price_list", Names(*_price_list(tenant, mark))
     yield "plan", _keyed(one(Plan, key=f"{mark}-plan"))
     yield "draft_plan", _keyed(one(Plan, key=f"{mark}-draft"))
+    yield "transition", Names(one(PlanTransition).public_id)
     yield "plan_version", Names(one(PlanVersion, plan__key=f"{mark}-plan").public_id)
     yield "draft_version", Names(one(PlanVersion, plan__key=f"{mark}-draft").public_id)
     own = one(Subscription, external_id=f"{mark}-subscription")

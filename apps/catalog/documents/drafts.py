@@ -35,6 +35,7 @@ class Known:
     meters: Mapping[str, MeterTerms] = field(default_factory=dict)
     meter_versions: Mapping[tuple[str, int], MeterTerms] = field(default_factory=dict)
     products: frozenset[str] = frozenset()
+    plans: frozenset[str] = frozenset()
     price_lists: frozenset[str] = frozenset()
     features: Mapping[str, FeatureDraft] = field(default_factory=dict)
     # the same document describes these meters: the version that its charges mean

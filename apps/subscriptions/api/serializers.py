@@ -141,7 +141,9 @@ class ChangeBody(StrictSerializer):
     )
     effective_at = InstantField(required=False, help_text="Now unless given; past or future.")
     behaviour = serializers.ChoiceField(
-        choices=[one.value for one in Behaviour], default=Behaviour.PRORATE.value
+        choices=[one.value for one in Behaviour],
+        required=False,
+        help_text="prorate unless given, or as the rule for a change of the plan says.",
     )
     plan = NameField(required=False, help_text="change_plan: the plan's id or key.")
     plan_version = WholeField(

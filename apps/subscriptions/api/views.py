@@ -276,10 +276,11 @@ class Subscriptions(Door):
         if "plan" in given:
             version = self._version(given["plan"], given.get("plan_version"))
         alignment, anchoring = given.get("phase_alignment"), given.get("anchoring")
+        behaviour = given.get("behaviour")
         return Wish(
             verb=ChangeVerb(given["verb"]),
             effective_at=given.get("effective_at"),
-            behaviour=Behaviour(given["behaviour"]),
+            behaviour=Behaviour(behaviour) if behaviour else None,
             quantity=given.get("quantity"),
             plan_version_id=version.pk if version else None,
             phase_alignment=PhaseAlignment(alignment) if alignment else None,

@@ -1,5 +1,6 @@
 """The life of a subscription, and its timeline: which terms hold when. Pure."""
 
+from apps.catalog.domain import Behaviour, PhaseAlignment
 from apps.subscriptions.domain.changes import (
     Change,
     Opening,
@@ -17,7 +18,6 @@ from apps.subscriptions.domain.life import (
     LONGEST_TRIAL_DAYS,
     SUBSCRIPTION_TRANSITIONS,
     Anchoring,
-    Behaviour,
     CancellationPending,
     CancelMode,
     ChangeRefused,
@@ -26,13 +26,14 @@ from apps.subscriptions.domain.life import (
     ExternalIdTaken,
     NoCancellation,
     NoTerm,
-    PhaseAlignment,
     PlanNotOnSale,
     Settlement,
     Standing,
     SubscriptionEnded,
     SubscriptionInvalid,
     SubscriptionStatus,
+    TransitionRefused,
+    settlement_of,
 )
 from apps.subscriptions.domain.paying import (
     Stretch,
@@ -96,6 +97,7 @@ __all__ = (
     "SubscriptionInvalid",
     "SubscriptionStatus",
     "SubscriptionTerms",
+    "TransitionRefused",
     "Wish",
     "calendar",
     "concerned_since",
@@ -110,6 +112,7 @@ __all__ = (
     "replay",
     "schedule_of",
     "segment_at",
+    "settlement_of",
     "stretches",
     "usage_stretches",
     "with_trial",

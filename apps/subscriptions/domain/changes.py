@@ -13,13 +13,11 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from apps.catalog.domain import ChargeKind, ChargeTerms, PhaseKind
+from apps.catalog.domain import Behaviour, ChargeKind, ChargeTerms, PhaseAlignment, PhaseKind
 from apps.rating.periods import Alignment, Cadence, Schedule
 from apps.subscriptions.domain.life import (
     Anchoring,
-    Behaviour,
     ChangeVerb,
-    PhaseAlignment,
     Settlement,
     Standing,
 )
@@ -158,6 +156,7 @@ class _Replay:
         self._charges = charges
         self._phases = opening.phases
         self._kinds = {phase.id: phase.kind for phase in opening.phases}
+        self._began: dict[UUID, datetime] = {}  # of each phase, as its plan was last laid out
         laid = lay_out(
             opening.phases,
             started_at=opening.started_at,
@@ -165,7 +164,11 @@ class _Replay:
             plan_version_id=opening.plan_version_id,
             quantity=opening.quantity,
         )
+        self._note_begins(laid)
         self.segments = [replace(one, price_list_id=opening.price_list_id) for one in laid]
+
+    def _note_begins(self, laid: Iterable[SegmentTerms]) -> None:
+        self._began |= {one.phase_id: one.starts_at for one in laid}
 
     def apply(self, change: Change) -> None:
         at = change.effective_at
@@ -219,17 +222,18 @@ class _Replay:
     ) -> list[SegmentTerms]:
         """Return the new plan's phases from the change on, with the rest of what held before."""
         at = change.effective_at
-        from_start = change.phase_alignment is PhaseAlignment.START
+        phases, since = self._aligned(change, held)
         laid = lay_out(
-            change.phases,
-            started_at=self._opening.started_at if from_start else at,
+            phases,
+            started_at=since,
             zone=self._opening.zone,
             plan_version_id=plan_version_id,
             quantity=held.quantity if change.quantity is None else change.quantity,
         )
         was_trial = self._kinds.get(held.phase_id) is PhaseKind.TRIAL
-        self._phases = change.phases
-        self._kinds |= {phase.id: phase.kind for phase in change.phases}
+        self._phases = phases
+        self._kinds |= {phase.id: phase.kind for phase in phases}
+        self._note_begins(laid)
         _, coming = _split(laid, at)
         coming = [
             replace(one, standing=held.standing, price_list_id=held.price_list_id) for one in coming
@@ -239,6 +243,21 @@ class _Replay:
         now_trial = self._kinds[coming[0].phase_id] is PhaseKind.TRIAL
         counted_anew = change.anchoring is Anchoring.RESET or (was_trial and not now_trial)
         return _anchored(coming, anew if counted_anew else held.anchor_at)
+
+    def _aligned(
+        self, change: Change, held: SegmentTerms
+    ) -> tuple[tuple[PhaseLength, ...], datetime]:
+        """Return the phases that a new plan has from here on, and from when they are counted."""
+        if change.phase_alignment is PhaseAlignment.START:
+            return change.phases, self._opening.started_at
+        if change.phase_alignment is PhaseAlignment.CHANGE:
+            return change.phases, change.effective_at
+        kinds = [phase.kind for phase in change.phases]
+        kind = self._kinds.get(held.phase_id)
+        if kind in kinds:
+            return change.phases[kinds.index(kind) :], self._began[held.phase_id]
+        paid = next(n for n, one in enumerate(kinds) if one is not PhaseKind.TRIAL)
+        return change.phases[paid:], change.effective_at
 
     def _with_trial_until(self, ends_at: datetime, after: list[SegmentTerms]) -> list[SegmentTerms]:
         """Return the trial that holds ended at another instant, and all that follows it moved."""
@@ -253,6 +272,7 @@ class _Replay:
             plan_version_id=held.plan_version_id,
             quantity=held.quantity,
         )
+        self._note_begins(following)
         return [
             replace(held, ends_at=ends_at),
             *(

@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from apps.catalog.domain import Behaviour
 from apps.core.errors import Conflict, Invalid
 
 
@@ -81,32 +82,15 @@ class Settlement(StrEnum):
     FULL_CREDIT = "full_credit"  # nothing of it is paid at the old terms, all of it at the new
 
 
-class Behaviour(StrEnum):
-    """What a caller may say about a change: how it settles, and when that is billed."""
-
-    PRORATE = "prorate"
-    NONE = "none"
-    FULL_CREDIT = "full_credit"
-    INVOICE_NOW = "invoice_now"  # prorated, and billed at once
-    NEXT_PERIOD = "next_period"  # takes effect only when the current billing period ends
-
-    @property
-    def settlement(self) -> Settlement:
-        """How the period that the change falls into is settled."""
-        match self:
-            case Behaviour.NONE:
-                return Settlement.NONE
-            case Behaviour.FULL_CREDIT:
-                return Settlement.FULL_CREDIT
-            case _:
-                return Settlement.PRORATE
-
-
-class PhaseAlignment(StrEnum):
-    """From where the phases of a plan that is changed to are counted."""
-
-    START = "start"  # the subscription's start: time lived on the old plan counts
-    CHANGE = "change"  # the change: its first phase begins then
+def settlement_of(behaviour: Behaviour) -> Settlement:
+    """Return how the period that a change falls into is settled."""
+    match behaviour:
+        case Behaviour.NONE:
+            return Settlement.NONE
+        case Behaviour.FULL_CREDIT:
+            return Settlement.FULL_CREDIT
+        case _:
+            return Settlement.PRORATE
 
 
 class Anchoring(StrEnum):
@@ -174,6 +158,12 @@ class NoTerm(Conflict):
     """The subscription has no term that could be renewed."""
 
     reason = "no_term"
+
+
+class TransitionRefused(Conflict):
+    """A rule of the catalog does not let subscriptions go from the one plan to the other."""
+
+    reason = "transition_refused"
 
 
 class ChangeRefused(Conflict):

@@ -1,9 +1,11 @@
 """What a wish comes to on a subscription's timeline, or why it is refused. Reads only."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from apps.catalog.domain import PhaseKind
-from apps.catalog.queries import charges_of
+from apps.catalog.domain import PhaseKind, TransitionTiming
+from apps.catalog.models import PlanTransition, PlanVersion
+from apps.catalog.queries import charges_of, transition_between
 from apps.subscriptions.domain import (
     FURTHEST,
     LONGEST_TRIAL_DAYS,
@@ -17,11 +19,12 @@ from apps.subscriptions.domain import (
     Standing,
     SubscriptionInvalid,
     SubscriptionTerms,
+    TransitionRefused,
     Wish,
-    lay_out,
     leading_cadence,
     period_end,
     segment_at,
+    settlement_of,
 )
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.operations.checking import (
@@ -39,14 +42,17 @@ def decide(subscription: Subscription, wish: Wish, *, at: datetime) -> tuple[Cha
     """Return the change that a wish comes to, and how it is to be billed.
 
     Without an instant it takes effect at ``at``, or when the subscription starts if that comes
-    later; with ``next_period`` when the billing period of that instant ends. What waits until then
+    later; with ``next_period`` when the billing period of that instant ends. What a wish for
+    another plan leaves open, the rule of the catalog for these plans decides. What waits until then
     is taken into account. Raises as ``change_subscription`` does.
     """
     refuse_ended(subscription)
-    behaviour = wish.behaviour or Behaviour.PRORATE
     effective_at = wish.effective_at or max(at, subscription.started_at)
     terms = _terms_at(subscription, effective_at)
-    if behaviour is Behaviour.NEXT_PERIOD:
+    rule = _rule(subscription, wish, segment_at(terms.segments, effective_at))
+    behaviour = wish.behaviour or (Behaviour(rule.behaviour) if rule else Behaviour.PRORATE)
+    waits = wish.effective_at is None and rule and rule.effective == TransitionTiming.PERIOD_END
+    if waits or behaviour is Behaviour.NEXT_PERIOD:
         charges = charges_of(one.phase_id for one in terms.segments)
         effective_at = period_end(terms, charges, effective_at)
         terms = _terms_at(subscription, effective_at)
@@ -57,7 +63,7 @@ def decide(subscription: Subscription, wish: Wish, *, at: datetime) -> tuple[Cha
     change = Change(
         verb=wish.verb,
         effective_at=effective_at,
-        settlement=behaviour.settlement,
+        settlement=settlement_of(behaviour),
         quantity=wish.quantity,
         plan_version_id=wish.plan_version_id,
         price_list_id=wish.price_list_id,
@@ -146,6 +152,12 @@ def _plan(subscription: Subscription, change: Change, wish: Wish, held: SegmentT
     version = version_on_sale(wish.plan_version_id, subscription.tenant_id)
     if version.pk == held.plan_version_id and wish.quantity in {None, held.quantity}:
         raise ChangeRefused(f"It has version {version.number} of {version.plan.key} already.")
+    rule = _rule(subscription, wish, held)
+    if rule is not None and not rule.allowed:
+        raise TransitionRefused(
+            f"The rule {rule.public_id}, from {rule}, does not allow it."
+            + (f" {rule.reason}" if rule.reason else "")
+        )
     phases = phases_of([version.pk])[version.pk]
     charges = charges_of(phase.id for phase in phases)
     listed = [one for found in charges.values() for one in found]
@@ -156,31 +168,41 @@ def _plan(subscription: Subscription, change: Change, wish: Wish, held: SegmentT
     ]
     if errors:
         raise SubscriptionInvalid(errors=errors)
-    alignment = wish.phase_alignment or PhaseAlignment.START
-    from_start = alignment is PhaseAlignment.START
-    laid = lay_out(
-        phases,
-        started_at=subscription.started_at if from_start else change.effective_at,
-        zone=subscription.zone,
-        plan_version_id=version.pk,
-        quantity=held.quantity,
-    )
-    coming = segment_at(laid, change.effective_at)
-    if coming is None:
-        raise ChangeRefused(
-            f"Counted from the subscription's start, all phases of {version.plan.key} are over;"
-            " align them with the change."
-        )
-    return Change(
-        change.verb,
-        change.effective_at,
-        change.settlement,
+    ruled = PhaseAlignment(rule.phase_alignment) if rule else PhaseAlignment.START
+    change = replace(
+        change,
         quantity=wish.quantity,
         plan_version_id=version.pk,
         phases=phases,
-        phase_alignment=alignment,
-        anchoring=wish.anchoring or _anchoring(held, coming),
+        phase_alignment=wish.phase_alignment or ruled,
     )
+    until = {subscription.pk: change.effective_at}
+    laid = replayed([subscription], until, more={subscription.pk: change})[subscription.pk]
+    coming = segment_at(laid, change.effective_at)
+    if coming is None:
+        raise ChangeRefused(
+            f"Counted from where they began, all phases of {version.plan.key} are over;"
+            " align them with the change."
+        )
+    return replace(change, anchoring=wish.anchoring or _anchoring(held, coming))
+
+
+def _rule(
+    subscription: Subscription, wish: Wish, held: SegmentTerms | None
+) -> PlanTransition | None:
+    """Return the catalog's rule for the change of the plan that is wished for, if there is one."""
+    if wish.plan_version_id is None or held is None:
+        return None
+    versions = {
+        one.pk: one
+        for one in PlanVersion.objects.filter(
+            pk__in=[held.plan_version_id, wish.plan_version_id], tenant=subscription.tenant_id
+        ).select_related("plan")
+    }
+    if wish.plan_version_id not in versions:
+        return None
+    was, to = versions[held.plan_version_id].plan, versions[wish.plan_version_id].plan
+    return None if was == to else transition_between(was, to)
 
 
 def _anchoring(held: SegmentTerms, coming: SegmentTerms) -> Anchoring:
