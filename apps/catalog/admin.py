@@ -3,6 +3,7 @@
 from django.contrib import admin
 
 from apps.catalog.models import (
+    AddOnOffer,
     Charge,
     ChargePrice,
     Feature,
@@ -105,6 +106,23 @@ class PlanTransitionDesk(Desk):
     related = ("from_plan", "from_product", "to_plan", "to_product")
     ordering = ("-id",)
     when_empty = "Every change of a plan is allowed. Rules: POST /api/v1/plan-transitions."
+
+
+@admin.register(AddOnOffer)
+class AddOnOfferDesk(Desk):
+    resource = "catalog"
+    list_display = (
+        ident(),
+        link("product", "add-on"),
+        plain("base_plan", "for plan"),
+        plain("base_product", "for product"),
+        plain("least"),
+        plain("most"),
+    )
+    search_fields = ("product__key", "base_plan__key", "base_product__key")
+    related = ("product", "base_plan", "base_product")
+    ordering = ("-id",)
+    when_empty = "What is not offered cannot be added: POST /api/v1/add-on-offers."
 
 
 class PhaseInline(DeskInline):

@@ -118,6 +118,12 @@ class TransitionTaken(Conflict):
     reason = "transition_taken"
 
 
+class OfferTaken(Conflict):
+    """The add-on is offered to these subscriptions already."""
+
+    reason = "offer_taken"
+
+
 class InUse(Conflict):
     """Something depends on what was to be removed."""
 

@@ -334,3 +334,43 @@ class PlanTransition(TenantOwned):
         if plan is not None:
             return f"the plan {plan.key}"
         return "any plan" if product is None else f"any plan of {product.key}"
+
+
+class AddOnOffer(TenantOwned):
+    """Which add-ons subscriptions on a plan, or on any plan of a product, may have, and how many.
+
+    What nothing offers cannot be added. The most specific offer holds; see ``queries.offer_of``.
+    """
+
+    ID_PREFIX = "aof"
+
+    base_plan = models.ForeignKey(Plan, null=True, on_delete=models.PROTECT, related_name="+")
+    base_product = models.ForeignKey(Product, null=True, on_delete=models.PROTECT, related_name="+")
+    # any plan of this add-on
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="offers")
+    least = models.DecimalField(max_digits=38, decimal_places=12, default=1)
+    most = models.DecimalField(max_digits=38, decimal_places=12, null=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "base_plan", "base_product", "product"),
+                name="offer_once",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=models.Q(base_plan__isnull=True, base_product__isnull=False)
+                | models.Q(base_plan__isnull=False, base_product__isnull=True),
+                name="offer_of_one_base",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(least__gte=1)
+                & (models.Q(most__isnull=True) | models.Q(most__gte=models.F("least"))),
+                name="offer_limits",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.product} for {self.base_plan or self.base_product}"

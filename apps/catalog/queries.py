@@ -31,6 +31,7 @@ from apps.catalog.domain import (
     Timing,
 )
 from apps.catalog.models import (
+    AddOnOffer,
     Charge,
     ChargePrice,
     Feature,
@@ -286,6 +287,28 @@ def transitions_for(tenant_id: UUID) -> QuerySet[PlanTransition]:
     return PlanTransition.objects.filter(tenant_id=tenant_id).select_related(
         "from_plan", "from_product", "to_plan", "to_product"
     )
+
+
+def offers_for(tenant_id: UUID) -> QuerySet[AddOnOffer]:
+    """Return the tenant's offers of add-ons, with what they name."""
+    return AddOnOffer.objects.filter(tenant_id=tenant_id).select_related(
+        "base_plan", "base_product", "product"
+    )
+
+
+def offers_to(base: Plan) -> QuerySet[AddOnOffer]:
+    """Return the offers that hold for subscriptions on a plan, or on all plans of its product."""
+    rows = offers_for(base.tenant_id)
+    return rows.filter(Q(base_plan=base) | Q(base_product=base.product_id))
+
+
+def offer_of(base: Plan, product_ids: Iterable[UUID]) -> dict[UUID, AddOnOffer]:
+    """Return by product on which terms add-ons are offered to subscriptions on a plan.
+
+    What is not offered is not there. An offer to the plan holds before one to its product.
+    """
+    found = offers_to(base).filter(product__in=list(product_ids))
+    return {one.product_id: one for one in sorted(found, key=lambda one: bool(one.base_plan_id))}
 
 
 def catalog_document(tenant_id: UUID) -> dict[str, object]:

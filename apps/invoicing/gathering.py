@@ -61,12 +61,7 @@ def gather(
             for customer_id, subscriptions in everybody.items()
         }
     charges = charges_of(
-        {
-            segment.phase_id
-            for subs in everybody.values()
-            for one in subs
-            for segment in one.segments
-        }
+        {phase_id for subs in everybody.values() for one in subs for phase_id in one.phase_ids}
     )
     changes = changed_usage(list(cutoffs))
     reaches = {

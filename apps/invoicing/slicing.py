@@ -107,7 +107,7 @@ def slices_due(
     """
     claims = _Claims(customer, charges)
     found: list[Slice] = []
-    for terms in customer:
+    for terms in (track for one in customer for track in one.tracks):
         reach = reaches[terms.id]
         for phase_id in _phases(terms):
             pieces: dict[_Pace, list[_Piece]] = {}
@@ -135,13 +135,14 @@ def slices_due(
 def next_due(terms: SubscriptionTerms, charges: Charges, after: datetime) -> datetime | None:
     """Return the first instant after ``after`` at which something of the subscription is due."""
     found: list[datetime] = []
-    for phase_id in _phases(terms):
-        for charge in {_pace(charge): charge for charge in charges[phase_id]}.values():
-            found += (
-                due
-                for stretch in stretches(terms, phase_id, charge)
-                if (due := _next_due_of(terms, charge, stretch, after)) is not None
-            )
+    for track in terms.tracks:
+        for phase_id in _phases(track):
+            for charge in {_pace(charge): charge for charge in charges[phase_id]}.values():
+                found += (
+                    due
+                    for stretch in stretches(track, phase_id, charge)
+                    if (due := _next_due_of(track, charge, stretch, after)) is not None
+                )
     return min(found, default=None)
 
 
@@ -258,7 +259,8 @@ class _Claims:
         self._single = len(customer) == 1
         if self._single:
             return
-        for terms in sorted(customer, key=lambda one: (one.started_at, one.id)):
+        in_turn = sorted(customer, key=lambda one: (one.started_at, one.id))
+        for terms in (track for one in in_turn for track in one.tracks):
             for phase_id in _phases(terms):
                 keys = {one.meter.key for one in charges[phase_id] if one.meter is not None}
                 for stretch in usage_stretches(terms, phase_id) if keys else ():

@@ -49,16 +49,18 @@ class SegmentInline(DeskInline):
     model = SubscriptionSegment
     resource = "subscriptions"
     columns = (
+        link("add_on", "add-on"),
         instant("starts_at", "from", zone="subscription.zone"),
         instant("ends_at", "to, exclusive", zone="subscription.zone"),
         link("plan_version", "plan"),
         link("phase"),
         plain("quantity"),
         choice("standing"),
+        plain("absent"),
         instant("anchor_at", "periods from"),
         instant("paid_from", "paid from", zone="subscription.zone"),
     )
-    related = ("subscription", "plan_version__plan", "phase__version__plan")
+    related = ("subscription", "add_on", "plan_version__plan", "phase__version__plan")
     ordering = ("starts_at",)
 
 

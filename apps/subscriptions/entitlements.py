@@ -59,7 +59,7 @@ def entitlements_of(
     """Return what the customer may do at an instant, by the keys of the features.
 
     Every feature of the tenant is there, granted or not; with ``key`` the one that has it, or
-    none; what is paused or suspended grants nothing. What several subscriptions grant adds up, and no limit beats any. A metered feature counts
+    none; what is paused or suspended grants nothing. What several subscriptions and their add-ons grant adds up, and no limit beats any. A metered feature counts
     the usage of the whole customer in the current billing period of the subscription that grants it
     and started first; in the calendar month of his zone if nothing of it recurs. Five queries,
     and two more for each billing period in which something is metered.
@@ -67,9 +67,11 @@ def entitlements_of(
     features = features_of(customer.tenant_id, key)
     running = [
         _Running(terms, segment)
-        for terms in timelines([customer.pk])[customer.pk]
+        for subscription in timelines([customer.pk])[customer.pk]
+        for terms in subscription.tracks
         if (segment := segment_at(terms.segments, at)) is not None
         and segment.standing is Standing.ACTIVE
+        and not segment.absent
     ]
     granted = _granted(running)
     periods = _periods(features, granted, at, customer.zone)

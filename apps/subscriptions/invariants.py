@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from apps.core.books import Rule, rows_that_break
 from apps.core.ids import encode
-from apps.subscriptions.domain import SegmentTerms, Settlement
+from apps.subscriptions.domain import Laid, SegmentTerms, Settlement
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.queries import replayed, segments_of
 
@@ -19,7 +20,7 @@ WITH laid AS (
            lag(g.ends_at) OVER following AS before,
            row_number() OVER following AS place,
            count(*) OVER (PARTITION BY g.subscription_id) AS number
-    FROM subscriptions_subscriptionsegment g
+    FROM subscriptions_subscriptionsegment g WHERE g.add_on_id IS NULL
     WINDOW following AS (PARTITION BY g.subscription_id ORDER BY g.starts_at)
 )
 SELECT s.id FROM subscriptions_subscription s LEFT JOIN laid l ON l.subscription_id = s.id
@@ -46,7 +47,7 @@ WHERE {_MINE} AND s.next_bill_at IS NULL
   AND (s.changed_from IS NOT NULL OR EXISTS (
       SELECT 1 FROM subscriptions_subscriptionsegment g
       JOIN catalog_charge c ON c.phase_id = g.phase_id
-      WHERE g.subscription_id = s.id AND g.standing <> 'paused'
+      WHERE g.subscription_id = s.id AND g.standing <> 'paused' AND NOT g.absent
         AND (s.billed_until IS NULL
           OR (c.kind = 'fixed' AND g.starts_at > s.billed_until)
           OR (c.kind <> 'fixed' AND (g.ends_at IS NULL OR g.ends_at > s.billed_until)
@@ -79,10 +80,30 @@ GROUP BY s.id ORDER BY s.id
 """  # noqa: S608 -- constants
 
 
+_ADD_ONS_ASTRAY: Final = f"""
+SELECT DISTINCT s.id FROM subscriptions_subscription s
+JOIN (SELECT g.subscription_id, g.starts_at, g.ends_at,
+             lag(g.ends_at) OVER following AS before, row_number() OVER following AS place
+      FROM subscriptions_subscriptionsegment g WHERE g.add_on_id IS NOT NULL
+      WINDOW following AS (PARTITION BY g.subscription_id, g.add_on_id ORDER BY g.starts_at)
+     ) AS l ON l.subscription_id = s.id
+WHERE {_MINE}
+  AND (l.starts_at < s.started_at OR (l.place > 1 AND l.starts_at IS DISTINCT FROM l.before)
+    OR l.ends_at > s.ends_at OR (l.ends_at IS NULL AND s.ends_at IS NOT NULL))
+ORDER BY s.id
+"""  # noqa: S608 -- constants
+
+
 def segments_tile_time(tenant_id: UUID | None) -> Iterator[str]:
     """Segments follow each other from a subscription's start to its end, without gap or overlap."""
     for (subscription_id,) in rows_that_break(_BROKEN_TILES, tenant_id):
         yield f"the segments of {_named(subscription_id)} do not tile its time"
+
+
+def add_ons_keep_within(tenant_id: UUID | None) -> Iterator[str]:
+    """The segments of an add-on follow each other, and lie within the subscription's time."""
+    for (subscription_id,) in rows_that_break(_ADD_ONS_ASTRAY, tenant_id):
+        yield f"an add-on of {_named(subscription_id)} has gaps, or other times than that"
 
 
 def status_agrees_with_timeline(tenant_id: UUID | None) -> Iterator[str]:
@@ -119,10 +140,15 @@ def segments_come_of_changes(tenant_id: UUID | None) -> Iterator[str]:
         laid = replayed(page)
         stored = segments_of([row.pk for row in page])
         for row in page:
-            expected = {one.starts_at: _terms(one) for one in laid[row.pk]}
-            if any(expected.get(one.starts_at) != _terms(one) for one in stored[row.pk]):
+            expected = _by_start(laid[row.pk])
+            if any(expected.get(where) != one for where, one in _by_start(stored[row.pk]).items()):
                 yield f"{_named(row.pk)} has other terms than its changes come to"
         after = page[-1].pk
+
+
+def _by_start(laid: Laid) -> dict[tuple[UUID | None, datetime], SegmentTerms]:
+    tracks = [(None, laid.segments), *((one.plan_id, one.segments) for one in laid.add_ons)]
+    return {(of, one.starts_at): _terms(one) for of, segments in tracks for one in segments}
 
 
 def _terms(segment: SegmentTerms) -> SegmentTerms:
@@ -136,6 +162,7 @@ def _named(subscription_id: UUID) -> str:
 
 RULES: Final[tuple[Rule, ...]] = (
     segments_tile_time,
+    add_ons_keep_within,
     status_agrees_with_timeline,
     what_is_unbilled_is_due,
     metering_knows_the_same_times,

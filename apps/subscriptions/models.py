@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from apps.catalog.models import Phase, PlanVersion, PriceList
+from apps.catalog.models import Phase, Plan, PlanVersion, PriceList
 from apps.core.states import Stateful
 from apps.customers.models import Customer
 from apps.rating.periods import Alignment, Unit
@@ -130,10 +130,11 @@ class Subscription(Stateful, TenantOwned):
 
 
 class SubscriptionSegment(TenantOwned):
-    """A stretch of a subscription's timeline in which its terms do not change.
+    """A stretch of a subscription's timeline, or of one of its add-ons, whose terms do not change.
 
     Segments of a subscription tile its time: no gap, no overlap, at most the last is open (by
-    deferred trigger).
+    deferred trigger). Those of an add-on do so from when it was first added; where it is not there,
+    they are ``absent``.
     """
 
     ID_PREFIX = "seg"
@@ -141,6 +142,9 @@ class SubscriptionSegment(TenantOwned):
     subscription = models.ForeignKey(
         Subscription, on_delete=models.PROTECT, related_name="segments"
     )
+    # null: of the subscription itself
+    add_on = models.ForeignKey(Plan, null=True, on_delete=models.PROTECT, related_name="+")
+    absent = models.BooleanField(default=False)
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField(null=True)  # exclusive
     plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="+")
@@ -161,12 +165,19 @@ class SubscriptionSegment(TenantOwned):
         ordering = ("subscription", "starts_at")
         constraints = (
             models.UniqueConstraint(
-                fields=("subscription", "starts_at"), name="segment_start_once"
+                fields=("subscription", "add_on", "starts_at"),
+                name="segment_start_once",
+                nulls_distinct=False,
             ),
             models.UniqueConstraint(
-                fields=("subscription",),
+                fields=("subscription", "add_on"),
                 condition=models.Q(ends_at__isnull=True),
                 name="one_open_segment",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=models.Q(absent=False) | models.Q(add_on__isnull=False),
+                name="segment_absent_if_add_on",
             ),
             models.CheckConstraint(
                 condition=models.Q(ends_at__isnull=True)

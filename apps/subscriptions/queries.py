@@ -18,11 +18,13 @@ from apps.customers.queries import customer_now, on_clock
 from apps.rating.periods import Alignment, Span
 from apps.subscriptions.domain import (
     HOLDING,
+    AddOnTrack,
     Anchoring,
     CalendarPeriod,
     Change,
     ChangeStatus,
     ChangeVerb,
+    Laid,
     Opening,
     PhaseAlignment,
     PhaseLength,
@@ -77,6 +79,8 @@ class _SegmentRow(NamedTuple):
     standing: str
     price_list_id: UUID | None
     paid_from: datetime | None
+    absent: bool
+    add_on_id: UUID | None
 
 
 def timelines(
@@ -98,7 +102,8 @@ def timelines(
     for row in rows:
         terms = terms_of(row, laid[row.pk])
         if row.pk in foreseen:
-            terms = replace(terms, segments=foreseen[row.pk])
+            laid_then = foreseen[row.pk]
+            terms = replace(terms, segments=laid_then.segments, add_ons=laid_then.add_ons)
         listed[row.customer_id].append(terms)
     return {customer_id: tuple(some) for customer_id, some in listed.items()}
 
@@ -113,9 +118,7 @@ def _segments_of(subscription_ids: Iterable[UUID]) -> dict[UUID, list[_SegmentRo
     return laid
 
 
-def _foreseen(
-    rows: Sequence[_SubscriptionRow], as_of: Mapping[UUID, datetime]
-) -> dict[UUID, tuple[SegmentTerms, ...]]:
+def _foreseen(rows: Sequence[_SubscriptionRow], as_of: Mapping[UUID, datetime]) -> dict[UUID, Laid]:
     """Return the timelines that changes which still wait, or ends of terms, make others by then.
 
     Never less far than a subscription was billed: what was foreseen then still is.
@@ -145,7 +148,7 @@ def replayed(
     until: Mapping[UUID, datetime] = MappingProxyType({}),
     *,
     more: Mapping[UUID, Change] | None = None,
-) -> dict[UUID, tuple[SegmentTerms, ...]]:
+) -> dict[UUID, Laid]:
     """Return the timelines that changes make of subscriptions.
 
     Those that were applied; those that wait and take effect by the instant in ``until``, if it has
@@ -246,6 +249,8 @@ def change_of(row: ScheduledChange, phases: Mapping[UUID, tuple[PhaseLength, ...
         trial_ends_at=(
             datetime.fromisoformat(given["trial_ends_at"]) if given.get("trial_ends_at") else None
         ),
+        add_on_id=UUID(given["add_on"]) if given.get("add_on") else None,
+        drops=frozenset(UUID(one) for one in given.get("drops", ())),
     )
 
 
@@ -253,9 +258,17 @@ def terms_of(
     row: Subscription | _SubscriptionRow, segments: Iterable[SubscriptionSegment | _SegmentRow]
 ) -> SubscriptionTerms:
     """Return what billing must know of a subscription; its segments are given in order."""
-    return terms_with(
-        row,
-        (_segment(segment) for segment in segments),
+    return terms_with(row, _laid(segments))
+
+
+def _laid(segments: Iterable[SubscriptionSegment | _SegmentRow]) -> Laid:
+    own: list[SegmentTerms] = []
+    add_ons: dict[UUID, list[SegmentTerms]] = {}
+    for one in segments:
+        kept = own if one.add_on_id is None else add_ons.setdefault(one.add_on_id, [])
+        kept.append(_segment(one))
+    return Laid(
+        tuple(own), tuple(AddOnTrack(plan_id, tuple(found)) for plan_id, found in add_ons.items())
     )
 
 
@@ -271,19 +284,18 @@ def _segment(segment: SubscriptionSegment | _SegmentRow) -> SegmentTerms:
         standing=Standing(segment.standing),
         price_list_id=segment.price_list_id,
         paid_from=segment.paid_from,
+        absent=segment.absent,
     )
 
 
-def segments_of(subscription_ids: Iterable[UUID]) -> dict[UUID, list[SegmentTerms]]:
-    """Return the stored segments of subscriptions, in order; one query."""
+def segments_of(subscription_ids: Iterable[UUID]) -> dict[UUID, Laid]:
+    """Return the stored timelines of subscriptions; one query."""
     wanted = list(subscription_ids)
     laid = _segments_of(wanted)
-    return {one: [_segment(segment) for segment in laid[one]] for one in wanted}
+    return {one: _laid(laid[one]) for one in wanted}
 
 
-def terms_with(
-    row: Subscription | _SubscriptionRow, segments: Iterable[SegmentTerms]
-) -> SubscriptionTerms:
+def terms_with(row: Subscription | _SubscriptionRow, laid: Laid) -> SubscriptionTerms:
     """Return what billing must know of a subscription if its timeline were this one."""
     return SubscriptionTerms(
         id=row.pk,
@@ -297,7 +309,8 @@ def terms_with(
         started_at=row.started_at,
         billed_until=row.billed_until,
         changed_from=row.changed_from,
-        segments=tuple(segments),
+        segments=laid.segments,
+        add_ons=laid.add_ons,
     )
 
 
@@ -352,7 +365,7 @@ def changes_due(
 
 def subscriptions_for(tenant_id: UUID) -> QuerySet[Subscription]:
     """Return the tenant's subscriptions with all that is shown of one."""
-    segments = SubscriptionSegment.objects.select_related("plan_version", "phase")
+    segments = SubscriptionSegment.objects.select_related("plan_version", "phase", "add_on")
     pending = ScheduledChange.objects.filter(status=ChangeStatus.PENDING)
     return (
         Subscription.objects.filter(tenant=tenant_id)
@@ -391,7 +404,7 @@ def shown(rows: Iterable[Subscription], *, wall: datetime) -> Shown:
 def billing_calendar(row: Subscription, *, after: datetime) -> Iterator[CalendarPeriod]:
     """Yield the billing periods of a subscription that end after an instant, in order."""
     terms = terms_of(row, row.segments.order_by("starts_at"))
-    return calendar(terms, charges_of(one.phase_id for one in terms.segments), after=after)
+    return calendar(terms, charges_of(terms.phase_ids), after=after)
 
 
 def held_by(customer_ids: Iterable[UUID]) -> dict[UUID, list[UUID]]:

@@ -61,6 +61,7 @@ def rows(statement: str, *values: UUID) -> list[tuple[Any, ...]]:
 # already, but for the sweeps of wallets; their turn comes with those.
 ISOLATED: Final = {
     "backoffice_bookscheck",
+    "catalog_addonoffer",
     "catalog_plantransition",
     "core_idempotencyrecord",
     "invoicing_invoicetax",

@@ -7,6 +7,8 @@ from django.utils.crypto import get_random_string
 
 from apps.backoffice.books import breaches
 from apps.backoffice.models import BooksCheck, ClockAdvance
+from apps.catalog.domain import ProductKind
+from apps.catalog.operations.lists import create_product
 from apps.core.audit import GENESIS
 from apps.core.ids import new_id
 from apps.core.models import (
@@ -50,21 +52,22 @@ from apps.payments.models import (
     PaymentMethod,
     SandboxCharge,
 )
-from apps.subscriptions.domain import ChangeVerb
+from apps.subscriptions.domain import ChangeVerb, Wish
 from apps.subscriptions.models import ScheduledChange
+from apps.subscriptions.operations import change_subscription
 from apps.tenants.models import LoginTries, Tenant, TestClock
 from apps.wallets.domain import TopOffKind
 from apps.wallets.models import SettlementUndone, UsageSettlement
 from apps.wallets.operations.wallets import TopOff
 from tests.make.books import unguarded
-from tests.make.catalog import make_feature, make_plan, make_price_list, make_transition
+from tests.make.catalog import make_feature, make_offer, make_plan, make_price_list, make_transition
 from tests.make.customers import make_customer
 from tests.make.invoicing import make_draft, make_issued
 from tests.make.metering import make_meter
 from tests.make.scope import in_its_scope
 from tests.make.subscriptions import make_subscription
 from tests.make.taxes import make_tax_rate
-from tests.make.tenants import AT, make_key, make_member
+from tests.make.tenants import ACTOR, AT, make_key, make_member
 from tests.make.wallets import hold, make_grant, make_price, make_unit, make_wallet
 
 _TAX_AMOUNTS = ("taxable", "amount", "taxable_before", "amount_before")
@@ -91,8 +94,21 @@ def make_world(tenant: Tenant) -> None:
     base = {"key": "base", "name": "Base", "pricing": {"model": "flat", "amount": "49.00"}}
     granted = [{"feature": make_feature(tenant.id).key, "limit": "3"}]
     plan = make_plan(tenant, [base, usage], features=granted)
+    storage = create_product(
+        tenant.id,
+        id=new_id(),
+        key=f"{mark}-extra",
+        name="Extra",
+        kind=ProductKind.ADD_ON,
+        actor=ACTOR,
+        at=AT,
+    )
+    extra = make_plan(tenant, product=storage.key)
+    make_offer(tenant, {"product": plan.plan.product.key}, storage.key)
     make_transition(tenant, {"plan": plan.plan.key}, {"product": plan.plan.product.key})
     subscription = make_subscription(customer, plan)
+    wish = Wish(ChangeVerb.ADD_ADD_ON, plan_version_id=extra.id, add_on_id=extra.plan_id)
+    change_subscription(subscription.id, wish, change_id=new_id(), actor=ACTOR, at=AT)
     ScheduledChange.objects.create(
         tenant=tenant,
         subscription=subscription,

@@ -6,9 +6,10 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
-from apps.catalog.models import Feature, PlanTransition, PlanVersion, PriceList
+from apps.catalog.models import AddOnOffer, Feature, PlanTransition, PlanVersion, PriceList
 from apps.catalog.operations.features import create_feature
 from apps.catalog.operations.lists import create_price_list
+from apps.catalog.operations.offers import create_offer
 from apps.catalog.operations.plans import add_version, create_plan
 from apps.catalog.operations.transitions import create_transition
 from apps.core.ids import new_id
@@ -100,6 +101,15 @@ def make_transition(
     """Return a new rule for changes from a plan or product to another; None is any plan."""
     document = {"from": was, "to": to, **values}
     return create_transition(tenant.id, id=new_id(), document=document, actor=ACTOR, at=at)
+
+
+@in_its_scope
+def make_offer(
+    tenant: Tenant, base: Mapping[str, str], add_on: str, *, at: datetime = AT, **values: Any
+) -> AddOnOffer:
+    """Return a new offer of an add-on product to subscriptions on a plan or a product's plans."""
+    document = {"base": base, "add_on": add_on, **values}
+    return create_offer(tenant.id, id=new_id(), document=document, actor=ACTOR, at=at)
 
 
 def make_feature(

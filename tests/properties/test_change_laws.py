@@ -162,7 +162,7 @@ def by_the_engine(zone: str, asked: Sequence[Asked], runs: Sequence[int]) -> Dec
     billed: dict[LineKey, Billed] = {}
     billed_until: datetime | None = None
     seen: set[int] = set()
-    before = replay(opening(zone), (), CHARGES)
+    before = replay(opening(zone), (), CHARGES).segments
     for hour in [*runs, LENGTH + 24 * 800]:
         cutoff = START + HOUR * hour
         visible = [
@@ -170,7 +170,7 @@ def by_the_engine(zone: str, asked: Sequence[Asked], runs: Sequence[int]) -> Dec
             for number, one in enumerate(asked)
             if one.hour <= hour and one.change.effective_at <= cutoff
         ]
-        segments = replay(opening(zone), [change for _, change in visible], CHARGES)
+        segments = replay(opening(zone), [change for _, change in visible], CHARGES).segments
         fresh = {change.effective_at for number, change in visible if number not in seen}
         seen |= {number for number, _ in visible}
         changed = [concerned_since(one, before, segments) for one in fresh]

@@ -90,6 +90,8 @@ plans                                          catalog
 plans/{pk}                                     catalog
 plans/{pk}/archive                             catalog
 plans/{pk}/versions                            catalog
+add-on-offers                                  catalog
+add-on-offers/{pk}                             catalog
 plan-transitions                               catalog
 plan-transitions/{pk}                          catalog
 plan-versions                                  catalog

@@ -16,7 +16,8 @@ from django.http import Http404
 from django.urls import resolve
 
 from apps.backoffice.models import ClockAdvance
-from apps.catalog.models import Feature, Plan, PlanTransition, PlanVersion, Product
+from apps.catalog.domain import ProductKind
+from apps.catalog.models import AddOnOffer, Feature, Plan, PlanTransition, PlanVersion, Product
 from apps.catalog.operations.lists import create_product
 from apps.catalog.operations.plans import create_plan
 from apps.core.ids import encode, new_id
@@ -45,7 +46,7 @@ from apps.wallets.models import (
 )
 from tests.make.backoffice import make_world
 from tests.make.books import unguarded
-from tests.make.catalog import make_feature, make_plan, make_price_list, plan_document
+from tests.make.catalog import make_feature, make_offer, make_plan, make_price_list, plan_document
 from tests.make.customers import make_customer
 from tests.make.metering import make_meter
 from tests.make.payments import make_method
@@ -130,6 +131,7 @@ def _more(tenant: Tenant, mark: str) -> None:
         tenant, external_id=f"{mark}-customer", name=f"{mark} Ltd", email=f"{mark}@example.com"
     )
     create_product(tenant.id, id=new_id(), key=f"{mark}-product", name=mark, actor=ACTOR, at=AT)
+    _offer(tenant, mark)
     make_price_list(tenant, f"{mark}-list")
     make_feature(tenant.id, f"{mark}-feature")
     make_tax_rate(tenant, key=f"{mark}-rate", country="ZW")
@@ -170,6 +172,20 @@ def _more(tenant: Tenant, mark: str) -> None:
     )
 
 
+def _offer(tenant: Tenant, mark: str) -> None:
+    create_product(
+        tenant.id,
+        id=new_id(),
+        key=f"{mark}-extra",
+        name=mark,
+        kind=ProductKind.ADD_ON,
+        actor=ACTOR,
+        at=AT,
+    )
+    make_plan(tenant, key=f"{mark}-extra-plan", product=f"{mark}-extra")
+    make_offer(tenant, {"product": f"{mark}-product"}, f"{mark}-extra")
+
+
 def _credit(tenant: Tenant, customer: Customer, mark: str) -> None:
     unit = make_unit(tenant, f"{mark}-unit")
     make_price(make_meter(tenant, key=f"{mark}_priced"), "1", unit)
@@ -206,6 +222,9 @@ def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
     yield "plan", _keyed(one(Plan, key=f"{mark}-plan"))
     yield "draft_plan", _keyed(one(Plan, key=f"{mark}-draft"))
     yield "transition", Names(one(PlanTransition).public_id)
+    yield "offer", Names(one(AddOnOffer, product__key=f"{mark}-extra").public_id)
+    yield "extra_product", _keyed(one(Product, key=f"{mark}-extra"))
+    yield "extra_plan", _keyed(one(Plan, key=f"{mark}-extra-plan"))
     yield "plan_version", Names(one(PlanVersion, plan__key=f"{mark}-plan").public_id)
     yield "draft_version", Names(one(PlanVersion, plan__key=f"{mark}-draft").public_id)
     own = one(Subscription, external_id=f"{mark}-subscription")

@@ -35,8 +35,8 @@ def transition_at(fields: Fields, known: Known) -> TransitionDraft:
     behaviours = [one for one in Behaviour if one is not Behaviour.NEXT_PERIOD]
     alignment = word_at(fields, "phase_alignment", PhaseAlignment, PhaseAlignment.START)
     draft = TransitionDraft(
-        was=_side_at(fields, "from", known),
-        to=_side_at(fields, "to", known),
+        was=side_at(fields, "from", known),
+        to=side_at(fields, "to", known),
         allowed=fields.flag("allowed", default=True),
         reason=line_at(fields, "reason", default="", longest=500),
         effective=TransitionTiming(timing),
@@ -49,7 +49,7 @@ def transition_at(fields: Fields, known: Known) -> TransitionDraft:
     return draft
 
 
-def _side_at(fields: Fields, name: str, known: Known) -> SideDraft:
+def side_at(fields: Fields, name: str, known: Known) -> SideDraft:
     """Read ``{"plan"}`` or ``{"product"}``; any plan where it is absent or null."""
     given = fields.take(name, required=False)
     if given is None:

@@ -38,7 +38,7 @@ from apps.subscriptions.domain import (
     Standing,
     SubscriptionStatus,
 )
-from apps.subscriptions.models import Subscription
+from apps.subscriptions.models import Subscription, SubscriptionSegment
 
 _LAST_DAY: Final = 31
 _LENGTH_OF_DATE: Final = 10
@@ -157,7 +157,14 @@ class ChangeBody(StrictSerializer):
         required=False,
         help_text="change_plan, resume: whether billing periods are counted anew.",
     )
-    quantity = QuantityField(required=False, help_text="change_quantity, change_plan.")
+    quantity = QuantityField(
+        required=False,
+        help_text="change_quantity, change_plan, add_add_on, change_add_on.",
+    )
+    add_on = NameField(
+        required=False,
+        help_text="add_add_on, change_add_on, remove_add_on: the id or key of the add-on's plan.",
+    )
     price_list = NameField(
         required=False, allow_null=True, help_text="change_prices: null is the standard list."
     )
@@ -191,6 +198,15 @@ _MEMBERS: Final[Mapping[ChangeVerb, tuple[frozenset[str], frozenset[str]]]] = {
     ChangeVerb.SUSPEND: (frozenset(), frozenset()),
     ChangeVerb.RESUME: (frozenset(), frozenset({"anchoring"})),
     ChangeVerb.EXTEND_TRIAL: (frozenset({"trial_ends_at"}), frozenset({"trial_ends_at"})),
+    ChangeVerb.ADD_ADD_ON: (
+        frozenset({"add_on"}),
+        frozenset({"add_on", "plan_version", "quantity", "phase_alignment"}),
+    ),
+    ChangeVerb.CHANGE_ADD_ON: (
+        frozenset({"add_on", "quantity"}),
+        frozenset({"add_on", "quantity"}),
+    ),
+    ChangeVerb.REMOVE_ADD_ON: (frozenset({"add_on"}), frozenset({"add_on"})),
 }
 
 
@@ -239,6 +255,20 @@ class SegmentView(serializers.Serializer[Any]):
     quantity = DecimalField()
     anchor_at = InstantField()
     settlement = serializers.ChoiceField(choices=[one.value for one in Settlement])
+
+
+class AddOnSegmentView(SegmentView):
+    """A stretch in which the terms of an add-on do not change; ``absent`` where it is not there."""
+
+    absent = serializers.BooleanField()
+
+
+class AddOnView(serializers.Serializer[Any]):
+    """An add-on that a subscription has, had or will have, since it was first added."""
+
+    add_on = serializers.CharField(source="plan.key", help_text="The key of its plan.")
+    plan_id = IdField("pla", source="plan.pk")
+    segments = AddOnSegmentView(many=True)
 
 
 class ScheduledChangeView(serializers.Serializer[Any]):
@@ -307,7 +337,8 @@ class SubscriptionView(serializers.Serializer[Any]):
     term_ends_at = InstantField(allow_null=True)
     auto_renew = serializers.BooleanField()
     current_period = serializers.SerializerMethodField()
-    segments = SegmentView(many=True)
+    segments = serializers.SerializerMethodField()
+    add_ons = serializers.SerializerMethodField()
     scheduled_changes = ScheduledChangeView(many=True, source="pending_changes")
     next_bill_at = InstantField(allow_null=True)
     billed_until = InstantField(allow_null=True)
@@ -322,6 +353,20 @@ class SubscriptionView(serializers.Serializer[Any]):
         if subscription.term_unit is None:
             return None
         return {"unit": subscription.term_unit, "count": subscription.term_count}
+
+    @extend_schema_field(SegmentView(many=True))
+    def get_segments(self, subscription: Subscription) -> Any:
+        own = [one for one in subscription.segments.all() if one.add_on is None]
+        return SegmentView(own, many=True).data
+
+    @extend_schema_field(AddOnView(many=True))
+    def get_add_ons(self, subscription: Subscription) -> Any:
+        found: dict[str, list[SubscriptionSegment]] = {}
+        for one in subscription.segments.all():
+            if one.add_on is not None:
+                found.setdefault(one.add_on.key, []).append(one)
+        rows = [{"plan": listed[0].add_on, "segments": listed} for listed in found.values()]
+        return AddOnView(rows, many=True).data
 
     @extend_schema_field(SpanView(allow_null=True))
     def get_current_period(self, subscription: Subscription) -> dict[str, Any] | None:

@@ -247,6 +247,11 @@ class Subscriptions(Door):
                 request_only=True,
             ),
             OpenApiExample(
+                "Two packs of an add-on",
+                value={"verb": "add_add_on", "add_on": "storage_pack", "quantity": "2"},
+                request_only=True,
+            ),
+            OpenApiExample(
                 "Fewer seats from the next billing period on",
                 value={"verb": "change_quantity", "quantity": "3", "behaviour": "next_period"},
                 request_only=True,
@@ -255,7 +260,7 @@ class Subscriptions(Door):
     )
     @action(detail=True, methods=["post"], parameters=frozenset({"preview"}))
     def changes(self, request: Request, pk: str) -> Response:
-        """Change the plan, the quantity or the prices; pause, suspend, resume; extend a trial.
+        """Change the plan, quantity, prices or add-ons; pause, suspend, resume; extend a trial.
 
         From `effective_at` on, which may lie in the past, down to the start: every period since is
         billed or credited by its difference. What lies ahead waits among the `scheduled_changes`.
@@ -272,13 +277,19 @@ class Subscriptions(Door):
         return self.answer(subscription.pk)
 
     def _wish(self, given: dict[str, Any]) -> Wish:
-        version = None
+        verb = ChangeVerb(given["verb"])
+        version, add_on = None, None
         if "plan" in given:
             version = self._version(given["plan"], given.get("plan_version"))
+        if "add_on" in given:
+            plans = Plan.objects.filter(tenant_id=self.tenant_id)
+            add_on = named(plans, given["add_on"], own_name="key")
+            if verb is ChangeVerb.ADD_ADD_ON:
+                version = self._version(given["add_on"], given.get("plan_version"))
         alignment, anchoring = given.get("phase_alignment"), given.get("anchoring")
         behaviour = given.get("behaviour")
         return Wish(
-            verb=ChangeVerb(given["verb"]),
+            verb=verb,
             effective_at=given.get("effective_at"),
             behaviour=Behaviour(behaviour) if behaviour else None,
             quantity=given.get("quantity"),
@@ -287,6 +298,7 @@ class Subscriptions(Door):
             anchoring=Anchoring(anchoring) if anchoring else None,
             price_list_id=self._price_list(given.get("price_list")),
             trial_ends_at=given.get("trial_ends_at"),
+            add_on_id=add_on.pk if add_on else None,
         )
 
     def _preview(self, subscription: Subscription, wish: Wish, at: datetime) -> Response:

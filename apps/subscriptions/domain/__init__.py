@@ -6,8 +6,6 @@ from apps.subscriptions.domain.changes import (
     Opening,
     Wish,
     concerned_since,
-    recurring_period,
-    replay,
 )
 from apps.subscriptions.domain.life import (
     CHANGE_TRANSITIONS,
@@ -17,6 +15,7 @@ from apps.subscriptions.domain.life import (
     LAST_INSTANT,
     LONGEST_TRIAL_DAYS,
     SUBSCRIPTION_TRANSITIONS,
+    AddOnNotOffered,
     Anchoring,
     CancellationPending,
     CancelMode,
@@ -49,8 +48,11 @@ from apps.subscriptions.domain.periods import (
     period_end,
 )
 from apps.subscriptions.domain.previews import MoneyPreview, PreviewLine
+from apps.subscriptions.domain.replaying import recurring_period, replay
 from apps.subscriptions.domain.timeline import (
+    AddOnTrack,
     BilledMark,
+    Laid,
     PhaseLength,
     SegmentTerms,
     SubscriptionTerms,
@@ -70,6 +72,8 @@ __all__ = (
     "LAST_INSTANT",
     "LONGEST_TRIAL_DAYS",
     "SUBSCRIPTION_TRANSITIONS",
+    "AddOnNotOffered",
+    "AddOnTrack",
     "Anchoring",
     "Behaviour",
     "BilledMark",
@@ -81,6 +85,7 @@ __all__ = (
     "ChangeStatus",
     "ChangeVerb",
     "ExternalIdTaken",
+    "Laid",
     "MoneyPreview",
     "NoCancellation",
     "NoTerm",

@@ -54,6 +54,9 @@ class ChangeVerb(StrEnum):
     SUSPEND = "suspend"
     RESUME = "resume"
     EXTEND_TRIAL = "extend_trial"
+    ADD_ADD_ON = "add_add_on"
+    CHANGE_ADD_ON = "change_add_on"
+    REMOVE_ADD_ON = "remove_add_on"
     CANCEL = "cancel"
 
 
@@ -164,6 +167,12 @@ class TransitionRefused(Conflict):
     """A rule of the catalog does not let subscriptions go from the one plan to the other."""
 
     reason = "transition_refused"
+
+
+class AddOnNotOffered(Conflict):
+    """The catalog does not offer the add-on to subscriptions on this plan."""
+
+    reason = "add_on_not_offered"
 
 
 class ChangeRefused(Conflict):

@@ -50,11 +50,7 @@ def usage_stretches(terms: SubscriptionTerms, phase_id: UUID) -> Sequence[Stretc
     A change of the quantity does not divide it; one of the grid or of the price list does.
     """
     return _joined(
-        [
-            _whole(one)
-            for one in terms.segments
-            if one.phase_id == phase_id and one.standing is not Standing.PAUSED
-        ],
+        [_whole(one) for one in terms.segments if one.phase_id == phase_id and not one.idle],
         by_quantity=False,
     )
 
@@ -64,6 +60,8 @@ def _entries(terms: SubscriptionTerms, phase_id: UUID) -> list[Stretch]:
     found: list[Stretch] = []
     before: UUID | None = None
     for one in terms.segments:
+        if one.absent:
+            continue
         if one.phase_id == phase_id and before != phase_id:
             found.append(_whole(one))
         before = one.phase_id
@@ -75,6 +73,7 @@ def _is_simple(terms: SubscriptionTerms) -> bool:
     return all(
         one.paid_from is None
         and one.standing is Standing.ACTIVE
+        and not one.absent
         and (one.settlement is Settlement.PRORATE or one.ends_at is None)
         for one in terms.segments
     ) and len({(one.phase_id, one.anchor_at) for one in terms.segments}) == len(terms.segments)
@@ -86,7 +85,7 @@ def _paid(terms: SubscriptionTerms, phase_id: UUID) -> list[Stretch]:
     found: list[Stretch] = []
     for one in reversed(terms.segments):
         starts = one.paid_from or one.starts_at
-        if one.phase_id == phase_id and one.standing is not Standing.PAUSED:
+        if one.phase_id == phase_id and not one.idle:
             # where periods are counted anew from the change, none reaches back before it
             begins = max(starts, one.starts_at) if one.anchor_at == one.starts_at else starts
             if relieved is None or begins < relieved:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from apps.catalog.domain import ChargeKind, ChargeTerms
 from apps.rating.periods import Cadence, Span
-from apps.subscriptions.domain.life import LAST_INSTANT, Standing
+from apps.subscriptions.domain.life import LAST_INSTANT
 from apps.subscriptions.domain.timeline import (
     SegmentTerms,
     SubscriptionTerms,
@@ -93,8 +93,8 @@ def calendar(
     ends, not where merely the quantity changes.
     """
     sources = []
-    for run in _runs(terms.segments):
-        listed = () if run.standing is Standing.PAUSED else charges.get(run.phase_id, ())
+    for run in (run for track in terms.tracks for run in _runs(track.segments)):
+        listed = () if run.idle else charges.get(run.phase_id, ())
         for cadence in sorted({c.cadence for c in listed if c.cadence is not None}, key=_length):
             keys = tuple(one.key for one in listed if one.cadence == cadence)
             sources.append(_periods(terms, run, cadence, keys, after))
@@ -107,10 +107,11 @@ def _runs(segments: Sequence[SegmentTerms]) -> Iterator[SegmentTerms]:
     for segment in segments:
         if run is None:
             run = segment
-        elif (run.phase_id, run.anchor_at, run.standing) == (
+        elif (run.phase_id, run.anchor_at, run.standing, run.absent) == (
             segment.phase_id,
             segment.anchor_at,
             segment.standing,
+            segment.absent,
         ):
             run = replace(run, ends_at=segment.ends_at)
         else:
@@ -141,9 +142,9 @@ def next_boundary(
     None where the timeline has no more of them, as one that is paused for good.
     """
     found: list[datetime] = []
-    for run in _runs(terms.segments):
+    for run in (run for track in terms.tracks for run in _runs(track.segments)):
         ends = run.ends_at or LAST_INSTANT
-        if ends <= after or run.standing is Standing.PAUSED:
+        if ends <= after or run.idle:
             continue
         listed = charges.get(run.phase_id, ())
         for cadence in {one.cadence for one in listed if one.cadence is not None}:

@@ -19,7 +19,8 @@ class SegmentTerms:
     Billing periods are counted from ``anchor_at`` (see ``schedule_of``). What recurs is charged at
     these terms from ``paid_from`` on (None: from the start), which lies elsewhere where a change
     settled its period by something else than time; see ``paying``. ``settlement`` says how the
-    period that the segment's end falls into is settled.
+    period that the segment's end falls into is settled. In an ``absent`` one an add-on that was
+    there before, or will be again, is not.
     """
 
     starts_at: datetime
@@ -32,6 +33,36 @@ class SegmentTerms:
     standing: Standing = Standing.ACTIVE
     price_list_id: UUID | None = None
     paid_from: datetime | None = None
+    absent: bool = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is charged for its time."""
+        return self.absent or self.standing is Standing.PAUSED
+
+
+@dataclass(frozen=True, slots=True)
+class AddOnTrack:
+    """The timeline of one add-on of a subscription, from when it was first added.
+
+    Its segments follow each other without a gap, on the calendar of the subscription and not beyond
+    its end.
+    """
+
+    plan_id: UUID
+    segments: tuple[SegmentTerms, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A timeline: of a subscription itself, and of each of its add-ons."""
+
+    segments: tuple[SegmentTerms, ...]
+    add_ons: tuple[AddOnTrack, ...] = ()
+
+    def all(self) -> tuple[SegmentTerms, ...]:
+        """Return every segment, those of add-ons last."""
+        return self.segments + tuple(one for track in self.add_ons for one in track.segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +85,20 @@ class SubscriptionTerms:
     billed_until: datetime | None
     changed_from: datetime | None
     segments: tuple[SegmentTerms, ...]
+    add_ons: tuple[AddOnTrack, ...] = ()
+
+    @property
+    def tracks(self) -> tuple["SubscriptionTerms", ...]:
+        """It, and each of its add-ons as though that were a subscription of its own."""
+        if not self.add_ons:
+            return (self,)
+        own = replace(self, add_ons=())
+        return (own, *(replace(own, segments=one.segments) for one in self.add_ons))
+
+    @property
+    def phase_ids(self) -> frozenset[UUID]:
+        """The phases that it has at any time, those of add-ons too."""
+        return frozenset(one.phase_id for track in self.tracks for one in track.segments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ def _end_asked_for(
         if mode is CancelMode.NOW:
             return at
         terms = terms_of(subscription, subscription.segments.order_by("starts_at"))
-        end = period_end(terms, charges_of(one.phase_id for one in terms.segments), at)
+        end = period_end(terms, charges_of(terms.phase_ids), at)
     else:
         end = ends_at
     if end < subscription.started_at and subscription.status != SubscriptionStatus.SCHEDULED:

@@ -5,19 +5,19 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from apps.catalog.domain import ChargeTerms, PlanVersionStatus
-from apps.catalog.models import PlanVersion, PriceList
+from apps.catalog.domain import ChargeTerms, PlanVersionStatus, ProductKind
+from apps.catalog.models import Plan, PlanVersion, PriceList
 from apps.core.errors import FieldError, Invalid, NotFound
 from apps.core.money import CURRENCIES
 from apps.rating.periods import Alignment, schedule_for
-from apps.subscriptions.domain import LARGEST_QUANTITY, PlanNotOnSale
+from apps.subscriptions.domain import LARGEST_QUANTITY, PlanNotOnSale, SubscriptionInvalid
 from apps.subscriptions.models import Subscription
 
 
 def version_on_sale(plan_version_id: UUID, tenant_id: UUID) -> PlanVersion:
     version = (
         PlanVersion.objects.filter(pk=plan_version_id, tenant=tenant_id)
-        .select_related("plan")
+        .select_related("plan__product")
         .first()
     )
     if version is None:
@@ -27,6 +27,13 @@ def version_on_sale(plan_version_id: UUID, tenant_id: UUID) -> PlanVersion:
     if version.plan.archived_at is not None:
         raise PlanNotOnSale(f"The plan {version.plan.key} is archived.")
     return version
+
+
+def refuse_add_on(plan: Plan) -> None:
+    if plan.product.kind == ProductKind.ADD_ON:
+        raise SubscriptionInvalid(
+            f"{plan.key} is an add-on: it is added to a subscription", field="plan"
+        )
 
 
 def price_list_of(price_list_id: UUID | None, tenant_id: UUID) -> PriceList | None:

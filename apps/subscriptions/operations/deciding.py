@@ -27,11 +27,13 @@ from apps.subscriptions.domain import (
     settlement_of,
 )
 from apps.subscriptions.models import Subscription
+from apps.subscriptions.operations.adding import decide_add_on, dropped
 from apps.subscriptions.operations.checking import (
     anchor_errors,
     currency_errors,
     price_list_of,
     quantity_errors,
+    refuse_add_on,
     version_on_sale,
 )
 from apps.subscriptions.operations.locking import refuse_ended
@@ -53,7 +55,7 @@ def decide(subscription: Subscription, wish: Wish, *, at: datetime) -> tuple[Cha
     behaviour = wish.behaviour or (Behaviour(rule.behaviour) if rule else Behaviour.PRORATE)
     waits = wish.effective_at is None and rule and rule.effective == TransitionTiming.PERIOD_END
     if waits or behaviour is Behaviour.NEXT_PERIOD:
-        charges = charges_of(one.phase_id for one in terms.segments)
+        charges = charges_of(terms.phase_ids)
         effective_at = period_end(terms, charges, effective_at)
         terms = _terms_at(subscription, effective_at)
     _refuse_instant(subscription, effective_at, at)
@@ -79,7 +81,9 @@ def decide(subscription: Subscription, wish: Wish, *, at: datetime) -> tuple[Cha
         case ChangeVerb.EXTEND_TRIAL:
             _check_trial(subscription, wish, held, effective_at)
         case ChangeVerb.CHANGE_PLAN:
-            change = _plan(subscription, change, wish, held)
+            change = _plan(subscription, change, wish, terms, held)
+        case ChangeVerb.ADD_ADD_ON | ChangeVerb.CHANGE_ADD_ON | ChangeVerb.REMOVE_ADD_ON:
+            change = decide_add_on(subscription, change, wish, terms)
         case ChangeVerb.CANCEL:
             raise ValueError("a cancellation has an operation of its own")
     return change, behaviour
@@ -146,10 +150,17 @@ def _check_trial(
         raise ChangeRefused("The trial ends then already.")
 
 
-def _plan(subscription: Subscription, change: Change, wish: Wish, held: SegmentTerms) -> Change:
+def _plan(
+    subscription: Subscription,
+    change: Change,
+    wish: Wish,
+    terms: SubscriptionTerms,
+    held: SegmentTerms,
+) -> Change:
     if wish.plan_version_id is None:
         raise SubscriptionInvalid("say which plan", field="plan")
     version = version_on_sale(wish.plan_version_id, subscription.tenant_id)
+    refuse_add_on(version.plan)
     if version.pk == held.plan_version_id and wish.quantity in {None, held.quantity}:
         raise ChangeRefused(f"It has version {version.number} of {version.plan.key} already.")
     rule = _rule(subscription, wish, held)
@@ -178,13 +189,17 @@ def _plan(subscription: Subscription, change: Change, wish: Wish, held: SegmentT
     )
     until = {subscription.pk: change.effective_at}
     laid = replayed([subscription], until, more={subscription.pk: change})[subscription.pk]
-    coming = segment_at(laid, change.effective_at)
+    coming = segment_at(laid.segments, change.effective_at)
     if coming is None:
         raise ChangeRefused(
             f"Counted from where they began, all phases of {version.plan.key} are over;"
             " align them with the change."
         )
-    return replace(change, anchoring=wish.anchoring or _anchoring(held, coming))
+    return replace(
+        change,
+        anchoring=wish.anchoring or _anchoring(held, coming),
+        drops=dropped(version.plan, terms.add_ons),
+    )
 
 
 def _rule(

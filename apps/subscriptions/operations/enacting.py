@@ -105,9 +105,12 @@ def take_back(
     relay_timeline(subscription, row.effective_at, bill_now=False, actor=actor, at=at)
 
 
-def _arguments(change: Change, behaviour: Behaviour) -> dict[str, str]:
+def _arguments(change: Change, behaviour: Behaviour) -> dict[str, str | list[str]]:
     """Return what the verb needs, as ``queries.change_of`` reads it."""
-    given = {"settlement": change.settlement.value, "behaviour": behaviour.value}
+    given: dict[str, str | list[str]] = {
+        "settlement": change.settlement.value,
+        "behaviour": behaviour.value,
+    }
     if change.verb is ChangeVerb.CANCEL:
         return {"settlement": change.settlement.value}
     if change.quantity is not None:
@@ -121,4 +124,8 @@ def _arguments(change: Change, behaviour: Behaviour) -> dict[str, str]:
         given["price_list"] = str(change.price_list_id)
     if change.trial_ends_at is not None:
         given["trial_ends_at"] = change.trial_ends_at.isoformat()
+    if change.add_on_id is not None:
+        given["add_on"] = str(change.add_on_id)
+    if change.drops:
+        given["drops"] = sorted(str(one) for one in change.drops)
     return given

@@ -25,5 +25,5 @@ def foresee_change(subscription: Subscription, wish: Wish, *, at: datetime) -> F
     was = replayed([subscription], until)[subscription.pk]
     laid = replayed([subscription], until, more={subscription.pk: change})[subscription.pk]
     terms = terms_with(subscription, laid)
-    since = concerned_since(change.effective_at, was, laid)
+    since = concerned_since(change.effective_at, was.all(), laid.all())
     return Foreseen(change, replace(terms, changed_from=min(since, terms.changed_from or since)))

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from uuid import UUID
 
 from apps.catalog.queries import charges_of
 from apps.core.failpoints import failpoint
 from apps.metering.operations import close_subject
 from apps.subscriptions.domain import (
     HOLDING,
+    Laid,
     SegmentTerms,
     Standing,
     SubscriptionStatus,
@@ -17,7 +19,7 @@ from apps.subscriptions.domain import (
 )
 from apps.subscriptions.models import Subscription, SubscriptionSegment
 from apps.subscriptions.operations.moving import move_subscription, withdraw_rest
-from apps.subscriptions.queries import replayed, terms_of
+from apps.subscriptions.queries import replayed, segments_of, terms_with
 
 _STATUSES = {
     Standing.ACTIVE: SubscriptionStatus.ACTIVE,
@@ -35,19 +37,21 @@ def relay_timeline(
     ``bill_now``, where a billing period begins with the change, and where nothing else would make it
     come; else with the next period. Opens or closes the subscription to events, and moves it to the status that it has at ``at``.
     """
-    stored = terms_of(subscription, subscription.segments.order_by("starts_at"))
-    laid = replayed([subscription])[subscription.pk]
+    stored = segments_of([subscription.pk])[subscription.pk]
+    timeline = replayed([subscription])[subscription.pk]
+    laid = timeline.segments
     if laid != stored.segments:
         _replace(subscription, stored.segments, laid)
+    _replace_add_ons(subscription, stored, timeline)
     failpoint("subscriptions.end.after_cut")
     ends_at = laid[-1].ends_at if laid else subscription.started_at
     if ends_at != subscription.ends_at:
         subscription.ends_at = ends_at
         close_subject(subscription.pk, closes_at=ends_at)
-    concerned = concerned_since(since, stored.segments, laid)
+    concerned = concerned_since(since, stored.all(), timeline.all())
     subscription.changed_from = min(subscription.changed_from or concerned, concerned)
-    terms = terms_of(subscription, subscription.segments.order_by("starts_at"))
-    following = next_boundary(terms, charges_of(one.phase_id for one in laid), after=at)
+    terms = terms_with(subscription, timeline)
+    following = next_boundary(terms, charges_of(terms.phase_ids), after=at)
     begins = any(one.starts_at == one.anchor_at == since for one in laid)
     due = at if bill_now or begins or following is None else following
     subscription.next_bill_at = min(subscription.next_bill_at or due, due)
@@ -76,12 +80,16 @@ def take_stand(
     return True
 
 
-def lay_segments(subscription: Subscription, segments: Iterable[SegmentTerms]) -> None:
-    """Store segments of the subscription."""
+def lay_segments(
+    subscription: Subscription, segments: Iterable[SegmentTerms], *, add_on_id: UUID | None = None
+) -> None:
+    """Store segments of the subscription, or of one of its add-ons."""
     SubscriptionSegment.objects.bulk_create(
         SubscriptionSegment(
             tenant_id=subscription.tenant_id,
             subscription=subscription,
+            add_on_id=add_on_id,
+            absent=one.absent,
             starts_at=one.starts_at,
             ends_at=one.ends_at,
             plan_version_id=one.plan_version_id,
@@ -97,16 +105,29 @@ def lay_segments(subscription: Subscription, segments: Iterable[SegmentTerms]) -
     )
 
 
+def _replace_add_ons(subscription: Subscription, stored: Laid, laid: Laid) -> None:
+    were = {one.plan_id: one.segments for one in stored.add_ons}
+    are = {one.plan_id: one.segments for one in laid.add_ons}
+    for plan_id in were.keys() | are.keys():
+        was, now = were.get(plan_id, ()), are.get(plan_id, ())
+        if was != now:
+            _replace(subscription, was, now, add_on_id=plan_id)
+
+
 def _replace(
-    subscription: Subscription, stored: Sequence[SegmentTerms], laid: Sequence[SegmentTerms]
+    subscription: Subscription,
+    stored: Sequence[SegmentTerms],
+    laid: Sequence[SegmentTerms],
+    *,
+    add_on_id: UUID | None = None,
 ) -> None:
     same = 0
     while same < min(len(stored), len(laid)) and stored[same] == laid[same]:
         same += 1
-    rows = subscription.segments.order_by("starts_at")
+    rows = subscription.segments.filter(add_on=add_on_id)
     if same < len(stored):
         rows.filter(starts_at__gte=stored[same].starts_at).delete()
-    lay_segments(subscription, laid[same:])
+    lay_segments(subscription, laid[same:], add_on_id=add_on_id)
 
 
 def _status_at(

@@ -30,6 +30,7 @@ from apps.subscriptions.operations.checking import (
     currency_errors,
     price_list_of,
     quantity_errors,
+    refuse_add_on,
     version_on_sale,
 )
 from apps.subscriptions.operations.locking import lock_customer
@@ -76,6 +77,7 @@ def start_subscription(
     if known is not None:
         return known
     version = version_on_sale(plan_version_id, customer.tenant_id)
+    refuse_add_on(version.plan)
     price_list = price_list_of(price_list_id, customer.tenant_id)
     phases = phases_of([version.pk])[version.pk]
     subscription = Subscription(
@@ -104,7 +106,7 @@ def start_subscription(
     )
 
     _check(subscription, phases, trial_days=trial_days, at=at)
-    segments = replay(opening_of(subscription, phases), (), {})
+    segments = replay(opening_of(subscription, phases), (), {}).segments
     subscription.ends_at = segments[-1].ends_at
     if term is not None:
         subscription.term_ends_at = terms_of_time(subscription).boundary(1)

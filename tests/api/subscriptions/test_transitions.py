@@ -46,7 +46,7 @@ def shop() -> Api:
         make_plan(tenant, [seats("62.00")], key="pro", product="cloud")
         make_plan(tenant, [seats("15.50")], key="old", product="classic")
         for key, price, introductory in (("tried", "31.00", "15.50"), ("better", "62.00", "31.00")):
-            phases = [
+            phases: list[dict[str, Any]] = [
                 TRIAL,
                 {**INTRODUCTION, "charges": [seats(introductory)]},
                 {"kind": "evergreen", "charges": [seats(price)]},
