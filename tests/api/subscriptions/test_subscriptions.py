@@ -85,6 +85,7 @@ def test_a_subscription_begins_on_a_day_of_the_customer_s_zone() -> None:
         "term_ends_at": None,
         "auto_renew": True,
         "current_period": {"start": "2026-04-30T22:00:00Z", "end": "2026-05-31T22:00:00Z"},
+        "add_ons": [],
         "segments": [
             {
                 "starts_at": "2026-03-31T22:00:00Z",
