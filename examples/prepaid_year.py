@@ -183,20 +183,24 @@ class Year:
         self.look("1 July")
 
     def july(self) -> None:
-        """The studio wants what is left of its first 50.00 back: a memo, which August uses."""
-        grants = self.api.get("/credit-grants?source=top_off&status=available")["data"]
-        latest = grants[0]
+        """The studio stops topping off and wants back what is left: a memo, which August uses.
+
+        It buys 5.00 more and forgets them.
+        """
+        self.api.patch("/wallets/money", {"top_off": None})
+        latest = self.api.get("/credit-grants?source=top_off&status=available")["data"][0]
         self.told["refunded"] = self.api.post(
             f"/credit-grants/{latest['id']}/refund", {"reason": "less is needed"}
         )
-        self.api.until(
-            "/invoices?customer=studio&kind=credit_memo", lambda found: len(found["data"]) == 1
-        )
+        memos = "/invoices?customer=studio&kind=credit_memo"
+        self.api.until(memos, lambda found: len(found["data"]) == 1)
         self.look("1 July, a refund")
+        five = {"amount": "5.00", "expires_at": "2026-09-01T00:00:00Z"}
+        self.api.post("/wallets/money/purchases", five)
+        self.api.until("/wallets/money", lambda found: found["available"] == "5")
 
     def rest(self) -> None:
-        """Nothing is used any more; at the end of the year all that expires is gone."""
-        self.api.patch("/wallets/money", {"top_off": None})
+        """Nothing is used any more; what is not used by its end is gone."""
         for month in ("2026-08", "2026-12"):
             self.to(f"{month}-01T00:00:00Z")
             self.look(month)

@@ -269,11 +269,15 @@ class LinesNotCovered(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """What credit is asked for; "" where it is not known or does not matter."""
+    """What credit is asked for; "" where it is not known or does not matter.
+
+    ``by_name``: only with credit that names it, not with such as is for everything.
+    """
 
     product: str = ""
     meter: str = ""
     charge: str = ""
+    by_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +291,7 @@ class Scope:
     def covers(self, thing: Thing) -> bool:
         """Say whether the credit may be used for it."""
         if not (self.products or self.meters or self.charges):
-            return True
+            return not thing.by_name
         return (
             thing.product in self.products
             or thing.meter in self.meters

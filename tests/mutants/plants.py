@@ -16,6 +16,7 @@ class Plant:
 
 
 _PERIODS: Final = "tests/unit/rating/test_periods.py"
+_WALLET: Final = "tests/integration/wallets/test_stateful.py::test_a_wallet_is_what_the_model_says"
 _RACES: Final = "tests/races/test_races.py::test_race"
 
 PLANTS: Final = (
@@ -285,6 +286,42 @@ PLANTS: Final = (
         "            pass",
         "tests/integration/core/test_tenancy.py"
         "::test_a_scope_entered_in_a_transaction_that_is_rolled_back_goes_on",
+    ),
+    # --- prepaid credit, against the plain model of a wallet
+    Plant(
+        "credit can be used at its expiry",
+        "apps/wallets/operations/till.py",
+        "                and one.expires_at <= self.at",
+        "                and one.expires_at < self.at",
+        _WALLET,
+    ),
+    Plant(
+        "credit that expires later is used first",
+        "apps/rating/burndown.py",
+        "    order = sorted(credits_, key=rank)",
+        "    order = sorted(credits_, key=rank, reverse=True)",
+        _WALLET,
+    ),
+    Plant(
+        "what a hold gives back to credit that has expired can be used",
+        "apps/wallets/operations/till.py",
+        "                self.write_off(grant, cause=cause)",
+        "                pass",
+        _WALLET,
+    ),
+    Plant(
+        "a hold is captured whole, whatever it cost",
+        "apps/wallets/operations/spending.py",
+        "    taken = hold.amount if amount is None else amount",
+        "    taken = hold.amount",
+        _WALLET,
+    ),
+    Plant(
+        "exactly what there is cannot be spent",
+        "apps/wallets/operations/spending.py",
+        "    if amount > there:",
+        "    if amount >= there:",
+        _WALLET,
     ),
     # --- machinery
     Plant(

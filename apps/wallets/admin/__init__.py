@@ -126,6 +126,30 @@ class WalletDesk(Desk):
     list_filter = ("status", "settlement", "insufficient")
     search_fields = ("customer__name", "external_id", "name")
     related = ("customer__test_clock", "customer__tenant__test_clock", "unit")
+    detail = (
+        ident(),
+        status(),
+        link("customer"),
+        plain("name"),
+        plain("external_id"),
+        plain("denomination", "in"),
+        plain("balance", "available"),
+        plain("held"),
+        plain("overdrawn", "lent"),
+        plain("overdraft_limit"),
+        plain("shortfall", "not covered"),
+        instant("short_since", "not covered since"),
+        choice("settlement"),
+        choice("insufficient", "if it is not enough"),
+        plain("priority"),
+        plain("scope_products", "for products"),
+        plain("scope_meters", "for meters"),
+        plain("scope_charges", "for charges"),
+        plain("low_watermark", "buys below"),
+        plain("remind_before", "reminds before an expiry"),
+        instant("created_at", "since"),
+        instant("closed_at", "closed"),
+    )
     inlines = (TopOffInline, GrantInline, HoldInline, TransactionInline)
     verbs = (
         Verb(

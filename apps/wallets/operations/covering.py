@@ -311,9 +311,10 @@ def _pay(till: Till, one: Asking, lines: Sequence[Line], most: Decimal) -> Decim
         for wallet in wallets:
             if wanted <= 0:
                 break
-            if not (line.is_usage or wallet.scope.names(line.thing)):
-                continue
-            money = _pay_line(till, wallet, one, line, wanted)
+            # what is no usage is paid by credit that names it, or out of a wallet that does
+            free = line.is_usage or wallet.scope.names(line.thing)
+            asked = line if free else replace(line, thing=replace(line.thing, by_name=True))
+            money = _pay_line(till, wallet, one, asked, wanted)
             wanted = EXACT.subtract(wanted, money)
             paid = EXACT.add(paid, money)
         if wanted > 0 and line.is_usage:

@@ -6,6 +6,7 @@ about (credit that begins or has expired), so that nothing is ever spent at or a
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -284,7 +285,7 @@ class Till(Entries):
     # --- inside -------------------------------------------------------------------------------
 
     def _usable(self, wallet: Wallet, thing: Thing) -> list[CreditGrant]:
-        if not wallet.scope.covers(thing):
+        if not wallet.scope.covers(replace(thing, by_name=False)):
             return []
         return [one for one in self.usable(wallet) if one.scope.covers(thing)]
 

@@ -315,3 +315,17 @@ def test_usage_that_burned_is_not_charged_again(
     assert wrong() == []
     assert figures(bill(customer)) == (14, Decimal("3.50"), Decimal("10.50"))
     assert wrong() == []
+
+
+def test_credit_that_names_a_charge_pays_it_out_of_a_wallet_for_everything(
+    tenant: Tenant, customer: Customer, meter: Meter
+) -> None:
+    subscribe(customer)
+    wallet = make_wallet(customer)
+    fees = make_grant(wallet, "7.00", scope=Scope(charges=("base",)))
+    free = make_grant(wallet, "3.00")
+    use(tenant, 40)
+    # 10.00 of fees and 4.00 of usage
+    assert figures(bill(customer)) == (14, 10, 4)
+    assert [fresh_grant(one).remaining for one in (fees, free)] == [0, 0]
+    assert wrong() == []
