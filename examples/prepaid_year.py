@@ -252,7 +252,7 @@ class Year:
 
     def look(self, when: str) -> None:
         """Note what the wallets have, and what the newest invoice came to."""
-        found = {
+        found: dict[str, JSON] = {
             name: {
                 one: wallet[one] for one in ("status", "available", "held", "pending", "shortfall")
             }
