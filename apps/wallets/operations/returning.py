@@ -18,6 +18,7 @@ from apps.wallets.operations.till import Till
 def return_usage(till: Till, wallet: Wallet, credit: Decimal, purpose: Purpose) -> Decimal:
     """Give back up to ``credit`` of what events took for a meter and subscription; return how much.
 
+    Those events happened at the latest when the one of ``purpose`` did, which takes usage back.
     What was taken last comes back first, to the grants that it came from; what has expired
     meanwhile expires at once. Of credit that had been lent, what is still owed is owed no more.
     """
@@ -28,6 +29,7 @@ def return_usage(till: Till, wallet: Wallet, credit: Decimal, purpose: Purpose) 
             meter=purpose.meter_id,
             subscription_id=purpose.subscription_id,
             event_id__isnull=False,
+            used_at__lte=purpose.used_at,
         )
         .values_list("grant_id")
         .annotate(

@@ -190,6 +190,10 @@ def test_events_that_take_usage_back_give_credit_back(
         (Decimal(1), meter.id),
     ]
     assert booked(tenant, AccountKind.CREDIT_LIABILITY, AccountKind.REVENUE) == [-10, -4]
+    # nothing had been used by then
+    use(tenant, -4, at=AT - timedelta(days=1))
+    burn_all()
+    assert fresh_wallet(wallet).balance == 11
     # more than was used cannot come back; nor in the chunk that burns it
     use(tenant, -9, 6, -2)
     burn_all()
