@@ -1,4 +1,4 @@
-"""The worked tables of docs/billing.md, executed row by row."""
+"""The worked tables of docs/billing.md and docs/taxes.md, executed row by row."""
 
 import json
 from collections.abc import Callable
@@ -6,11 +6,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec.structs import replace
 
+from apps.core.ids import new_id
 from apps.core.money import allocate, round_money
+from apps.invoicing.taxing import Standing, TaxableLine, TaxFacts, tax_document
 from apps.rating.aggregation import (
     Aggregation,
     AggregationRule,
@@ -22,17 +26,20 @@ from apps.rating.aggregation import (
 from apps.rating.periods import Alignment, Cadence, Span, Unit, instant, schedule_for
 from apps.rating.pricing import Measured, TimeOfDay, band_of, parse_pricing, rate
 from apps.rating.proration import Basis, prorate
+from apps.taxes.domain import Place, RateTerms, rates_for
+from apps.tenants.domain import TaxRounding
 
-PAGE = Path(__file__).parents[2] / "docs" / "billing.md"
+PAGES = [Path(__file__).parents[2] / "docs" / name for name in ("billing.md", "taxes.md")]
+AT = datetime(2026, 5, 1, tzinfo=UTC)
 
 Row = tuple[str, ...]
 
 
 def tables() -> list[tuple[Row, list[Row]]]:
-    """Every table of the page: its heads, and its rows below them."""
+    """Every table of the pages: its heads, and its rows below them."""
     found: list[tuple[Row, list[Row]]] = []
     inside = False
-    for line in PAGE.read_text().splitlines():
+    for line in [line for page in PAGES for line in page.read_text().splitlines()]:
         if not line.startswith("|"):
             inside = False
             continue
@@ -151,6 +158,63 @@ def check_split(total: str, weights: str, currency: str, parts: str) -> None:
     assert [str(part) for part in split] == listed(parts)
 
 
+def check_rates(rates: str, sold: str, applies: str) -> None:
+    """A rate is a tax, perhaps a place and a tax code, and a percentage."""
+    known = []
+    for text in listed(rates):
+        tax, *where, percentage = text.split()
+        country, _, region = where[0].partition("/") if where else ("", "", "")
+        code = where[1] if len(where) > 1 else ""
+        terms = RateTerms(new_id(), tax, text, Decimal(percentage), country, region, code)
+        known.append(terms)
+    where, _, code = sold.partition(" ")
+    country, _, region = where.partition("/")
+    found = rates_for(known, Place(country, region), code, AT)
+    assert [f"{one.tax} {one.percentage}" for one in found] == listed(applies)
+
+
+def taxable(amount: Decimal, corrects: UUID | None = None) -> TaxableLine:
+    return TaxableLine(new_id(), corrects, None, AT, AT, amount)
+
+
+def facts_of(percentage: str, rounding: str = "per_rate") -> TaxFacts:
+    rate = RateTerms(new_id(), "vat", "VAT", Decimal(percentage))
+    return TaxFacts(TaxRounding(rounding), [rate], {BUYER: Place("", "")})
+
+
+def check_tax(percentage: str, rounding: str, currency: str, lines: str, tax: str) -> None:
+    priced = [taxable(amount) for amount in decimals(lines)]
+    found = tax_document(new_id(), BUYER, currency, priced, facts_of(percentage, rounding))
+    assert str(found.total) == tax
+
+
+def check_corrected_tax(percentage: str, currency: str, billed: str, taxes: str) -> None:
+    facts = facts_of(percentage)
+    first: TaxableLine | None = None
+    shown = []
+    for amount in decimals(billed):
+        line = taxable(amount, first.id if first else None)
+        found = tax_document(new_id(), BUYER, currency, [line], facts)
+        shown.append(str(found.total))
+        (row,) = found.rows
+        first = first or line
+        standing = Standing(
+            row.rate_id,
+            row.name,
+            row.percentage,
+            row.rounding,
+            row.taxable_before + row.taxable,
+            row.amount_before + row.amount,
+        )
+        facts = replace(
+            facts,
+            corrected={first.id: found.lines[line.id]},
+            standing={row.scope_id: [standing]},
+        )
+    assert shown == listed(taxes)
+
+
+BUYER = new_id()
 CHECKS: dict[Row, Callable[..., None]] = {
     ("start", "zone", "cadence", "alignment", "anchor day", "boundaries"): check_boundaries,
     ("part", "period", "zone", "second", "day", "month_30"): check_shares,
@@ -162,6 +226,9 @@ CHECKS: dict[Row, Callable[..., None]] = {
     ("model", "prices", "amount"): check_event_prices,
     ("amount", "currency", "rounded"): check_rounding,
     ("total", "weights", "currency", "parts"): check_split,
+    ("rates", "sold", "applies"): check_rates,
+    ("rate", "tax_rounding", "currency", "lines", "tax"): check_tax,
+    ("rate", "currency", "billed, document by document", "tax of each"): check_corrected_tax,
 }
 
 ROWS = [
