@@ -1,21 +1,26 @@
 """What prepaid credit is told of documents that are issued, and of those that sell it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from apps.catalog.models import Charge
 from apps.core.events import Happening, record_all
 from apps.core.ids import encode
 from apps.invoicing.domain import DocumentKind, InvoiceStatus, LineKind
-from apps.invoicing.models import Invoice, InvoiceLine
-from apps.wallets.domain import Thing, WalletStatus
-from apps.wallets.models import Wallet
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceTax
+from apps.invoicing.tax_facts import line_tax, rows_of, stored_taxes
+from apps.invoicing.taxing import TaxedLine, least_tax, tax_shares
+from apps.tenants.domain import CreditTaxed
+from apps.tenants.models import Tenant
+from apps.wallets.domain import EntryKind, Thing, WalletStatus
+from apps.wallets.models import CreditTransaction, UsageSettlement, Wallet
 from apps.wallets.operations.covering import Asking, Line, cover_invoices
 
+_ZERO: Final = Decimal(0)
 _USAGE: Final = frozenset({LineKind.USAGE, LineKind.MINIMUM, LineKind.MAXIMUM})
 
 
@@ -25,7 +30,8 @@ def cover_drafts(
     """Let prepaid credit pay what it may of drafts that are about to be issued, and say how much.
 
     The caller holds the locks of their customers, so that the drafts stay what they are, and none
-    of the drafts themselves: wallets are locked first. Where nobody has credit it is one query.
+    of the drafts themselves: wallets are locked first. Credit pays lines with their tax, unless
+    it was taxed when it was bought. Where nobody has credit it is one query.
     """
     drafts = list(
         Invoice.objects.filter(
@@ -44,15 +50,21 @@ def cover_drafts(
     for line in InvoiceLine.objects.filter(invoice__in=drafts).order_by("position"):
         lines[line.invoice_id].append(line)
     charges = _charges({one.charge_id for listed in lines.values() for one in listed})
+    taxes = stored_taxes([one.id for one in drafts])
+    taxed = Tenant.objects.get(id=tenant_id).credit_taxed if taxes else CreditTaxed.ON_USE
+    asks = {
+        one.id: _asks(one, lines[one.id], taxes.get(one.id, ()), CreditTaxed(taxed))
+        for one in drafts
+    }
     asking = [
         Asking(
             invoice_id=draft.id,
             invoice=draft.public_id,
             customer_id=draft.customer_id,
             currency=draft.currency,
-            total=draft.total.amount,
+            total=asks[draft.id].total,
             lines=tuple(
-                _line(line, charges[line.charge_id])
+                _line(line, charges[line.charge_id], asks[draft.id].taxes.get(line.id, _ZERO))
                 for line in lines[draft.id]
                 if line.charge_id is not None and line.charge_id in charges
             ),
@@ -60,6 +72,47 @@ def cover_drafts(
         for draft in drafts
     ]
     return cover_invoices(asking, tenant_id=tenant_id, actor=actor, at=at)
+
+
+def covered_by_line(invoice_ids: Iterable[UUID]) -> dict[UUID, Decimal]:
+    """Return what credit pays of the lines of documents, by line."""
+    wanted = list(invoice_ids)
+    found: dict[UUID, Decimal] = defaultdict(Decimal)
+    used = CreditTransaction.objects.filter(invoice_id__in=wanted, kind=EntryKind.CONSUME)
+    settled = UsageSettlement.objects.filter(invoice_id__in=wanted)
+    for line_id, amount in (
+        *used.values_list("line_id", "covers"),
+        *settled.values_list("line_id", "amount"),
+    ):
+        if line_id is not None:
+            found[line_id] += amount
+    return dict(found)
+
+
+class _Asks(NamedTuple):
+    """The most that credit pays of a draft, and the tax that it pays with each line."""
+
+    total: Decimal
+    taxes: Mapping[UUID, Decimal]
+
+
+def _asks(
+    draft: Invoice,
+    lines: Sequence[InvoiceLine],
+    taxes: Sequence[InvoiceTax],
+    taxed: CreditTaxed,
+) -> _Asks:
+    """Say what a draft asks of credit: lines with their tax, or without where credit had it."""
+    if not taxes:
+        return _Asks(draft.total.amount, {})
+    known = [
+        TaxedLine(one.id, one.amount, line_tax(one.tax_scope_id, one.tax_rates)) for one in lines
+    ]
+    rows = rows_of(taxes)
+    if taxed is CreditTaxed.ON_USE:
+        return _Asks(draft.total.amount, tax_shares(known, rows, draft.currency))
+    net = draft.subtotal.amount - draft.discount.amount
+    return _Asks(max(net + least_tax(rows, known, draft.currency), _ZERO), {})
 
 
 def tell_of_credit_sold(
@@ -88,12 +141,12 @@ def _charges(charge_ids: set[UUID | None]) -> dict[UUID, dict[str, Any]]:
     return {row["id"]: dict(row) for row in rows}
 
 
-def _line(line: InvoiceLine, charge: dict[str, Any]) -> Line:
+def _line(line: InvoiceLine, charge: dict[str, Any], tax: Decimal) -> Line:
     if line.subscription_id is None or line.charge_id is None:
         raise ValueError(f"{encode(InvoiceLine.ID_PREFIX, line.id)} is of no charge")
     return Line(
         id=line.id,
-        amount=line.amount,
+        amount=line.amount + tax,
         is_usage=line.kind in _USAGE,
         thing=Thing(
             product=charge["phase__version__plan__product__key"] or "",

@@ -46,7 +46,7 @@ JOIN taxes_taxrate r ON r.id = t.rate_id
 WHERE (%(tenant)s::uuid IS NULL OR t.tenant_id = %(tenant)s)
   AND ((t.tenant_id, t.currency) <> (i.tenant_id, i.currency)
        OR (t.name, t.percentage, t.tenant_id) <> (r.name, r.percentage, r.tenant_id)
-       OR t.taxable <> coalesce((
+       OR t.covered < 0 OR t.taxable + t.covered <> coalesce((
          SELECT sum(l.amount) FROM invoicing_invoiceline l
          WHERE l.invoice_id = t.invoice_id AND l.tax_scope_id = t.scope_id
            AND l.tax_rates ? t.rate_id::text), 0))
@@ -194,7 +194,10 @@ def tax_is_that_of_what_is_billed(tenant_id: UUID | None) -> Iterator[str]:
 
 
 def taxes_are_like_their_lines(tenant_id: UUID | None) -> Iterator[str]:
-    """A tax is on the lines of its document that name it, at its rate as that was added."""
+    """A tax is on the lines of its document that name it, at its rate as that was added.
+
+    Less what credit pays of them that was taxed when it was bought.
+    """
     for tax, document in rows_that_break(_STRAY_TAX, tenant_id):
         yield f"{encode(InvoiceTax.ID_PREFIX, tax)} is not that of {_document(document)}"
 

@@ -311,7 +311,9 @@ class InvoiceTax(TenantOwned):
     name = models.CharField(max_length=100)
     percentage = models.DecimalField(max_digits=9, decimal_places=6)
     rounding = models.CharField(max_length=10, choices=[(r, r) for r in TaxRounding])
+    # the lines, less what pays them of credit that was taxed when it was bought
     taxable = models.DecimalField(max_digits=38, decimal_places=12)
+    covered = models.DecimalField(max_digits=38, decimal_places=12, default=0)
     amount = models.DecimalField(max_digits=38, decimal_places=12)
     taxable_before = models.DecimalField(max_digits=38, decimal_places=12)
     amount_before = models.DecimalField(max_digits=38, decimal_places=12)

@@ -10,8 +10,8 @@ from django.db import connection
 from apps.catalog.models import Charge
 from apps.customers.domain import TaxExempt
 from apps.customers.models import Customer
-from apps.invoicing.models import InvoiceLine
-from apps.invoicing.taxing import LineTax, Standing, TaxFacts
+from apps.invoicing.models import InvoiceLine, InvoiceTax
+from apps.invoicing.taxing import LineTax, Standing, TaxFacts, TaxRow
 from apps.taxes.domain import place_of
 from apps.taxes.queries import rates_of
 from apps.tenants.domain import TaxRounding
@@ -70,6 +70,33 @@ def standing_in(scopes: Collection[UUID]) -> dict[UUID, list[Standing]]:
             one = Standing(rate, name, percentage, TaxRounding(rounding), taxable, amount)
             found[scope].append(one)
     return dict(found)
+
+
+def stored_taxes(invoice_ids: Iterable[UUID]) -> dict[UUID, list[InvoiceTax]]:
+    """Return the taxes of documents, by document; those without any are not in it."""
+    found: dict[UUID, list[InvoiceTax]] = defaultdict(list)
+    for tax in InvoiceTax.objects.filter(invoice_id__in=invoice_ids).order_by("id"):
+        found[tax.invoice_id].append(tax)
+    return dict(found)
+
+
+def rows_of(taxes: Iterable[InvoiceTax]) -> list[TaxRow]:
+    """Return stored taxes as they are computed with."""
+    return [
+        TaxRow(
+            scope_id=one.scope_id,
+            rate_id=one.rate_id,
+            name=one.name,
+            percentage=one.percentage,
+            rounding=TaxRounding(one.rounding),
+            taxable=one.taxable,
+            amount=one.amount,
+            taxable_before=one.taxable_before,
+            amount_before=one.amount_before,
+            covered=one.covered,
+        )
+        for one in taxes
+    ]
 
 
 def line_tax(scope_id: UUID | None, rates: Iterable[str] | None) -> LineTax | None:

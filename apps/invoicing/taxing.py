@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from apps.core.money import EXACT, round_money
 from apps.taxes.domain import Place, RateTerms, rates_for, tax_on
@@ -45,6 +46,14 @@ class LineTax(NamedTuple):
     rates: tuple[UUID, ...]
 
 
+class TaxedLine(NamedTuple):
+    """A line of a document as it is taxed: its amount without tax, and None where it has none."""
+
+    id: UUID
+    amount: Decimal
+    tax: LineTax | None
+
+
 class Standing(Struct, frozen=True):
     """What the documents that stand bill of a scope at a rate, and the tax they show for it."""
 
@@ -68,6 +77,7 @@ class TaxRow(Struct, frozen=True):
     amount: Decimal
     taxable_before: Decimal
     amount_before: Decimal
+    covered: Decimal = _ZERO  # of the lines, by credit that was taxed when it was bought
 
 
 class TaxLike(Protocol):
@@ -135,14 +145,11 @@ def tax_document(
     currency: str,
     lines: Sequence[TaxableLine],
     facts: TaxFacts,
-    *,
-    covered: Mapping[UUID, Decimal] | None = None,
 ) -> DocumentTax:
     """Return the tax of a document with these lines, in its currency.
 
     A new line has the rates that apply at the customer's place to its charge's tax code at the last
-    instant of its service; a line that corrects another has the other's. ``covered`` is what
-    of lines was taxed already when the credit that pays them was bought: it is not taxed again.
+    instant of its service; a line that corrects another has the other's.
     """
     if facts.are_none:
         return UNTAXED
@@ -154,12 +161,9 @@ def tax_document(
         if tax is None:
             continue
         taxed[line.id] = tax
-        taxable = line.amount
-        if covered and line.id in covered:
-            taxable = EXACT.subtract(taxable, covered[line.id])
         for rate_id in tax.rates:
             key = (tax.scope_id, rate_id)
-            sums[key] = EXACT.add(sums.get(key, _ZERO), taxable)
+            sums[key] = EXACT.add(sums.get(key, _ZERO), line.amount)
     rows = [
         _row(scope_id, known.standing(scope_id, rate_id), taxable, currency)
         for (scope_id, rate_id), taxable in sums.items()
@@ -184,8 +188,39 @@ def taxes_by_rate(rows: Iterable[TaxLike], currency: str) -> list[TaxOfRate]:
     return sorted(shown, key=lambda one: (one.name, one.rate_id))
 
 
+def without_covered(
+    rows: Sequence[TaxRow],
+    lines: Sequence[TaxedLine],
+    covered: Mapping[UUID, Decimal],
+    currency: str,
+) -> list[TaxRow]:
+    """Return the tax of a document, of which credit pays ``covered`` of lines, given by line.
+
+    The credit was taxed when it was bought: what it pays is not taxed again.
+    """
+    found = []
+    for row in rows:
+        by_credit = _sum(covered.get(line.id, _ZERO) for line in lines if _is_on(row, line))
+        taxable = EXACT.subtract(EXACT.add(row.taxable, row.covered), by_credit)
+        amount = _difference(row, taxable, currency)
+        found.append(replace(row, taxable=taxable, amount=amount, covered=by_credit))
+    return found
+
+
+def least_tax(rows: Sequence[TaxRow], lines: Sequence[TaxedLine], currency: str) -> Decimal:
+    """Return what can be left of the tax of a document at the least; zero at the most.
+
+    That is the tax that it gives back, whatever credit pays of lines that ask for money.
+    """
+    least = _ZERO
+    for row in rows:
+        back = _sum(line.amount for line in lines if line.amount < 0 and _is_on(row, line))
+        least += min(_difference(row, back, currency), _ZERO)
+    return least
+
+
 def tax_shares(
-    lines: Sequence[tuple[UUID, Decimal, LineTax | None]],
+    lines: Sequence[TaxedLine],
     rows: Sequence[TaxRow],
     currency: str,
 ) -> dict[UUID, Decimal]:
@@ -196,18 +231,33 @@ def tax_shares(
     """
     percentages = {(one.scope_id, one.rate_id): one.percentage for one in rows}
     shares = {}
-    largest: tuple[Decimal, UUID] | None = None
-    for line_id, amount, tax in lines:
-        if tax is None:
+    largest: TaxedLine | None = None
+    for line in lines:
+        if line.tax is None:
             continue
-        together = sum((percentages.get((tax.scope_id, one), _ZERO) for one in tax.rates), _ZERO)
-        shares[line_id] = tax_on(amount, together, currency)
-        if largest is None or amount > largest[0]:
-            largest = (amount, line_id)
+        scope_id, rates = line.tax
+        together = _sum(percentages.get((scope_id, one), _ZERO) for one in rates)
+        shares[line.id] = tax_on(line.amount, together, currency)
+        if largest is None or line.amount > largest.amount:
+            largest = line
     if largest is not None:
-        rest = sum((one.amount for one in rows), _ZERO) - sum(shares.values(), _ZERO)
-        shares[largest[1]] = EXACT.add(shares[largest[1]], rest)
+        rest = EXACT.subtract(_sum(one.amount for one in rows), _sum(shares.values()))
+        shares[largest.id] = EXACT.add(shares[largest.id], rest)
     return shares
+
+
+def _is_on(row: TaxRow, line: TaxedLine) -> bool:
+    tax = line.tax
+    return tax is not None and tax.scope_id == row.scope_id and row.rate_id in tax.rates
+
+
+def _difference(row: TaxRow, taxable: Decimal, currency: str) -> Decimal:
+    together = tax_on(EXACT.add(row.taxable_before, taxable), row.percentage, currency)
+    return round_money(EXACT.subtract(together, row.amount_before), currency)
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    return sum(amounts, _ZERO)
 
 
 class _Known:

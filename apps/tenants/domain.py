@@ -40,6 +40,13 @@ class TaxRounding(StrEnum):
     PER_LINE = "per_line"
 
 
+class CreditTaxed(StrEnum):
+    """When prepaid credit is taxed."""
+
+    ON_USE = "on_use"  # the purchase is not, what it pays is
+    ON_PURCHASE = "on_purchase"  # what it pays is not taxed again
+
+
 def default_retry_days() -> list[int]:
     """Return on which days after the first failure a new tenant collects again."""
     return [1, 3, 7]
@@ -174,6 +181,12 @@ class ScopeBeyondOwn(Forbidden):
     """Nobody can give away a right that he does not have."""
 
     reason = "scope_beyond_own"
+
+
+class CreditTaxedFixed(Conflict):
+    """Credit has been sold by the setting; what was taxed then, or was not, stays so."""
+
+    reason = "credit_taxed_fixed"
 
 
 class SlugTaken(Conflict):

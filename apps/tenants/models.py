@@ -12,7 +12,14 @@ from django.db import models
 from apps.core.models import Identified
 from apps.core.sealing import SealedField
 from apps.rating.proration import Basis
-from apps.tenants.domain import LateUsagePolicy, Mode, Role, TaxRounding, default_retry_days
+from apps.tenants.domain import (
+    CreditTaxed,
+    LateUsagePolicy,
+    Mode,
+    Role,
+    TaxRounding,
+    default_retry_days,
+)
 
 
 class TestClock(Identified):
@@ -71,6 +78,10 @@ class Tenant(Identified):
     )
     tax_rounding = models.CharField(
         max_length=10, choices=[(r, r) for r in TaxRounding], default=TaxRounding.PER_RATE
+    )
+    # fixed once credit has been sold
+    credit_taxed = models.CharField(
+        max_length=20, choices=[(t, t) for t in CreditTaxed], default=CreditTaxed.ON_USE
     )
     # days after the first failure at which collecting is tried again
     retry_days = ArrayField(

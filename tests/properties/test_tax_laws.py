@@ -16,11 +16,14 @@ from apps.invoicing.taxing import (
     LineTax,
     Standing,
     TaxableLine,
+    TaxedLine,
     TaxFacts,
     TaxRow,
+    least_tax,
     tax_document,
     tax_shares,
     taxes_by_rate,
+    without_covered,
 )
 from apps.taxes.domain import Place, RateTerms, tax_on
 from apps.tenants.domain import TaxRounding
@@ -185,6 +188,30 @@ def test_canceling_what_was_corrected_since_moves_tax_by_one_unit_at_most(
         assert (taxable, amount if key in mended else ZERO) == (ZERO, ZERO)
 
 
+@given(st.data())
+def test_what_credit_pays_is_taxed_once_and_leaves_what_is_given_back(data: st.DataObject) -> None:
+    found = data.draw(books())
+    (run, *_) = data.draw(runs(found.currency))
+    found.bill(run)
+    (document,) = found.documents
+    lines = taxed_lines(document)
+    covered = {
+        line.id: data.draw(st.sampled_from([ZERO, line.amount / 2, line.amount]))
+        for line in lines
+        if line.amount > 0
+    }
+    rows = without_covered(document.rows, lines, covered, found.currency)
+    assert sum((row.amount for row in rows), ZERO) >= least_tax(rows, lines, found.currency)
+    for before, row in zip(document.rows, rows, strict=True):
+        assert row.taxable + row.covered == before.taxable
+        assert row.amount == tax_on(row.taxable, row.percentage, found.currency)
+    assert without_covered(rows, lines, {}, found.currency) == list(document.rows)
+
+
+def taxed_lines(document: Document) -> list[TaxedLine]:
+    return [TaxedLine(one.id, one.amount, document.tax.get(one.id)) for one in document.lines]
+
+
 def take_back(data: st.DataObject, found: Books) -> None:
     """Let nothing be billed, piece by piece, in any order."""
     for key in data.draw(st.permutations(sorted(found.keys))):
@@ -214,7 +241,7 @@ def test_shares_of_lines_are_all_of_the_tax(data: st.DataObject) -> None:
     (run, *_) = data.draw(runs(found.currency))
     found.bill(run)
     (document,) = found.documents
-    lines = [(line.id, line.amount, document.tax.get(line.id)) for line in document.lines]
+    lines = taxed_lines(document)
     shares = tax_shares(lines, document.rows, found.currency)
     assert sum(shares.values()) == sum((row.amount for row in document.rows), ZERO)
     assert set(shares) == set(document.tax)

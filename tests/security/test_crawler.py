@@ -32,6 +32,7 @@ VALUES: Final = frozenset(
         "actor",
         "before",
         "category",
+        "country",
         "expires_before",
         "from",
         "settlement",
@@ -55,6 +56,7 @@ VALUES: Final = frozenset(
         "state",
         "status",
         "type",
+        "tax",
     }
 )
 

@@ -167,8 +167,8 @@ def check_rates(rates: str, sold: str, applies: str) -> None:
         code = where[1] if len(where) > 1 else ""
         terms = RateTerms(new_id(), tax, text, Decimal(percentage), country, region, code)
         known.append(terms)
-    where, _, code = sold.partition(" ")
-    country, _, region = where.partition("/")
+    to, _, code = sold.partition(" ")
+    country, _, region = to.partition("/")
     found = rates_for(known, Place(country, region), code, AT)
     assert [f"{one.tax} {one.percentage}" for one in found] == listed(applies)
 

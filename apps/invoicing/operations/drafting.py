@@ -262,6 +262,7 @@ def store_taxes(tenant_id: UUID, documents: Sequence[tuple[UUID, str, DocumentTa
             "rounding": [row.rounding for _, _, row in rows],
             "taxable": [row.taxable for _, _, row in rows],
             "amount": [row.amount for _, _, row in rows],
+            "covered": Same(_ZERO),
             "taxable_before": [row.taxable_before for _, _, row in rows],
             "amount_before": [row.amount_before for _, _, row in rows],
             "currency": [currency for _, currency, _ in rows],

@@ -28,9 +28,11 @@ from apps.invoicing.domain import (
 )
 from apps.invoicing.models import BalanceApplication, Invoice, IssuedLogo
 from apps.invoicing.numbering import take_numbers
+from apps.invoicing.operations.credit_tax import tax_what_credit_leaves
 from apps.invoicing.queries import buyers_of, open_credit, seller_of
 from apps.ledger.domain import Amount, Fact, FactKind, NewEntry, entry_for
 from apps.ledger.operations import post_all
+from apps.tenants.domain import CreditTaxed
 from apps.tenants.models import Tenant
 
 _ZERO: Final = Decimal(0)
@@ -109,6 +111,9 @@ def issue_drafts(
     drafts = sorted(drafts, key=lambda one: one.id.int)
     if covered is None:
         covered = cover_drafts([one.id for one in drafts], tenant_id=tenant.id, actor=actor, at=at)
+    if covered and tenant.credit_taxed == CreditTaxed.ON_PURCHASE:
+        taxes = tax_what_credit_leaves(list(covered))
+        drafts = [_taxed(one, taxes[one.id]) if one.id in taxes else one for one in drafts]
     used = _apply_credit(drafts, covered, tenant.id, at)
     failpoint("invoicing.issue.after_credit")
     frozen = _written_down(drafts, tenant, at)
@@ -153,6 +158,10 @@ def issue_drafts(
     )
     selling = {one.id for one in drafts if one.sells_credit}
     tell_of_credit_sold(selling.intersection(settled), tenant_id=tenant.id, actor=actor, at=at)
+
+
+def _taxed(draft: Draft, tax: Decimal) -> Draft:
+    return draft._replace(tax=tax, total=draft.subtotal - draft.discount + tax)
 
 
 def _draft_of(document: Invoice) -> Draft:

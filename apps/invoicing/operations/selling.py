@@ -17,7 +17,12 @@ from apps.invoicing.assembly import Derivation
 from apps.invoicing.derivation import encode_derivation
 from apps.invoicing.domain import DocumentKind, LineKind
 from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.operations.drafting import store_taxes
 from apps.invoicing.operations.issuing import issue_documents
+from apps.invoicing.tax_facts import tax_facts
+from apps.invoicing.taxing import DocumentTax, TaxableLine, tax_document
+from apps.tenants.domain import CreditTaxed
+from apps.tenants.models import Tenant
 from apps.wallets.domain import EntryKind, GrantStatus, refundable
 from apps.wallets.models import CreditGrant, CreditTransaction
 from apps.wallets.operations.purchasing import note_invoice
@@ -28,6 +33,8 @@ _ZERO: Final = Decimal(0)
 @transaction.atomic
 def sell_credit(grant_id: UUID, *, actor: str, at: datetime) -> Invoice | None:
     """Issue the invoice for credit that somebody asked to buy; what follows is collecting it.
+
+    With the tax of the customer's place where the tenant taxes credit on its purchase.
 
     Returns the invoice, the same for a repeat; None for credit that is not wanted any more.
     Nothing is earned by it: what is paid for credit is owed until the credit is used.
@@ -77,8 +84,10 @@ def _write(
     at: datetime,
 ) -> Invoice:
     wallet = grant.wallet
+    document_id, line_id = new_id(), new_id()
+    tax = _tax(grant, customer, document_id, line_id, amount, corrects=corrects, at=at)
     document = Invoice.objects.create(
-        id=new_id(),
+        id=document_id,
         tenant_id=grant.tenant_id,
         customer=customer,
         kind=DocumentKind.CREDIT_MEMO if corrects else DocumentKind.INVOICE,
@@ -89,8 +98,8 @@ def _write(
         period_end=at,
         subtotal=amount,
         discount=_ZERO,
-        tax=_ZERO,
-        total=amount,
+        tax=tax.total,
+        total=amount + tax.total,
         balance_applied=_ZERO,
         amount_paid=_ZERO,
         zone=customer.zone,
@@ -98,8 +107,9 @@ def _write(
     )
     unit = wallet.unit.name if wallet.unit else ""
     credit = f"{plain(grant.amount)} {unit}".rstrip() if unit else "Prepaid credit"
+    by = tax.lines.get(line_id)
     InvoiceLine.objects.create(
-        id=new_id(),
+        id=line_id,
         tenant_id=grant.tenant_id,
         invoice=document,
         position=0,
@@ -118,16 +128,42 @@ def _write(
         amount=amount,
         currency=wallet.currency,
         derivation=_as_asked(amount),
+        tax_scope_id=by.scope_id if by else None,
+        tax_rates=[str(one) for one in by.rates] if by else None,
     )
+    store_taxes(grant.tenant_id, [(document_id, wallet.currency, tax)])
     record(
         "invoice.drafted",
         document,
         actor=actor,
         at=at,
-        total=plain(amount),
+        total=plain(amount + tax.total),
         currency=wallet.currency,
     )
     return document
+
+
+def _tax(
+    grant: CreditGrant,
+    customer: Customer,
+    document_id: UUID,
+    line_id: UUID,
+    amount: Decimal,
+    *,
+    corrects: InvoiceLine | None,
+    at: datetime,
+) -> DocumentTax:
+    """Return the tax of the purchase, or of its part that is taken back."""
+    tenant = Tenant.objects.get(pk=grant.tenant_id)
+    sells_taxed = tenant.credit_taxed == CreditTaxed.ON_PURCHASE and corrects is None
+    facts = tax_facts(
+        tenant,
+        customers=[customer.id] if sells_taxed else [],
+        charges=(),
+        corrected=[corrects.id] if corrects else [],
+    )
+    line = TaxableLine(line_id, corrects.id if corrects else None, None, at, at, amount)
+    return tax_document(document_id, customer.id, grant.wallet.currency, [line], facts)
 
 
 def _as_asked(amount: Decimal) -> object:

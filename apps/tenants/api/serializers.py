@@ -19,7 +19,7 @@ from apps.core.web.fields import (
     ZoneField,
 )
 from apps.rating.proration import Basis
-from apps.tenants.domain import SCOPES, LateUsagePolicy, Mode, Role, TaxRounding
+from apps.tenants.domain import SCOPES, CreditTaxed, LateUsagePolicy, Mode, Role, TaxRounding
 from apps.tenants.tax_numbers import KINDS
 
 _SLUG: Final = r"^[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?$"
@@ -90,6 +90,11 @@ class TenantChanges(StrictSerializer):
         required=False,
         help_text="Of later documents; corrections are rounded as what they correct.",
     )
+    credit_taxed = serializers.ChoiceField(
+        choices=[str(t) for t in CreditTaxed],
+        required=False,
+        help_text="When prepaid credit is taxed. Fixed once credit has been sold.",
+    )
     retry_days = serializers.ListField(
         child=WholeField(min_value=1, max_value=365),
         max_length=10,
@@ -130,6 +135,7 @@ class TenantView(serializers.Serializer[Any]):
     late_usage = serializers.ChoiceField(choices=[str(p) for p in LateUsagePolicy])
     proration_basis = serializers.ChoiceField(choices=[str(b) for b in Basis])
     tax_rounding = serializers.ChoiceField(choices=[str(r) for r in TaxRounding])
+    credit_taxed = serializers.ChoiceField(choices=[str(t) for t in CreditTaxed])
     retry_days = serializers.ListField(child=serializers.IntegerField())
     auto_collect = serializers.BooleanField()
     event_max_age_days = SpanField(_DAY, source="event_max_age")

@@ -4,14 +4,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
+from apps.core.constraints import broken
 from apps.core.events import record
 from apps.core.ids import new_id
 from apps.core.money import exponent
 from apps.core.tenancy import tenant_scope
 from apps.rating.periods import zone_info
-from apps.tenants.domain import Mode, SlugTaken
+from apps.tenants.domain import CreditTaxedFixed, Mode, SlugTaken
 from apps.tenants.logo import clean_logo
 from apps.tenants.models import Tenant
 from apps.tenants.operations.locking import locked_tenant
@@ -71,7 +72,8 @@ def change_tenant(tenant_id: UUID, *, actor: str, at: datetime, **changes: Any) 
 
     What is issued already keeps what it shows. Changing nothing records nothing. ``slug``,
     ``mode`` and the clock are not changed here. ``tax_ids`` are (kind, number) pairs. Raises
-    ``Invalid`` for an unknown currency or zone, a wrong tax number, and what is no logo.
+    ``Invalid`` for an unknown currency or zone, a wrong tax number, and what is no logo, and
+    ``CreditTaxedFixed`` where credit has been sold.
     """
     tenant = locked_tenant(tenant_id)
     _check_settings(changes)
@@ -80,9 +82,22 @@ def change_tenant(tenant_id: UUID, *, actor: str, at: datetime, **changes: Any) 
         return tenant
     for name in changed:
         setattr(tenant, name, changes[name])
-    tenant.save(update_fields=changed)
+    _store(tenant, changed)
     record("tenant.changed", tenant, actor=actor, at=at, fields=", ".join(changed))
     return tenant
+
+
+def _store(tenant: Tenant, changed: list[str]) -> None:
+    try:
+        with transaction.atomic():
+            tenant.save(update_fields=changed)
+    except IntegrityError as error:
+        if broken(error) != "credit_taxed_fixed":
+            raise
+        raise CreditTaxedFixed(
+            "Credit has been sold; when it is taxed cannot be changed any more.",
+            field="credit_taxed",
+        ) from error
 
 
 def _check_settings(changes: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ from tests.make.invoicing import fresh, make_draft, make_issued
 from tests.make.metering import make_meter
 from tests.make.payments import make_owing
 from tests.make.subscriptions import make_subscription
+from tests.make.taxes import make_tax_rate
 from tests.make.tenants import ACTOR, AT, make_key, make_operator, make_tenant
 from tests.make.wallets import hold, make_paid, make_wallet
 
@@ -57,6 +58,7 @@ ALLOWED = {
         "Wallet adjust",
         "Wallet close",
         "Wallet grant",
+        "TaxRate archive",
     },
     Role.FINANCE: {
         "Invoice cancel",
@@ -71,6 +73,7 @@ ALLOWED = {
         "Wallet adjust",
         "Wallet close",
         "Wallet grant",
+        "TaxRate archive",
     },
     Role.SUPPORT: {
         "OrphanEvent reattach",
@@ -133,6 +136,7 @@ def rows_to_act_on(tenant: Tenant) -> dict[str, Any]:
         "OrphanEvent": make_orphan(tenant),
         "Payment": make_received(make_issued(make_customer(tenant))),
         "Subscription": make_subscription(customer, make_plan(tenant)),
+        "TaxRate": make_tax_rate(tenant),
     }
 
 
