@@ -201,12 +201,12 @@ def test_what_credit_does_not_pay_is_taxed(taxed: CreditTaxed, expected: tuple[s
 def test_no_cent_is_left_where_credit_is_enough() -> None:
     tenant = tenant_that(ON_USE)
     customer = berliner(tenant)
-    wallet = make_wallet(customer, scope=Scope(charges=("base", "other", "calls")))
-    buy(wallet, "100.00")
     use(customer, "0.50", base="0.50")
     other = {"key": "other", "name": "Other", "timing": "arrears"}
     other["pricing"] = {"model": "flat", "amount": "48.00"}  # type: ignore[assignment]
     make_subscription(customer, make_plan(tenant, [other]))
+    wallet = make_wallet(customer, scope=Scope(charges=("base", "other", "calls")))
+    buy(wallet, "100.00")
     assert figures(bill(customer)) == ("49.00", "9.31", "58.31", "0.00")
     assert fresh_wallet(wallet).balance == Decimal("41.69")
 
@@ -239,13 +239,13 @@ def test_credit_pays_no_more_than_is_asked_when_tax_is_given_back() -> None:
     bill(customer)
     TestClock.objects.filter(tenant=tenant).update(now=MONTH)
     more(customer, "-50")
-    wallet = make_wallet(customer, scope=Scope(charges=("fee",)))
-    buy(wallet, "100.00", MONTH)
     fee = {"key": "fee", "name": "Fee", "timing": "arrears"}
     fee["pricing"] = {"model": "flat", "amount": "100.00"}  # type: ignore[assignment]
     books = make_plan(tenant, [fee])
     Product.objects.filter(plans=books.plan).update(tax_code="book")
     make_subscription(customer, books)
+    wallet = make_wallet(customer, scope=Scope(charges=("fee",)))
+    buy(wallet, "100.00", MONTH)
     invoice = bill(customer)
     # credit pays 50.00 less the 9.50 of tax that are given back; 7 % are on the other 59.50
     assert figures(invoice) == ("50.00", "-5.33", "44.67", "4.17")
