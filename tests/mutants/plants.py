@@ -323,6 +323,36 @@ PLANTS: Final = (
         "    if amount >= there:",
         _WALLET,
     ),
+    # --- tax
+    Plant(
+        "a rate still holds when it has ended",
+        "apps/taxes/domain.py",
+        "at < rate.valid_until",
+        "at <= rate.valid_until",
+        "tests/unit/taxes/test_domain.py::test_a_rate_holds_in_a_half_open_time",
+    ),
+    Plant(
+        "a rate for everywhere comes before one for a country",
+        "apps/taxes/domain.py",
+        "_rank(known) < _rank(one)",
+        "_rank(known) > _rank(one)",
+        "tests/unit/taxes/test_domain.py::test_the_most_specific_rate_of_each_tax_applies",
+    ),
+    Plant(
+        "a correction forgets the tax that was shown before",
+        "apps/invoicing/taxing.py",
+        "amount=round_money(EXACT.subtract(together, standing.amount), currency)",
+        "amount=tax_on(taxable, standing.percentage, currency)",
+        "tests/properties/test_tax_laws.py::test_tax_is_always_that_of_what_is_billed",
+    ),
+    Plant(
+        "what was canceled is still taxed",
+        "apps/invoicing/tax_facts.py",
+        "coalesce(sum(t.amount) FILTER (WHERE i.status <> 'canceled'), 0)",
+        "coalesce(sum(t.amount), 0)",
+        "tests/integration/invoicing/test_taxes.py"
+        "::test_a_canceled_invoice_is_billed_again_with_its_tax",
+    ),
     # --- machinery
     Plant(
         "workers wait for each other's jobs",

@@ -1,13 +1,17 @@
 """What a change of a subscription would be billed, before it is made."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
 from django.db import transaction
 
+from apps.core.ids import new_id, new_ids
+from apps.invoicing.assembly import ProposedLine
 from apps.invoicing.gathering import gather
 from apps.invoicing.operations.billing import reopened_by
+from apps.invoicing.operations.drafting import facts_for, tax_proposed
 from apps.subscriptions.domain import MoneyPreview, PreviewLine, SubscriptionTerms
 from apps.tenants.models import Tenant
 
@@ -34,6 +38,7 @@ def preview_change(terms: SubscriptionTerms, *, cutoff: datetime) -> MoneyPrevie
         ]
         for found in (then, now)
     )
+    tax, otherwise_tax = (_tax(tenant, terms, one) for one in (lines, otherwise))
     return MoneyPreview(
         currency=terms.currency,
         cutoff=cutoff,
@@ -50,4 +55,13 @@ def preview_change(terms: SubscriptionTerms, *, cutoff: datetime) -> MoneyPrevie
         ),
         total=sum((one.amount for one in lines), _ZERO),
         otherwise=sum((one.amount for one in otherwise), _ZERO),
+        tax=tax,
+        otherwise_tax=otherwise_tax,
     )
+
+
+def _tax(tenant: Tenant, terms: SubscriptionTerms, lines: Sequence[ProposedLine]) -> Decimal:
+    """Return the tax of a document of these lines; none where no line moves money."""
+    facts = facts_for(tenant, {terms.customer_id: lines})
+    named = zip(new_ids(len(lines)), lines, strict=True)
+    return tax_proposed(new_id(), terms.customer_id, terms.currency, named, facts).total

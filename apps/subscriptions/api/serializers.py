@@ -308,8 +308,12 @@ class ChangePreviewView(serializers.Serializer[Any]):
     currency = serializers.CharField()
     cutoff = InstantField(help_text="Up to when all is billed that is told here, inclusive.")
     lines = ChangeLineView(many=True)
-    total = AmountField(help_text="What the customer would be billed by then.")
-    otherwise = AmountField(help_text="What he would be billed by then without the change.")
+    total = AmountField(help_text="What the customer would be billed by then, without tax.")
+    tax = AmountField(help_text="On top of `total`.")
+    otherwise = AmountField(
+        help_text="What he would be billed by then without the change, without tax."
+    )
+    otherwise_tax = AmountField(help_text="On top of `otherwise`.")
     difference = AmountField(help_text="total − otherwise; below zero it is credited.")
 
 

@@ -313,7 +313,9 @@ class Subscriptions(Door):
             "cutoff": told.cutoff,
             "lines": lines,
             "total": told.total,
+            "tax": told.tax,
             "otherwise": told.otherwise,
+            "otherwise_tax": told.otherwise_tax,
             "difference": told.difference,
         }
         return Response(ChangePreviewView(shown_as).data)

@@ -21,7 +21,8 @@ class PreviewLine:
 class MoneyPreview:
     """What the customer would be billed by ``cutoff`` with a change, and without it.
 
-    Amounts are in ``currency``; below zero, they are credited.
+    Amounts are in ``currency``; below zero, they are credited. They are without tax: ``tax`` comes
+    on top of ``total``, and ``otherwise_tax`` on top of ``otherwise``.
     """
 
     currency: str
@@ -29,8 +30,10 @@ class MoneyPreview:
     lines: tuple[PreviewLine, ...]
     total: Decimal
     otherwise: Decimal
+    tax: Decimal
+    otherwise_tax: Decimal
 
     @property
     def difference(self) -> Decimal:
-        """What the change itself costs by then, or gives back."""
+        """What the change itself costs by then, or gives back, without tax."""
         return self.total - self.otherwise

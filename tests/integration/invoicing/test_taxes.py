@@ -24,7 +24,8 @@ from apps.metering.models import Meter
 from apps.subscriptions.domain import CancelMode, Settlement
 from apps.subscriptions.operations import cancel_subscription
 from apps.taxes.operations import archive_tax_rate, end_tax_rate
-from apps.tenants.domain import LateUsagePolicy, TaxRounding
+from apps.tenants.domain import LateUsagePolicy, Mode, TaxRounding
+from tests.make.api import Api
 from tests.make.backoffice import all_breaches
 from tests.make.books import unguarded
 from tests.make.catalog import BASE_FEE, make_plan
@@ -33,7 +34,7 @@ from tests.make.invoicing import make_issued
 from tests.make.metering import count_all, make_meter, send
 from tests.make.subscriptions import make_subscription
 from tests.make.taxes import BERLIN, make_tax_rate
-from tests.make.tenants import ACTOR, make_tenant
+from tests.make.tenants import ACTOR, make_clock, make_key, make_tenant
 from tests.make.wallets import booked
 
 pytestmark = pytest.mark.django_db
@@ -307,6 +308,22 @@ def test_a_canceled_invoice_is_billed_again_with_its_tax(meter: Meter) -> None:
     assert figures(again) == ("50.00", "9.50", "59.50")  # 40.00 in all, beside the memo
     assert all_tax() == Decimal("7.60")
     assert all_breaches() == []
+
+
+def test_a_change_is_previewed_with_its_tax() -> None:
+    tenant = make_tenant(mode=Mode.TEST)
+    make_clock(tenant, at=APRIL + 10 * DAY, attach=True)
+    customer = berliner(tenant=tenant)
+    make_tax_rate(tenant, **VAT)
+    pricing = {"model": "per_unit", "unit_price": "30.00"}
+    seats = {"key": "seats", "name": "Seats", "timing": "advance", "pricing": pricing}
+    subscription = make_subscription(customer, make_plan(tenant, [seats]), at=APRIL)
+    bill(customer, APRIL)
+    wish = {"verb": "change_quantity", "quantity": "3", "behaviour": "prorate"}
+    path = f"/subscriptions/{subscription.public_id}/changes?preview=true"
+    told = Api(make_key(tenant)).post(path, wish).json()
+    names = ("total", "tax", "otherwise", "otherwise_tax", "difference")
+    assert [told[name] for name in names] == ["40.00", "7.60", "0.00", "0.00", "40.00"]
 
 
 def test_a_cancellation_with_proration_gives_tax_back() -> None:
