@@ -162,6 +162,8 @@ class ChargeInline(DeskInline):
         plain("name"),
         choice("kind"),
         choice("timing"),
+        plain("prorated"),
+        choice("proration", "by"),
         plain("period_count", "every"),
         plain("period_unit", "of"),
         link("meter_version", "meter"),

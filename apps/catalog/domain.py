@@ -24,6 +24,7 @@ from apps.rating.pricing import (
     Volume,
     needs,
 )
+from apps.rating.proration import Basis
 
 
 class ProductKind(StrEnum):
@@ -182,7 +183,7 @@ class ChargeTerms:
 
     ``cadence`` is None for fixed charges alone, ``meter`` is given for usage alone. ``prices`` are
     by price list (None: the standard prices) and currency; every currency of the plan has a
-    standard price.
+    standard price. ``proration`` None is the tenant's.
     """
 
     id: UUID
@@ -195,6 +196,7 @@ class ChargeTerms:
     meter: MeterTerms | None
     included_quantity: Decimal
     prices: Mapping[tuple[UUID | None, str], PriceTerms]
+    proration: Basis | None = None
 
     def price(self, price_list_id: UUID | None, currency: str) -> PriceTerms | None:
         """Return the price on a list, or the standard one where the list has none of its own."""

@@ -16,6 +16,7 @@ from apps.catalog.domain import (
 from apps.core.states import Stateful
 from apps.metering.models import Meter, MeterVersion
 from apps.rating.periods import Unit
+from apps.rating.proration import Basis
 from apps.tenants.models import TenantOwned
 
 
@@ -184,6 +185,8 @@ class Charge(TenantOwned):
     period_count = models.PositiveSmallIntegerField(null=True)
     timing = models.CharField(max_length=10, choices=[(t, t) for t in Timing])
     prorated = models.BooleanField(default=True)
+    # how parts of a period are told where it is prorated; null: as the tenant does
+    proration = models.CharField(max_length=10, choices=[(b, b) for b in Basis], null=True)
     meter_version = models.ForeignKey(
         MeterVersion, null=True, on_delete=models.PROTECT, related_name="charges"
     )

@@ -49,6 +49,7 @@ from apps.metering.queries.meters import terms_of
 from apps.rating.filters import Scalar
 from apps.rating.periods import Cadence, Unit
 from apps.rating.pricing import parse_pricing
+from apps.rating.proration import Basis
 
 _MOST_CACHED: Final = 20_000
 # Published phases never change, so what was read once holds for the life of the process.
@@ -142,6 +143,7 @@ def _charge_terms(charge: Charge, prices: dict[tuple[UUID | None, str], PriceTer
         cadence=cadence_of(charge.period_unit, charge.period_count),
         timing=Timing(charge.timing),
         prorated=charge.prorated,
+        proration=Basis(charge.proration) if charge.proration else None,
         meter=meter_terms(charge.meter_version) if charge.meter_version else None,
         included_quantity=charge.included_quantity,
         prices=MappingProxyType(prices),
@@ -229,6 +231,7 @@ def _charge_draft(charge: Charge) -> ChargeDraft:
         cadence=cadence_of(charge.period_unit, charge.period_count),
         timing=Timing(charge.timing),
         prorated=charge.prorated,
+        proration=Basis(charge.proration) if charge.proration else None,
         meter=version.meter.key if version else None,
         included_quantity=charge.included_quantity,
         prices=tuple(sorted(prices, key=lambda one: (one.price_list or "", one.currency))),

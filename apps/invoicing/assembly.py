@@ -30,6 +30,7 @@ from apps.invoicing.slicing import WHOLE, Slice
 from apps.metering.domain import Measurement, UsageSpan
 from apps.rating.periods import Span
 from apps.rating.pricing import Measured, Rated, after_included, rate
+from apps.rating.proration import Basis
 
 _ZERO: Final = Decimal(0)
 _PLACES: Final = Decimal("1e-12")
@@ -86,6 +87,7 @@ class Derivation(Struct, frozen=True):
     already_billed: Decimal  # by earlier lines of the key
     meter_version: UUID | None = None
     usage: tuple[UsageSpan, ...] = ()
+    basis: Basis | None = None  # by which the share was told
 
 
 class ProposedLine(Struct, frozen=True):
@@ -209,6 +211,7 @@ def _priced(one: Slice, kind: LineKind, measured: Measured, price: _Price, point
             price_list=point,
             price_list_id=price.list_id,
             share=(one.share.numerator, one.share.denominator),
+            basis=one.basis,
             included=included,
             measured=measured,
             rated=rated,
@@ -253,6 +256,7 @@ def _bound(
             price_list="",
             price_list_id=price.list_id,
             share=(one.share.numerator, one.share.denominator),
+            basis=one.basis,
             included=_ZERO,
             measured=None,
             rated=None,

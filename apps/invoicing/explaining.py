@@ -181,7 +181,7 @@ def _sentences(explanation: Explanation) -> list[str]:
     share = explanation.share
     if share != 1 and line.kind != LineKind.USAGE and derivation.rated is not None:
         exact = exact_words(derivation.exact, currency)
-        said.append(f"For {share_words(share)}: {exact} {currency}.")
+        said.append(f"For {share_words(share, derivation.basis)}: {exact} {currency}.")
     if line.kind in _BOUNDS:
         said.append(_bound_sentence(explanation))
     if derivation.exact != derivation.expected:

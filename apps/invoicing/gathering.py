@@ -12,7 +12,15 @@ from django.db import connection
 from apps.catalog.queries import charges_of, price_list_ids
 from apps.invoicing.assembly import Billed, LineKey, ProposedLine, propose
 from apps.invoicing.domain import LineKind
-from apps.invoicing.slicing import Reach, Slice, in_window, next_due, reach_of, slices_due
+from apps.invoicing.slicing import (
+    Reach,
+    Slice,
+    claims_moved,
+    in_window,
+    next_due,
+    reach_of,
+    slices_due,
+)
 from apps.metering.domain import Measurement, UsageRequest
 from apps.metering.queries import changed_usage, measure
 from apps.rating.pricing import PricingModel, needs
@@ -64,11 +72,22 @@ def gather(
         {phase_id for subs in everybody.values() for one in subs for phase_id in one.phase_ids}
     )
     changes = changed_usage(list(cutoffs))
+    moved = {
+        subscription_id: since
+        for subscriptions in everybody.values()
+        for subscription_id, since in claims_moved(subscriptions, charges).items()
+    }
     reaches = {
         terms.id: reach_of(
             terms,
             cutoffs[customer_id],
-            usage_since=changes[customer_id].since if customer_id in changes else None,
+            usage_since=min(
+                [
+                    *([changes[customer_id].since] if customer_id in changes else []),
+                    *([moved[terms.id]] if terms.id in moved else []),
+                ],
+                default=None,
+            ),
             reopened=reopened.get(customer_id),
         )
         for customer_id, subscriptions in everybody.items()

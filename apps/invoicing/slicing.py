@@ -47,6 +47,7 @@ class Slice(Struct, frozen=True):
     quantity: Decimal
     price_list_id: UUID | None
     share: Fraction  # of the period, by which prorated prices are multiplied; all of it: WHOLE
+    basis: Basis | None  # by which the share was told, where it is not all
     usage: tuple[UsageSpan, ...]  # empty unless the charge is for usage
 
 
@@ -103,7 +104,7 @@ def slices_due(
     """Return what of the customer's charges is due within each subscription's reach.
 
     By its cutoff, inclusive: in advance, a period is due when it starts; in arrears, when its
-    part ends; a fixed charge when its phase begins.
+    part ends; a fixed charge when its phase begins. ``basis`` is for charges that have none.
     """
     claims = _Claims(customer, charges)
     found: list[Slice] = []
@@ -125,10 +126,38 @@ def slices_due(
                         quantity=piece.stretch.segment.quantity,
                         price_list_id=piece.stretch.segment.price_list_id,
                         share=piece.share,
+                        basis=None if piece.share is WHOLE else charge.proration or basis,
                         usage=claims.split(terms, charge, piece.part),
                     )
                     for piece in pieces[pace]
                 )
+    return found
+
+
+def claims_moved(customer: Sequence[SubscriptionTerms], charges: Charges) -> dict[UUID, datetime]:
+    """Return since when usage of a subscription may be another's, or another's may be its own.
+
+    Events that name only the customer belong to one of the subscriptions that charge for their
+    meter. Where one of these is new or was changed since it was billed, those of the others that
+    were billed are looked at again from there on.
+    """
+    meters = {
+        one.id: frozenset(
+            charge.meter.key
+            for phase_id in one.phase_ids
+            for charge in charges[phase_id]
+            if charge.meter is not None
+        )
+        for one in (customer if len(customer) > 1 else ())
+    }
+    found: dict[UUID, datetime] = {}
+    for changed in customer:
+        since = changed.changed_from if changed.billed_until else changed.started_at
+        if since is None:
+            continue
+        for other in customer:
+            if other is not changed and meters[other.id] & meters[changed.id]:
+                found[other.id] = min(found.get(other.id, since), since)
     return found
 
 
@@ -151,11 +180,11 @@ def _phases(terms: SubscriptionTerms) -> Iterable[UUID]:
 
 
 # Charges of one pace are due at the same instants for the same parts of the same periods.
-_Pace: TypeAlias = tuple[ChargeKind, Cadence | None, Timing, bool]
+_Pace: TypeAlias = tuple[ChargeKind, Cadence | None, Timing, bool, Basis | None]
 
 
 def _pace(charge: ChargeTerms) -> _Pace:
-    return (charge.kind, charge.cadence, charge.timing, charge.prorated)
+    return (charge.kind, charge.cadence, charge.timing, charge.prorated, charge.proration)
 
 
 class _Piece(NamedTuple):
@@ -218,7 +247,7 @@ def _share(
 ) -> Fraction:
     if not charge.prorated or part == period:
         return WHOLE
-    share = prorate(part, period, basis, terms.zone)
+    share = prorate(part, period, charge.proration or basis, terms.zone)
     return WHOLE if share == WHOLE else share
 
 

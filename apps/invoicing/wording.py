@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from apps.core.money import plain, round_money
 from apps.rating.pricing import Step
+from apps.rating.proration import Basis
 
 _MONTHS: Final = (
     *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
@@ -16,6 +17,11 @@ _MONTHS: Final = (
 )
 _MINUS: Final = "\N{MINUS SIGN}"
 _TO: Final = " \N{EN DASH} "
+_BY: Final = {
+    Basis.SECOND: "the second",
+    Basis.DAY: "days",
+    Basis.MONTH_30: "months of 30 days",
+}
 _TIMES: Final = " \N{MULTIPLICATION SIGN} "
 
 
@@ -68,10 +74,11 @@ def span_words(start: datetime, end: datetime, zone: str) -> str:
     return f"{day_words(start, zone)}{_TO}{last.day} {_MONTHS[last.month - 1]} {last.year}"
 
 
-def share_words(share: Fraction) -> str:
-    """Return which part of a period a share is: ``46.6667 % of the period``."""
+def share_words(share: Fraction, basis: Basis | None = None) -> str:
+    """Return which part of a period a share is: ``46.6667 % of the period, by days``."""
     percent = Decimal(share.numerator * 100) / Decimal(share.denominator)
-    return f"{number_words(percent.quantize(Decimal('0.0001')))} % of the period"
+    by = f", by {_BY[basis]}" if basis is not None else ""
+    return f"{number_words(percent.quantize(Decimal('0.0001')))} % of the period{by}"
 
 
 def step_words(step: Step, currency: str) -> str:

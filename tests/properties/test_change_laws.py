@@ -4,14 +4,15 @@ The model on the other side is slow and knows nothing of segments, windows or di
 through every hour, asks by which terms it is paid, and adds up fractions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from typing import Final
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -26,9 +27,9 @@ from apps.subscriptions.domain import (
     Anchoring,
     Change,
     ChangeVerb,
+    Laid,
     Opening,
     PhaseLength,
-    SegmentTerms,
     Settlement,
     Standing,
     SubscriptionTerms,
@@ -53,7 +54,7 @@ class Plan:
     price: Fraction
 
 
-def plan(price: str, cadence: Cadence, timing: Timing) -> Plan:
+def plan(price: str, cadence: Cadence, timing: Timing, proration: Basis | None = None) -> Plan:
     pricing = parse_pricing({"model": "per_unit", "unit_price": price}, currency="USD")
     charge = ChargeTerms(
         id=uuid4(),
@@ -66,6 +67,7 @@ def plan(price: str, cadence: Cadence, timing: Timing) -> Plan:
         meter=None,
         included_quantity=Decimal(0),
         prices={(None, "USD"): PriceTerms(pricing)},
+        proration=proration,
     )
     phase = PhaseLength(uuid4(), PhaseKind.EVERGREEN, None)
     return Plan(uuid4(), phase, charge, Fraction(price))
@@ -76,9 +78,21 @@ PLANS: Final = (
     plan("47.53", Cadence(Unit.MONTH), Timing.ARREARS),
     plan("365.00", Cadence(Unit.YEAR), Timing.ADVANCE),
     plan("9.99", Cadence(Unit.WEEK), Timing.ARREARS),
+    plan("62.00", Cadence(Unit.MONTH), Timing.ADVANCE, Basis.DAY),
 )
-BY_VERSION: Final = {one.version_id: one for one in PLANS}
-CHARGES: Final = {one.phase.id: (one.charge,) for one in PLANS}
+ADD_ONS: Final = (
+    plan("3.10", Cadence(Unit.MONTH), Timing.ADVANCE),
+    plan("0.77", Cadence(Unit.WEEK), Timing.ARREARS, Basis.MONTH_30),
+)
+BY_VERSION: Final = {one.version_id: one for one in PLANS + ADD_ONS}
+CHARGES: Final = {one.phase.id: (one.charge,) for one in PLANS + ADD_ONS}
+
+
+OF_ADD_ONS: Final = (
+    ChangeVerb.ADD_ADD_ON,
+    ChangeVerb.CHANGE_ADD_ON,
+    ChangeVerb.REMOVE_ADD_ON,
+)
 
 
 @dataclass(frozen=True)
@@ -90,8 +104,8 @@ class Asked:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[str, list[Asked], list[int]]:
-    """Return a zone, changes as they were asked for, and the hours of billing runs."""
+def histories(draw: st.DrawFn) -> tuple[str, Basis, list[Asked], list[int]]:
+    """Return a zone, how days are told, changes as they were asked for, and the hours of runs."""
     hours = st.integers(0, LENGTH - 1)
     asked: list[Asked] = []
     for hour in sorted(draw(st.lists(hours, max_size=7))):
@@ -104,6 +118,7 @@ def histories(draw: st.DrawFn) -> tuple[str, list[Asked], list[int]]:
                     ChangeVerb.SUSPEND,
                     ChangeVerb.RESUME,
                     ChangeVerb.CANCEL,
+                    *OF_ADD_ONS,
                 ]
             )
         )
@@ -115,13 +130,20 @@ def histories(draw: st.DrawFn) -> tuple[str, list[Asked], list[int]]:
             anchoring=draw(st.sampled_from(Anchoring)),
         )
         if verb is ChangeVerb.CHANGE_PLAN:
-            change = replace(change, plan_version_id=to.version_id, phases=(to.phase,))
-        if verb is ChangeVerb.CHANGE_QUANTITY:
+            drops = draw(st.frozensets(st.sampled_from([one.version_id for one in ADD_ONS])))
+            change = replace(change, plan_version_id=to.version_id, phases=(to.phase,), drops=drops)
+        if verb is ChangeVerb.CHANGE_QUANTITY or verb in OF_ADD_ONS:
             change = replace(change, quantity=Decimal(draw(st.integers(1, 5))))
+        if verb in OF_ADD_ONS:
+            extra = draw(st.sampled_from(ADD_ONS))
+            change = replace(change, add_on_id=extra.version_id)
+            if verb is ChangeVerb.ADD_ADD_ON:
+                change = replace(change, plan_version_id=extra.version_id, phases=(extra.phase,))
         asked.append(Asked(change, hour))
     over = Change(ChangeVerb.CANCEL, START + HOUR * LENGTH)
     asked.append(Asked(over, LENGTH))
-    return draw(st.sampled_from(ZONES)), asked, sorted(draw(st.lists(hours, max_size=6)))
+    zone, basis = draw(st.sampled_from(ZONES)), draw(st.sampled_from(Basis))
+    return zone, basis, asked, sorted(draw(st.lists(hours, max_size=6)))
 
 
 def opening(zone: str) -> Opening:
@@ -140,7 +162,7 @@ def opening(zone: str) -> Opening:
 # --- the engine ---------------------------------------------------------------------------------
 
 
-def terms(zone: str, segments: tuple[SegmentTerms, ...]) -> SubscriptionTerms:
+def terms(zone: str, laid: Laid) -> SubscriptionTerms:
     return SubscriptionTerms(
         id=UUID(int=1),
         tenant_id=UUID(int=2),
@@ -153,16 +175,17 @@ def terms(zone: str, segments: tuple[SegmentTerms, ...]) -> SubscriptionTerms:
         started_at=START,
         billed_until=None,
         changed_from=None,
-        segments=segments,
+        segments=laid.segments,
+        add_ons=laid.add_ons,
     )
 
 
-def by_the_engine(zone: str, asked: Sequence[Asked], runs: Sequence[int]) -> Decimal:
+def by_the_engine(zone: str, basis: Basis, asked: Sequence[Asked], runs: Sequence[int]) -> Decimal:
     """Return what all documents add up to, with runs at those hours and one at the end."""
     billed: dict[LineKey, Billed] = {}
     billed_until: datetime | None = None
     seen: set[int] = set()
-    before = replay(opening(zone), (), CHARGES).segments
+    before = replay(opening(zone), (), CHARGES)
     for hour in [*runs, LENGTH + 24 * 800]:
         cutoff = START + HOUR * hour
         visible = [
@@ -170,17 +193,17 @@ def by_the_engine(zone: str, asked: Sequence[Asked], runs: Sequence[int]) -> Dec
             for number, one in enumerate(asked)
             if one.hour <= hour and one.change.effective_at <= cutoff
         ]
-        segments = replay(opening(zone), [change for _, change in visible], CHARGES).segments
+        laid = replay(opening(zone), [change for _, change in visible], CHARGES)
         fresh = {change.effective_at for number, change in visible if number not in seen}
         seen |= {number for number, _ in visible}
-        changed = [concerned_since(one, before, segments) for one in fresh]
-        before = segments
+        changed = [concerned_since(one, before.all(), laid.all()) for one in fresh]
+        before = laid
         now = replace(
-            terms(zone, segments),
+            terms(zone, laid),
             billed_until=billed_until,
             changed_from=min(changed, default=None),
         )
-        for line in bill(now, cutoff, billed):
+        for line in bill(now, cutoff, billed, basis):
             past = billed.get(line.key)
             billed[line.key] = as_billed(line, past)
         billed_until = cutoff
@@ -188,10 +211,10 @@ def by_the_engine(zone: str, asked: Sequence[Asked], runs: Sequence[int]) -> Dec
 
 
 def bill(
-    now: SubscriptionTerms, cutoff: datetime, billed: Mapping[LineKey, Billed]
+    now: SubscriptionTerms, cutoff: datetime, billed: Mapping[LineKey, Billed], basis: Basis
 ) -> list[ProposedLine]:
     reach = reach_of(now, cutoff, usage_since=None, reopened=None)
-    slices = slices_due([now], CHARGES, reaches={now.id: reach}, basis=Basis.SECOND)
+    slices = slices_due([now], CHARGES, reaches={now.id: reach}, basis=basis)
     within = {
         key: past
         for key, past in billed.items()
@@ -235,6 +258,11 @@ class State:
     paid_from: datetime
     since: datetime
     begins: datetime
+    absent: bool = False
+
+    @property
+    def idle(self) -> bool:
+        return self.absent or self.standing is Standing.PAUSED
 
 
 def period_of(state: State, zone: str, at: datetime) -> tuple[datetime, datetime]:
@@ -252,6 +280,19 @@ def period_on(
     return period.start, period.end
 
 
+@cache
+def mark(basis: Basis, zone: str, at: datetime) -> int:
+    """Return how many hours, days, or days of months of thirty have gone by at an instant."""
+    day = at.astimezone(ZoneInfo(zone)).date()
+    match basis:
+        case Basis.SECOND:
+            return (at - START) // HOUR
+        case Basis.DAY:
+            return day.toordinal()
+        case Basis.MONTH_30:
+            return (day.year * 12 + day.month) * 30 + min(day.day, 30)
+
+
 STANDINGS: Final = {
     ChangeVerb.PAUSE: Standing.PAUSED,
     ChangeVerb.SUSPEND: Standing.SUSPENDED,
@@ -259,7 +300,7 @@ STANDINGS: Final = {
 }
 
 
-def changed(state: State, change: Change, anew: datetime) -> State:
+def changed(change: Change, state: State, anew: datetime) -> State:
     """Return the terms with a change; periods that are counted anew begin at ``anew``."""
     resets = change.anchoring is Anchoring.RESET
     match change.verb:
@@ -270,7 +311,7 @@ def changed(state: State, change: Change, anew: datetime) -> State:
             assert change.plan_version_id is not None
             to = BY_VERSION[change.plan_version_id]
             return replace(state, plan=to, anchor=anew if resets else state.anchor)
-        case verb if state.standing is STANDINGS[verb]:
+        case verb if verb in OF_ADD_ONS or state.standing is STANDINGS[verb]:
             return state
         case verb:
             resets = resets and verb is ChangeVerb.RESUME
@@ -278,52 +319,95 @@ def changed(state: State, change: Change, anew: datetime) -> State:
             return replace(state, standing=STANDINGS[verb], anchor=anchor)
 
 
-def all_states(changes: Sequence[Change], zone: str) -> list[State]:
-    """Return the terms from each instant at which they change; the last change there settles it."""
-    states = [State(PLANS[0], 2, Standing.ACTIVE, START, START, START, START)]
-    instants = [START]
-    for change in changes:
+def with_add_on(change: Change, base: State, state: State, _anew: datetime) -> State:
+    """Return the terms of an add-on with a change of it or of its subscription."""
+    version_id = state.plan.version_id
+    own = change.verb in OF_ADD_ONS and change.add_on_id == version_id
+    if (own and change.verb is ChangeVerb.REMOVE_ADD_ON) or version_id in change.drops:
+        return replace(state, absent=True)
+    if own and change.verb is ChangeVerb.ADD_ADD_ON:
+        state = replace(state, absent=False)
+    if state.absent:
+        return state
+    if own:
+        assert change.quantity is not None
+        state = replace(state, quantity=int(change.quantity))
+    return replace(state, standing=base.standing, anchor=base.anchor)
+
+
+class States:
+    """The terms from each instant at which they change; the last change there settles it."""
+
+    def __init__(self, zone: str, first: State) -> None:
+        self.zone = zone
+        self.all = [first]
+        self.instants = [first.paid_from]
+
+    def step(self, change: Change, now_at: Callable[[State, datetime], State]) -> None:
         at = change.effective_at
-        latest = states[-1]
         held = next(
-            (one for one, since in zip(states[::-1], instants[::-1], strict=True) if since < at),
+            (
+                one
+                for one, since in zip(self.all[::-1], self.instants[::-1], strict=True)
+                if since < at
+            ),
             None,
         )
         paid_from = anew = at
-        if held is not None and held.standing is not Standing.PAUSED:
-            start, end = period_of(held, zone, at - HOUR)
+        if held is not None and not held.idle:
+            start, end = period_of(held, self.zone, at - HOUR)
             if change.settlement is Settlement.NONE:
                 paid_from = anew = end
             elif change.settlement is Settlement.FULL_CREDIT and end > at:
                 paid_from = min(max(start, held.since), at)
-        now = changed(latest, change, anew)
-        if now == latest:
-            continue
+        now = now_at(self.all[-1], anew)
+        if now == self.all[-1]:
+            return
         goes_on = (
             held is not None
             and (held.plan, held.anchor) == (now.plan, now.anchor)
-            and Standing.PAUSED not in {held.standing, now.standing}
+            and not held.idle
+            and not now.idle
         )
         since = held.since if held is not None and goes_on else paid_from
-        if at == instants[-1]:
-            states.pop()
-            instants.pop()
+        if at == self.instants[-1]:
+            self.all.pop()
+            self.instants.pop()
         begins = max(paid_from, at) if now.anchor == at else paid_from
-        states.append(replace(now, paid_from=paid_from, since=since, begins=begins))
-        instants.append(at)
-    return states
+        self.all.append(replace(now, paid_from=paid_from, since=since, begins=begins))
+        self.instants.append(at)
 
 
-def by_the_hour(zone: str, asked: Sequence[Asked]) -> Decimal:
+def all_states(changes: Sequence[Change], zone: str) -> list[list[State]]:
+    """Return the terms of the subscription and of each of its add-ons."""
+    base = States(zone, State(PLANS[0], 2, Standing.ACTIVE, START, START, START, START))
+    extras: dict[UUID, States] = {}
+    for change in changes:
+        base.step(change, partial(changed, change))
+        now = base.all[-1]
+        for extra in extras.values():
+            extra.step(change, partial(with_add_on, change, now))
+        if change.verb is ChangeVerb.ADD_ADD_ON and change.add_on_id not in extras:
+            assert change.add_on_id is not None
+            assert change.quantity is not None
+            at, of = change.effective_at, BY_VERSION[change.add_on_id]
+            first = State(of, int(change.quantity), now.standing, now.anchor, at, at, at)
+            extras[change.add_on_id] = States(zone, first)
+    return [base.all, *(one.all for one in extras.values())]
+
+
+def by_the_hour(zone: str, basis: Basis, asked: Sequence[Asked]) -> Decimal:
     """Return what all hours cost, each part of a period rounded once."""
     changes = sorted((one.change for one in asked), key=lambda one: one.effective_at)
     end = next(one for one in changes if one.verb is ChangeVerb.CANCEL)
     earlier = [one for one in changes if one.effective_at < end.effective_at]
-    states = all_states(earlier, zone)
     if end.effective_at == START:
         return Decimal(0)
+    walks = [Walk(zone, states, end) for states in all_states(earlier, zone)]
+    return sum((cost_of(walk, zone, basis) for walk in walks), Decimal(0))
 
-    walk = Walk(zone, states, end)
+
+def cost_of(walk: "Walk", zone: str, basis: Basis) -> Decimal:
     parts: dict[tuple[int, datetime], Fraction] = {}
     stretch = 0
     before = None
@@ -335,7 +419,10 @@ def by_the_hour(zone: str, asked: Sequence[Asked]) -> Decimal:
         before = now
         if paying is not None:
             start, ends = period_of(paying, zone, hour)
-            cost = paying.plan.price * paying.quantity / ((ends - start) // HOUR)
+            by = paying.plan.charge.proration or basis
+            goes_by = mark(by, zone, hour + HOUR) - mark(by, zone, hour)
+            share = Fraction(goes_by, mark(by, zone, ends) - mark(by, zone, start))
+            cost = paying.plan.price * paying.quantity * share
             parts[stretch, start] = parts.get((stretch, start), Fraction(0)) + cost
     return sum((half_up(part) for part in parts.values()), Decimal(0))
 
@@ -366,7 +453,7 @@ class Walk:
     def agreed(self, at: datetime) -> State | None:
         """Return the last that were agreed of all terms that are paid by then."""
         found = next((one for one in reversed(self.states) if one.paid_from <= at), None)
-        if found is None or found.standing is Standing.PAUSED or at < found.begins:
+        if found is None or found.idle or at < found.begins:
             return None
         return found
 
@@ -399,6 +486,7 @@ def to_plan(number: int, hour: int, settlement: Settlement) -> Change:
 REACHING_LESS_FAR_BACK: Final = (
     # what is told at last lets a full credit, billed from hour 0, begin at hour 369
     "Asia/Kathmandu",
+    Basis.SECOND,
     [
         Asked(to_plan(3, 369, Settlement.FULL_CREDIT), 312),
         Asked(to_plan(2, 227, Settlement.NONE), 860),
@@ -412,9 +500,9 @@ REACHING_LESS_FAR_BACK: Final = (
 @given(histories())
 @example(REACHING_LESS_FAR_BACK)
 def test_any_changes_billed_at_any_time_cost_what_each_hour_costs(
-    history: tuple[str, list[Asked], list[int]],
+    history: tuple[str, Basis, list[Asked], list[int]],
 ) -> None:
-    zone, asked, runs = history
-    expected = by_the_hour(zone, asked)
-    assert by_the_engine(zone, asked, ()) == expected
-    assert by_the_engine(zone, asked, runs) == expected
+    zone, basis, asked, runs = history
+    expected = by_the_hour(zone, basis, asked)
+    assert by_the_engine(zone, basis, asked, ()) == expected
+    assert by_the_engine(zone, basis, asked, runs) == expected

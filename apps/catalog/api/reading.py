@@ -27,6 +27,7 @@ _MEANING: Final = frozenset(
         "meter_unknown",
         "model_needs_usage",
         "not_for_fixed",
+        "not_prorated",
         "only_for_limits",
         "only_for_usage",
         "phase_unreachable",

@@ -37,6 +37,7 @@ from apps.core.web.fields import (
 from apps.rating.aggregation import Aggregation, RoundingMode
 from apps.rating.periods import Unit
 from apps.rating.pricing import MODEL_NAMES
+from apps.rating.proration import Basis
 
 
 @extend_schema_field(
@@ -161,6 +162,13 @@ class ChargeDocument(StrictSerializer):
         help_text="Usage is billed in arrears, all else in advance unless said otherwise.",
     )
     prorated = FlagField(required=False, default=True)
+    proration = serializers.ChoiceField(
+        choices=[basis.value for basis in Basis],
+        required=False,
+        allow_null=True,
+        help_text="How parts of a period are told: by the second, the day or the month of 30 days."
+        " As the tenant does unless given.",
+    )
     included_quantity = DecimalField(required=False)
     pricing = PricingField(required=False)
     minimum = DecimalField(required=False, allow_null=True)

@@ -15,6 +15,7 @@ from apps.catalog.domain import (
 )
 from apps.rating.aggregation import Aggregation, RoundingMode
 from apps.rating.periods import Cadence
+from apps.rating.proration import Basis
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class ChargeDraft:
     meter: str | None
     included_quantity: Decimal
     prices: tuple[PriceDraft, ...]
+    proration: Basis | None = None
     meter_version: int | None = field(default=None, compare=False)
     meter_terms: MeterTerms | None = field(default=None, compare=False)
 

@@ -12,6 +12,7 @@ from apps.catalog.domain import ChargeKind, Timing
 from apps.core.money import CURRENCIES
 from apps.rating.documents import Fields
 from apps.rating.periods import Cadence, CadenceInvalid, Unit
+from apps.rating.proration import Basis
 
 BILLING_PERIODS: Final[Mapping[str, Cadence]] = {
     "daily": Cadence(Unit.DAY),
@@ -127,6 +128,15 @@ def timing_at(fields: Fields, kind: ChargeKind) -> Timing:
     if timing is not expected and kind is not ChargeKind.RECURRING:
         fields.note("timing", "timing_mismatch", f"a {kind} charge is billed in {expected}")
     return timing
+
+
+def proration_at(fields: Fields) -> Basis | None:
+    """Return the basis of proration; None where it is absent or null, which is the tenant's."""
+    if not fields.has("proration"):
+        fields.take("proration", required=False)
+        return None
+    given = fields.choice("proration", Basis)
+    return Basis(given) if given else None
 
 
 def bound_at(fields: Fields, name: str, currency: str | None, kind: ChargeKind) -> Decimal | None:

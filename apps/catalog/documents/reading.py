@@ -23,6 +23,7 @@ from apps.catalog.documents.parts import (
     key_at,
     line_at,
     metadata_at,
+    proration_at,
     taken,
     timing_at,
     word_at,
@@ -248,6 +249,7 @@ class Reader:
             cadence=self._period(fields, kind, cadence),
             timing=timing_at(fields, kind),
             prorated=fields.flag("prorated", default=True),
+            proration=proration_at(fields),
             meter=meter_key,
             included_quantity=fields.quantity("included_quantity", default=_ZERO),
             prices=self._prices(fields, kind, currency, meter),
@@ -256,6 +258,8 @@ class Reader:
         )
         if draft.included_quantity and kind is ChargeKind.FIXED:
             fields.note("included_quantity", "not_for_fixed", "a fixed charge includes nothing")
+        if draft.proration is not None and (kind is ChargeKind.FIXED or not draft.prorated):
+            fields.note("proration", "not_prorated", "the charge is not prorated")
         fields.close()
         return draft
 

@@ -41,6 +41,7 @@ def _charge_document(charge: ChargeDraft) -> dict[str, object]:
         "period": cadence_document(charge.cadence),
         "timing": charge.timing.value,
         "prorated": charge.prorated,
+        "proration": charge.proration.value if charge.proration else None,
         "included_quantity": plain(charge.included_quantity),
         "prices": [
             {

@@ -266,6 +266,7 @@ def _store_phases(version: PlanVersion, drafts: Iterable[PhaseDraft]) -> None:
                 period_count=described.cadence.count if described.cadence else None,
                 timing=described.timing,
                 prorated=described.prorated,
+                proration=described.proration,
                 meter_version_id=(
                     described.meter_terms.version_id if described.meter_terms else None
                 ),

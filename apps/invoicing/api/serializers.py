@@ -21,6 +21,7 @@ from apps.core.web.fields import (
 )
 from apps.customers.domain import TaxExempt
 from apps.invoicing.domain import DocumentKind, InvoiceStatus, LineKind
+from apps.rating.proration import Basis
 from apps.tenants.domain import TaxRounding
 
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -327,6 +328,12 @@ class ExplanationView(serializers.Serializer[Any]):
     pricing = serializers.DictField(source="model", help_text="The price as it was published.")
     steps = StepView(many=True)
     share = ShareView()
+    basis = serializers.ChoiceField(
+        choices=[basis.value for basis in Basis],
+        source="derivation.basis",
+        allow_null=True,
+        help_text="How the share was told; null where it is all of the period.",
+    )
     exact = DecimalField(source="derivation.exact", help_text="Before the one rounding, half up.")
     expected = AmountField(
         source="derivation.expected", currency="line.currency", help_text="All of it, rounded."

@@ -165,10 +165,18 @@ class _AddOn(_Line):
             )
         self.wanted = before + after if after else self.wanted
 
-    def revise(self, at: datetime, **values: object) -> None:
-        """Give what holds from an instant on other values."""
+    def remove(self, at: datetime) -> None:
+        """Let it be gone from an instant on: until it is added again, one stretch and no phases."""
         before, after = _split(self.wanted, at)
-        self.wanted = before + [replace(one, **values) for one in after]  # type: ignore[arg-type]
+        gone = [replace(one, ends_at=after[-1].ends_at, absent=True) for one in after[:1]]
+        self.wanted = before + gone
+
+    def count(self, at: datetime, quantity: Decimal) -> None:
+        """Let there be so many of it from an instant on, where it is there."""
+        before, after = _split(self.wanted, at)
+        self.wanted = before + [
+            one if one.absent else replace(one, quantity=quantity) for one in after
+        ]
 
     def follow(self, base: Sequence[SegmentTerms], at: datetime, settlement: Settlement) -> None:
         """Become, from an instant on, what is wanted, as far as the subscription lets it."""
@@ -230,7 +238,7 @@ class _Replay:
             )
             for plan_id, add_on in self._add_ons.items():
                 if plan_id in change.drops:
-                    add_on.revise(at, absent=True)
+                    add_on.remove(at)
                 add_on.follow(self._base.segments, at, change.settlement)
 
     def _change_add_on(self, change: Change) -> None:
@@ -243,9 +251,9 @@ class _Replay:
         elif plan_id not in self._add_ons:
             return
         elif change.verb is ChangeVerb.REMOVE_ADD_ON:
-            self._add_ons[plan_id].revise(at, absent=True)
+            self._add_ons[plan_id].remove(at)
         elif change.quantity is not None:
-            self._add_ons[plan_id].revise(at, quantity=change.quantity)
+            self._add_ons[plan_id].count(at, change.quantity)
         self._add_ons[plan_id].follow(self._base.segments, at, change.settlement)
 
     def _changed(
@@ -378,10 +386,17 @@ def _grid_start(segments: Sequence[SegmentTerms]) -> datetime:
 def _under(base: Sequence[SegmentTerms], wanted: Iterable[SegmentTerms]) -> list[SegmentTerms]:
     """Return the segments of an add-on with the subscription's periods, prices and standing.
 
-    Cut where those change, and where the subscription ends.
+    Cut where those change, and where the subscription ends. What is absent has none of them, so
+    that nothing that happens meanwhile touches how its removal was settled.
     """
     found: list[SegmentTerms] = []
+    over = base[-1].ends_at if base else None
     for one in wanted:
+        if one.absent and base:
+            ends = [end for end in (one.ends_at, over) if end is not None]
+            if over is None or one.starts_at < over:
+                found.append(replace(one, ends_at=min(ends, default=None)))
+            continue
         for under in base:
             if under.ends_at is not None and under.ends_at <= one.starts_at:
                 continue

@@ -90,6 +90,7 @@ def test_a_plan_is_made_published_from_one_document() -> None:
                                 "period": {"unit": "month", "count": 1},
                                 "timing": "arrears",
                                 "prorated": True,
+                                "proration": None,
                                 "included_quantity": "0",
                                 "prices": [
                                     {
@@ -131,6 +132,7 @@ def test_a_plan_is_made_published_from_one_document() -> None:
                                 "period": {"unit": "month", "count": 1},
                                 "timing": "advance",
                                 "prorated": True,
+                                "proration": None,
                                 "included_quantity": "0",
                                 "prices": [
                                     {

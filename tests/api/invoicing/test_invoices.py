@@ -367,6 +367,7 @@ def test_a_line_is_explained_and_verified(api: Api, tenant: Tenant) -> None:
         },
         "price_point": "",
         "share": {"numerator": 1, "denominator": 1},
+        "basis": None,
         "exact": "100",
         "expected": "100.00",
         "already_billed": "0.00",

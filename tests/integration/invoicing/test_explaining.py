@@ -173,7 +173,7 @@ def test_a_part_of_a_period_is_told_and_verified() -> None:
     assert explain(line).sentences == [
         "Seats, 1 Apr 2026 – 10 Apr 2026 (UTC).",
         "Units: 3 × 10.00 = 30.00 USD.",
-        "For 33.3333 % of the period: 10.00 USD.",
+        "For 33.3333 % of the period, by the second: 10.00 USD.",
     ]
     assert verify(line).verified
 

@@ -168,3 +168,48 @@ def test_a_price_point_whose_price_looks_closer_at_usage_than_the_standard_one()
         assert receipt.status == "accepted"
     close_due(MAY, actor=ACTOR)
     assert lines(customer) == [("invoice", "Calls (partner)", Decimal("6.00"))]
+
+
+def test_a_backdated_end_hands_usage_of_the_customer_to_another_subscription() -> None:
+    customer, first = subscribed()
+    dear = {"model": "per_unit", "unit_price": "0.03"}
+    version = make_plan(customer.tenant, [{"meter": "calls", "name": "Dear", "pricing": dear}])
+    make_subscription(customer, version, at=APRIL, started_at=APRIL + timedelta(days=1))
+    use(customer, "a", APRIL + timedelta(days=3), "100", APRIL + timedelta(days=3))
+    use(customer, "b", APRIL + timedelta(days=20), "1000", APRIL + timedelta(days=20))
+    close_due(MAY, actor=ACTOR)
+    assert lines(customer) == [("invoice", "Calls", Decimal("11.00"))]
+
+    # told in May: it ended on 11 April, so what was used later is the other's
+    cancel_subscription(
+        first.id,
+        mode=CancelMode.DATE,
+        ends_at=APRIL + timedelta(days=10),
+        actor=ACTOR,
+        at=MAY + timedelta(days=2),
+    )
+    close_due(MAY + timedelta(days=2), actor=ACTOR)
+    assert sorted(lines(customer)[1:]) == [
+        ("invoice", "Correction: Calls", Decimal("-10.00")),
+        ("invoice", "Dear", Decimal("30.00")),
+    ]
+    close_due(JUNE, actor=ACTOR)
+    assert len(lines(customer)) == 3
+
+
+def test_a_backdated_start_takes_usage_of_the_customer_from_another_subscription() -> None:
+    customer, _ = subscribed()
+    dear = {"model": "per_unit", "unit_price": "0.03"}
+    version = make_plan(customer.tenant, [{"meter": "calls", "name": "Dear", "pricing": dear}])
+    use(customer, "a", APRIL + timedelta(days=3), "100", APRIL + timedelta(days=3))
+    close_due(MAY, actor=ACTOR)
+    assert lines(customer) == [("invoice", "Calls", Decimal("1.00"))]
+
+    make_subscription(
+        customer, version, at=MAY + timedelta(days=2), started_at=APRIL - timedelta(days=1)
+    )
+    close_due(MAY + timedelta(days=2), actor=ACTOR)
+    assert sorted(lines(customer)[1:]) == [
+        ("credit_memo", "Correction: Calls", Decimal("-1.00")),
+        ("invoice", "Dear", Decimal("3.00")),
+    ]
