@@ -18,6 +18,7 @@ REACTIONS: Final[dict[str, tuple[str, ...]]] = {
     # usage that credit does not cover: subscription.uncovered and subscription.covered tell of it
     "wallet.short": ("wallets.flag_subscriptions",),
     "wallet.covered": ("wallets.flag_subscriptions",),
+    "invoice.credit_taken_back": ("invoicing.claw_back_credit",),
     "invoice.credit_paid": ("wallets.settle_purchase",),
     "invoice.uncollected": ("wallets.fail_purchase",),
 }

@@ -16,6 +16,7 @@ LOCK_ORDER: Final = (
     "wallets.wallet",
     "invoicing.invoice",
     "payments.payment",
+    "payments.refund",
     "payments.collection",
     "invoicing.numbersequence",
 )

@@ -8,11 +8,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from apps.core.clock import now
+from apps.core.ids import encode
 from apps.customers.models import Customer
 from apps.customers.queries import customer_now
 from apps.invoicing.domain import COLLECTABLE, DocumentKind, InvoiceStatus
 from apps.invoicing.models import (
     BalanceApplication,
+    CreditPaidOut,
     Invoice,
     InvoiceLine,
     InvoiceTax,
@@ -264,6 +266,22 @@ class BalanceApplicationDesk(Desk):
     related = ("credit_memo", "invoice")
     ordering = ("-id",)
     when_empty = "Money of credit memos is used up by the invoices that follow them."
+
+
+@admin.register(CreditPaidOut)
+class CreditPaidOutDesk(Desk):
+    resource = "invoices"
+    list_display = (
+        ident(),
+        link("credit_memo"),
+        itself("refund", lambda row: encode("ref", row.refund_id)),
+        amount("amount"),
+        instant("taken_at", "taken"),
+        instant("released_at", "released"),
+    )
+    related = ("credit_memo",)
+    ordering = ("-id",)
+    when_empty = "Nothing of a credit memo was paid back."
 
 
 @admin.register(ParkedCustomer)

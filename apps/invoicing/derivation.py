@@ -1,5 +1,6 @@
 """The stored form of how a line came about: JSON with decimals as strings."""
 
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -21,6 +22,22 @@ def encode_derivation(derivation: Derivation) -> bytes:
     if measured is not None and measured.transactions:
         derivation = replace(derivation, measured=replace(measured, transactions=()))
     return _ENCODER.encode(derivation)
+
+
+def as_asked(amount: Decimal) -> Derivation:
+    """Return the derivation of an amount that somebody asked for and nothing computed."""
+    zero = Decimal(0)
+    return Derivation(
+        price_list="",
+        price_list_id=None,
+        share=(1, 1),
+        included=zero,
+        measured=None,
+        rated=None,
+        exact=amount,
+        expected=amount,
+        already_billed=zero,
+    )
 
 
 def decode_derivation(stored: object) -> Derivation:

@@ -16,7 +16,7 @@ from apps.core.errors import Conflict
 from apps.core.money import ARITHMETIC, round_money
 from apps.invoicing.assembly import Derivation, PriceMissing, included_in
 from apps.invoicing.derivation import decode_derivation
-from apps.invoicing.domain import InvoiceStatus, LineKind, SellsCredit
+from apps.invoicing.domain import GivesBack, InvoiceStatus, LineKind, SellsCredit
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceTax
 from apps.invoicing.slicing import WHOLE
 from apps.invoicing.wording import (
@@ -105,7 +105,7 @@ class Verification:
 def explain(line: InvoiceLine) -> Explanation:
     """Return what the line's amount came from; its ``invoice`` is loaded. Reads only.
 
-    Raises ``SellsCredit``.
+    Raises ``SellsCredit`` and ``GivesBack``.
     """
     derivation = _derivation(line)
     charge, price = _terms(line, derivation)
@@ -265,9 +265,11 @@ def _with_unit(quantity: Decimal, unit: str) -> str:
 
 
 def _derivation(line: InvoiceLine) -> Derivation:
-    """Return how the line came about; raise ``SellsCredit`` if nothing of it was computed."""
+    """Return how the line came about; if nothing of it was computed ``SellsCredit``, ``GivesBack``."""
     if line.kind == LineKind.CREDIT:
         raise SellsCredit("This line asks what was asked for prepaid credit.")
+    if line.kind == LineKind.REFUND:
+        raise GivesBack("This line gives back what somebody chose to give back.")
     return decode_derivation(line.derivation)
 
 

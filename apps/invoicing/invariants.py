@@ -142,14 +142,30 @@ WHERE (%(tenant)s::uuid IS NULL OR g.tenant_id = %(tenant)s)
   AND (g.available_at IS NOT NULL OR g.status = 'scheduled') AND i.status <> 'paid'
 """
 _OVERSPENT: Final = """
-SELECT m.id, -m.total, sum(b.amount), m.currency FROM invoicing_balanceapplication b
+SELECT m.id, -m.total, sum(b.amount), m.currency FROM (
+  SELECT b.credit_memo_id, b.tenant_id, b.amount,
+         (b.currency, b.tenant_id, i.currency, i.customer_id) AS it
+  FROM invoicing_balanceapplication b
+  JOIN invoicing_invoice i ON i.id = b.invoice_id AND i.status <> 'canceled'
+  UNION ALL
+  SELECT p.credit_memo_id, p.tenant_id, p.amount,
+         (p.currency, p.tenant_id, m.currency, m.customer_id)
+  FROM invoicing_creditpaidout p JOIN invoicing_invoice m ON m.id = p.credit_memo_id
+  WHERE p.released_at IS NULL) b
 JOIN invoicing_invoice m ON m.id = b.credit_memo_id
-JOIN invoicing_invoice i ON i.id = b.invoice_id AND i.status <> 'canceled'
 WHERE (%(tenant)s::uuid IS NULL OR b.tenant_id = %(tenant)s)
 GROUP BY m.id
 HAVING sum(b.amount) > -m.total
-    OR NOT bool_and(m.customer_id = i.customer_id AND m.currency = i.currency
-                    AND b.currency = m.currency AND m.tenant_id = b.tenant_id)
+    OR NOT bool_and(b.it = (m.currency, m.tenant_id, m.currency, m.customer_id))
+"""
+_OVERCREDITED: Final = """
+SELECT i.id, i.total, -sum(m.total), i.currency FROM invoicing_invoice m
+JOIN invoicing_invoice i ON i.id = m.credits_id
+WHERE (%(tenant)s::uuid IS NULL OR m.tenant_id = %(tenant)s)
+GROUP BY i.id
+HAVING -sum(m.total) > i.total OR i.status IN ('draft', 'canceled') OR i.kind <> 'invoice'
+    OR NOT bool_and(m.kind = 'credit_memo' AND m.status = 'issued'
+                    AND (m.customer_id, m.currency) = (i.customer_id, i.currency))
 """
 _WRONG_PDF: Final = """
 SELECT i.id FROM invoicing_invoice i LEFT JOIN invoicing_issuedpdf p ON p.invoice_id = i.id
@@ -279,9 +295,15 @@ def credit_is_given_when_paid(tenant_id: UUID | None) -> Iterator[str]:
 
 
 def credit_memos_are_not_overspent(tenant_id: UUID | None) -> Iterator[str]:
-    """A credit memo gives its customer's invoices in its currency no more than its total."""
+    """A credit memo gives to its customer's invoices and refunds no more than its total."""
     for document, total, given, currency in rows_that_break(_OVERSPENT, tenant_id):
         yield f"{_document(document)} over {total} {currency} gave {given}"
+
+
+def invoices_are_credited_within_their_total(tenant_id: UUID | None) -> Iterator[str]:
+    """Memos that give money of an invoice back are issued, and give no more than it asked for."""
+    for document, total, given, currency in rows_that_break(_OVERCREDITED, tenant_id):
+        yield f"{given} {currency} of {_document(document)} over {total} were given back"
 
 
 def kept_pdfs_are_unchanged(tenant_id: UUID | None) -> Iterator[str]:
@@ -352,6 +374,7 @@ RULES: Final[tuple[Rule, ...]] = (
     credit_is_sold_at_its_price,
     credit_is_given_when_paid,
     credit_memos_are_not_overspent,
+    invoices_are_credited_within_their_total,
     kept_pdfs_are_unchanged,
     documents_are_in_the_books,
 )

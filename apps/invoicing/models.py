@@ -58,6 +58,10 @@ class Invoice(Stateful, TenantOwned):
     credit_applied = models.DecimalField(max_digits=38, decimal_places=12, default=0)
     # it sells prepaid credit and nothing else; it is issued in the transaction that makes it
     sells_credit = models.BooleanField(default=False)
+    # of a credit memo that gives money of one invoice back, made and issued at once: that invoice
+    credits = models.ForeignKey(
+        "self", null=True, on_delete=models.PROTECT, related_name="credited_by"
+    )
     # what the documents show, as it was when issued
     seller = models.JSONField(default=dict)
     buyer = models.JSONField(default=dict)
@@ -83,8 +87,12 @@ class Invoice(Stateful, TenantOwned):
             ),
             models.UniqueConstraint(
                 fields=("customer", "currency"),
-                condition=models.Q(status="draft", sells_credit=False),
+                condition=models.Q(status="draft", sells_credit=False, credits__isnull=True),
                 name="one_draft_per_customer",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(credits__isnull=True) | models.Q(kind="credit_memo"),
+                name="only_memos_credit",
             ),
             models.CheckConstraint(
                 condition=models.Q(status__in=[s.value for s in InvoiceStatus]),
@@ -221,7 +229,7 @@ class InvoiceLine(TenantOwned):
     )
     position = models.PositiveIntegerField()
     kind = models.CharField(max_length=20, choices=[(k, k) for k in LineKind])
-    # of every line but those that sell credit, which have the grant instead
+    # of every line but those that sell credit, which have the grant instead, and of refunds
     subscription_id = models.UUIDField(null=True)
     charge_id = models.UUIDField(null=True)
     grant_id = models.UUIDField(null=True)
@@ -272,7 +280,13 @@ class InvoiceLine(TenantOwned):
                     subscription_id__isnull=True,
                     charge_id__isnull=True,
                 )
-                | ~models.Q(kind="credit")
+                | models.Q(
+                    kind="refund",
+                    grant_id__isnull=True,
+                    subscription_id__isnull=True,
+                    charge_id__isnull=True,
+                )
+                | ~models.Q(kind__in=["credit", "refund"])
                 & models.Q(
                     grant_id__isnull=True,
                     subscription_id__isnull=False,
@@ -368,6 +382,34 @@ class BalanceApplication(TenantOwned):
             models.CheckConstraint(condition=models.Q(amount__gt=0), name="applied_positive"),
             models.UniqueConstraint(
                 fields=("credit_memo", "invoice"), name="memo_applied_once_per_invoice"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.currency}"
+
+
+class CreditPaidOut(TenantOwned):
+    """Money of a credit memo that is paid back, or about to be. Append-only but for its release.
+
+    It counts until it is released, which it is if the refund failed: then the money is on the
+    customer's balance again.
+    """
+
+    ID_PREFIX = "cpo"
+
+    credit_memo = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="paid_out")
+    refund_id = models.UUIDField()
+    amount = models.DecimalField(max_digits=38, decimal_places=12)
+    currency = models.CharField(max_length=3)
+    taken_at = models.DateTimeField()
+    released_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=models.Q(amount__gt=0), name="paid_out_positive"),
+            models.UniqueConstraint(
+                fields=("refund_id", "credit_memo"), name="memo_paid_out_once_per_refund"
             ),
         )
 

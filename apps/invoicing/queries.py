@@ -5,17 +5,19 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import DecimalField, Q, QuerySet, Sum, Value
+from django.db.models import DecimalField, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 
 from apps.customers.models import Customer, TaxId
 from apps.customers.queries import on_clock
-from apps.invoicing.domain import DocumentKind, InvoiceStatus, OpenCredit
-from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.domain import DocumentKind, InvoiceStatus, OpenCredit, Room
+from apps.invoicing.models import BalanceApplication, CreditPaidOut, Invoice, InvoiceLine
 from apps.tenants.models import Tenant
+
+_MONEY: Final = DecimalField(max_digits=38, decimal_places=12)
 
 
 def documents_of(tenant_id: UUID) -> QuerySet[Invoice]:
@@ -41,8 +43,8 @@ def open_credit(
 ) -> dict[tuple[UUID, str], list[OpenCredit]]:
     """Return what the issued credit memos of customers have left, by customer and currency.
 
-    The oldest memo comes first. What was applied to invoices that are canceled counts as left. It
-    is what pays the customer's next invoices. All that is owed to him, with what he paid on account,
+    The oldest memo comes first. What was applied to invoices that are canceled counts as left, what
+    is being paid back does not. It is what pays the customer's next invoices. All that is owed to him, with what he paid on account,
     is in the books: ``ledger.queries.customer_balances``.
     """
     memos = (
@@ -52,27 +54,82 @@ def open_credit(
             kind=DocumentKind.CREDIT_MEMO,
             status=InvoiceStatus.ISSUED,
         )
-        .annotate(used=_applied("applied_to"))
+        .annotate(used=_applied(), back=_paid_out())
         .order_by("issued_at", "number")
-        .values_list("id", "customer_id", "currency", "total", "used")
+        .values_list("id", "customer_id", "currency", "total", "used", "back")
     )
     credit: dict[tuple[UUID, str], list[OpenCredit]] = defaultdict(list)
-    for memo_id, customer_id, currency, total, used in memos:
-        left = -Decimal(total) - used
+    for memo_id, customer_id, currency, total, used, back in memos:
+        left = -Decimal(total) - used - back
         if left > 0:
             credit[customer_id, currency].append(OpenCredit(memo_id, left))
     return dict(credit)
 
 
-def _applied(relation: str) -> Coalesce:
-    return Coalesce(
-        Sum(
-            f"{relation}__amount",
-            filter=~Q(**{f"{relation}__invoice__status": InvoiceStatus.CANCELED}),
-        ),
-        Value(Decimal(0)),
-        output_field=DecimalField(max_digits=38, decimal_places=12),
+def _applied() -> Coalesce:
+    given = BalanceApplication.objects.exclude(invoice__status=InvoiceStatus.CANCELED)
+    return _summed(given)
+
+
+def _paid_out() -> Coalesce:
+    return _summed(CreditPaidOut.objects.filter(released_at=None))
+
+
+def _summed(parts: QuerySet[Any]) -> Coalesce:
+    # a subquery each: joined, the one would multiply the other
+    of_memo = parts.filter(credit_memo=OuterRef("pk")).order_by().values("credit_memo")
+    total = of_memo.annotate(total=Sum("amount")).values("total")
+    return Coalesce(Subquery(total, output_field=_MONEY), Value(Decimal(0)), output_field=_MONEY)
+
+
+def creditable(invoices: Iterable[Invoice]) -> dict[UUID, Room]:
+    """Return what was given back of each invoice, and how much of it still can be.
+
+    Memos give back no more than was asked for: what corrections of its lines have taken off on
+    other documents counts too.
+    """
+    wanted = {one.id: one.total.amount for one in invoices}
+    issued = Invoice.objects.exclude(status=InvoiceStatus.DRAFT)
+    given = dict(
+        issued.filter(credits__in=wanted)
+        .order_by()
+        .values_list("credits")
+        .annotate(total=-Sum("total"))
     )
+    corrected = dict(
+        InvoiceLine.objects.filter(corrects__invoice__in=wanted)
+        .exclude(invoice__status__in=[InvoiceStatus.DRAFT, InvoiceStatus.CANCELED])
+        .filter(invoice__credits=None)
+        .order_by()
+        .values_list("corrects__invoice")
+        .annotate(total=-Sum("amount"))
+    )
+    zero = Decimal(0)
+    return {
+        key: Room(
+            given.get(key, zero),
+            max(total - given.get(key, zero) - max(corrected.get(key, zero), zero), zero),
+        )
+        for key, total in wanted.items()
+    }
+
+
+def memos_of(invoice_ids: Iterable[UUID], *, tenant_id: UUID) -> set[UUID]:
+    """Return the issued credit memos that give back or correct any of these invoices."""
+    wanted = list(invoice_ids)
+    memos = Invoice.objects.filter(
+        tenant_id=tenant_id, kind=DocumentKind.CREDIT_MEMO, status=InvoiceStatus.ISSUED
+    )
+    giving = memos.filter(credits__in=wanted).values_list("id", flat=True)
+    correcting = memos.filter(lines__corrects__invoice__in=wanted).values_list("id", flat=True)
+    return {*giving, *correcting}
+
+
+def invoices_behind(memo: Invoice) -> set[UUID]:
+    """Return the invoices that a credit memo gives back or corrects."""
+    corrected = InvoiceLine.objects.filter(invoice=memo, corrects__invoice__kind="invoice")
+    found = set(corrected.values_list("corrects__invoice_id", flat=True))
+    return found | ({memo.credits_id} if memo.credits_id else set())
 
 
 def drafts_due(

@@ -7,7 +7,8 @@ from celery import shared_task
 from apps.core.clock import due_now, now
 from apps.core.jobs import job
 from apps.customers.queries import customer_now
-from apps.invoicing.operations import billing, closing, drafts, selling
+from apps.invoicing.models import Invoice
+from apps.invoicing.operations import billing, closing, drafts, giving_back, selling
 from apps.wallets.models import CreditGrant
 
 
@@ -48,6 +49,19 @@ def refund_credit(subject: str) -> None:
         grant.id,
         actor="system:invoicing.refund_credit",
         at=customer_now(grant.wallet.customer, wall=now()),
+    )
+
+
+@job("invoicing.claw_back_credit")
+def claw_back_credit(subject: str) -> None:
+    """Take prepaid credit back whose money a credit memo gives back."""
+    memo = Invoice.objects.select_related(
+        "customer__test_clock", "customer__tenant__test_clock"
+    ).get(id=UUID(subject))
+    giving_back.claw_back_credit(
+        memo.id,
+        actor="system:invoicing.claw_back_credit",
+        at=customer_now(memo.customer, wall=now()),
     )
 
 

@@ -28,7 +28,7 @@ class AccountKind(StrEnum):
     PROMOTIONAL_EXPENSE = "promotional_expense"
     BREAKAGE = "breakage"
     BAD_DEBT = "bad_debt"
-    REFUNDS = "refunds"
+    REFUNDS = "refunds"  # given back beyond what was billed wrongly: it lowers revenue
 
 
 PER_CUSTOMER: Final = frozenset({AccountKind.RECEIVABLE, AccountKind.CUSTOMER_BALANCE})
@@ -55,6 +55,8 @@ class FactKind(StrEnum):
     CREDIT_REFUNDED = "credit_refunded"  # taken back; its money goes back by a credit memo
     USAGE_SETTLED = "usage_settled"  # an invoice asks for usage that credit has paid before
     USAGE_UNSETTLED = "usage_unsettled"  # … until that invoice is canceled
+    REFUND_SETTLED = "refund_settled"  # what we owed the customer was paid back to him
+    CREDIT_CLAWED_BACK = "credit_clawed_back"  # the money for credit goes back, and so does credit
 
 
 class Amount(StrEnum):
@@ -73,6 +75,10 @@ class Amount(StrEnum):
     PROMOTIONAL = "promotional"  # worth of credit that was given
     USED = "used"  # paid + promotional
     DISCOUNT = "discount"  # what credit pays beyond what it cost; below zero: it cost more
+    GIVEN_BACK = "given_back"  # the part of a memo's net that corrects nothing: goodwill
+    PAID_BACK = "paid_back"  # money that left
+    LOST = "lost"  # money goes back for credit that is used up
+    TAKEN_BACK = "taken_back"  # paid + lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,7 @@ POSTING_RULES: Final[Mapping[FactKind, tuple[Rule, ...]]] = MappingProxyType(
         FactKind.CREDIT_MEMO_ISSUED: (
             _debit(AccountKind.REVENUE, Amount.NET),
             _debit(AccountKind.DEFERRED_REVENUE, Amount.CREDIT_SOLD),
+            _debit(AccountKind.REFUNDS, Amount.GIVEN_BACK),
             _debit(AccountKind.TAX_PAYABLE, Amount.TAX),
             _credit(AccountKind.CUSTOMER_BALANCE, Amount.TOTAL),
         ),
@@ -119,6 +126,10 @@ POSTING_RULES: Final[Mapping[FactKind, tuple[Rule, ...]]] = MappingProxyType(
             _debit(AccountKind.CASH_CLEARING, Amount.RECEIVED),
             _credit(AccountKind.RECEIVABLE, Amount.ALLOCATED),
             _credit(AccountKind.CUSTOMER_BALANCE, Amount.UNAPPLIED),
+        ),
+        FactKind.REFUND_SETTLED: (
+            _debit(AccountKind.CUSTOMER_BALANCE, Amount.PAID_BACK),
+            _credit(AccountKind.CASH_CLEARING, Amount.PAID_BACK),
         ),
         FactKind.CREDIT_ACTIVATED: (
             _debit(AccountKind.DEFERRED_REVENUE, Amount.PAID),
@@ -152,6 +163,11 @@ POSTING_RULES: Final[Mapping[FactKind, tuple[Rule, ...]]] = MappingProxyType(
         FactKind.CREDIT_REFUNDED: (
             _debit(AccountKind.CREDIT_LIABILITY, Amount.PAID),
             _credit(AccountKind.DEFERRED_REVENUE, Amount.PAID),
+        ),
+        FactKind.CREDIT_CLAWED_BACK: (
+            _debit(AccountKind.CREDIT_LIABILITY, Amount.PAID),
+            _debit(AccountKind.REFUNDS, Amount.LOST),
+            _credit(AccountKind.DEFERRED_REVENUE, Amount.TAKEN_BACK),
         ),
         FactKind.USAGE_SETTLED: (
             _debit(AccountKind.REVENUE, Amount.MOVED),

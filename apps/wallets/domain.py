@@ -345,6 +345,14 @@ def value_left(value: Decimal, amount: Decimal, left: Decimal) -> Decimal:
     return ARITHMETIC.divide(product, amount).quantize(_PLACES, ROUND_HALF_UP, ARITHMETIC)
 
 
+def part_for(amount: Decimal, value: Decimal, price: Decimal) -> Decimal:
+    """Return how much of ``amount``, which cost ``value``, ``price`` has bought: never too much."""
+    if price >= value:
+        return amount
+    product = EXACT.multiply(amount, price)
+    return ARITHMETIC.divide(product, value).quantize(_PLACES, ROUND_DOWN, ARITHMETIC)
+
+
 def refundable(value: Decimal, currency: str) -> Decimal:
     """Return what of a worth can be paid in the currency: down to its smallest unit."""
     return value.quantize(Decimal(1).scaleb(-exponent(currency)), ROUND_DOWN, ARITHMETIC)

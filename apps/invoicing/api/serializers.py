@@ -203,6 +203,12 @@ class InvoiceRow(serializers.Serializer[Any]):
     number = serializers.CharField(source="display_number", help_text="Empty in drafts.")
     status = serializers.ChoiceField(_STATUSES)
     customer = IdField("cus", source="customer_id")
+    credits = IdField(
+        "inv",
+        source="credits_id",
+        allow_null=True,
+        help_text="Of a credit memo made by a refund: the invoice that it gives back.",
+    )
     currency = serializers.CharField()
     cutoff_at = InstantField()
     period_start = InstantField(allow_null=True)

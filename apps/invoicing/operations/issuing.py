@@ -50,6 +50,7 @@ class Draft(NamedTuple):
     tax: Decimal
     total: Decimal
     sells_credit: bool = False
+    gives_back: bool = False  # beyond any correction
 
 
 @transaction.atomic
@@ -175,6 +176,7 @@ def _draft_of(document: Invoice) -> Draft:
         tax=document.tax.amount,
         total=document.total.amount,
         sells_credit=document.sells_credit,
+        gives_back=document.credits_id is not None,
     )
 
 
@@ -260,6 +262,7 @@ def _entries(drafts: Sequence[Draft], used: _Used, tenant_id: UUID, at: datetime
 def _issued_fact(draft: Draft, tenant_id: UUID, at: datetime) -> Fact:
     asks = draft.kind is DocumentKind.INVOICE
     net = draft.subtotal - draft.discount
+    part = Amount.GIVEN_BACK if draft.gives_back else Amount.NET
     return Fact(
         kind=FactKind.INVOICE_ISSUED if asks else FactKind.CREDIT_MEMO_ISSUED,
         tenant_id=tenant_id,
@@ -269,7 +272,7 @@ def _issued_fact(draft: Draft, tenant_id: UUID, at: datetime) -> Fact:
         customer_id=draft.customer_id,
         amounts={
             Amount.TOTAL: draft.total if asks else -draft.total,
-            Amount.CREDIT_SOLD if draft.sells_credit else Amount.NET: net if asks else -net,
+            Amount.CREDIT_SOLD if draft.sells_credit else part: net if asks else -net,
             Amount.TAX: draft.tax if asks else -draft.tax,
         },
     )

@@ -7,14 +7,14 @@ from typing import Final
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Max
 
 from apps.core.events import record
 from apps.core.ids import new_id
 from apps.core.locks import lock_row
 from apps.core.money import plain
 from apps.customers.models import Customer
-from apps.invoicing.assembly import Derivation
-from apps.invoicing.derivation import encode_derivation
+from apps.invoicing.derivation import as_asked, encode_derivation
 from apps.invoicing.domain import DocumentKind, LineKind
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.operations.drafting import store_taxes
@@ -61,10 +61,12 @@ def refund_credit(grant_id: UUID, *, actor: str, at: datetime) -> Invoice | None
     """
     grant = CreditGrant.objects.select_related("wallet__unit").get(pk=grant_id)
     customer = lock_row(Customer, grant.wallet.customer_id, tenant_id=grant.tenant_id)
-    given = InvoiceLine.objects.filter(grant_id=grant_id, sequence=1).first()
+    given = Invoice.objects.filter(customer=customer, request_id=grant_id).first()
     if given is not None:
-        return Invoice.objects.get(pk=given.invoice_id)
-    taken = CreditTransaction.objects.get(grant=grant, kind=EntryKind.REFUND)
+        return given
+    taken = CreditTransaction.objects.get(
+        grant=grant, kind=EntryKind.REFUND, source_key=grant.public_id
+    )
     amount = refundable(-taken.value, grant.wallet.currency)
     if not amount:
         return None
@@ -72,6 +74,14 @@ def refund_credit(grant_id: UUID, *, actor: str, at: datetime) -> Invoice | None
     memo = _write(grant, customer, -amount, corrects=sold, actor=actor, at=at)
     issue_documents([memo.id], tenant_id=grant.tenant_id, actor=actor, at=at)
     return Invoice.objects.get(pk=memo.id)
+
+
+def next_sequence(grant_id: UUID) -> int:
+    """Return the number of the next line about credit that was sold; the first is 0."""
+    last: int = InvoiceLine.objects.filter(grant_id=grant_id).aggregate(
+        last=Max("sequence", default=-1)
+    )["last"]
+    return last + 1
 
 
 def _write(
@@ -93,6 +103,8 @@ def _write(
         kind=DocumentKind.CREDIT_MEMO if corrects else DocumentKind.INVOICE,
         currency=wallet.currency,
         sells_credit=True,
+        credits_id=corrects.invoice_id if corrects else None,
+        request_id=grant.id if corrects else None,
         cutoff_at=at,
         period_start=at,
         period_end=at,
@@ -121,13 +133,13 @@ def _write(
         service_end=at,
         segment_start=corrects.segment_start if corrects else at,
         group=grant.public_id,
-        sequence=1 if corrects else 0,
+        sequence=next_sequence(grant.id) if corrects else 0,
         corrects=corrects,
         description=f"Refund: {credit}" if corrects else credit,
         quantity=Decimal(1),
         amount=amount,
         currency=wallet.currency,
-        derivation=_as_asked(amount),
+        derivation=json.loads(encode_derivation(as_asked(amount))),
         tax_scope_id=by.scope_id if by else None,
         tax_rates=[str(one) for one in by.rates] if by else None,
     )
@@ -164,18 +176,3 @@ def _tax(
     )
     line = TaxableLine(line_id, corrects.id if corrects else None, None, at, at, amount)
     return tax_document(document_id, customer.id, grant.wallet.currency, [line], facts)
-
-
-def _as_asked(amount: Decimal) -> object:
-    derivation = Derivation(
-        price_list="",
-        price_list_id=None,
-        share=(1, 1),
-        included=_ZERO,
-        measured=None,
-        rated=None,
-        exact=amount,
-        expected=amount,
-        already_billed=_ZERO,
-    )
-    return json.loads(encode_derivation(derivation))

@@ -270,6 +270,18 @@ class Till(Entries):
         self.enter(wallet, None, amount, EntryKind.RETURN, purpose, value=value)
         return value
 
+    def lend_back(
+        self, wallet: Wallet, amount: Decimal, purpose: Purpose
+    ) -> tuple[Decimal, Decimal]:
+        """Lend what the wallet may owe of ``amount``; return how much that is, and its worth.
+
+        For credit that was used and whose money goes back. The caller books it.
+        """
+        lent = min(amount, max(self._lendable(wallet), ZERO))
+        if not lent:
+            return ZERO, ZERO
+        return lent, self._lend(wallet, lent, purpose, covers=ZERO)
+
     def fall_short(
         self, wallet: Wallet, amount: Decimal, subscription_ids: Iterable[UUID], **told: str
     ) -> None:

@@ -1,0 +1,131 @@
+"""Taking credit back because the money for it goes back, whether its customer likes it or not."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Sum
+
+from apps.core.money import EXACT, plain
+from apps.core.states import move
+from apps.ledger.domain import Amount, Fact, FactKind, entry_for
+from apps.ledger.models import JournalEntry
+from apps.ledger.operations import post_all
+from apps.wallets.domain import (
+    GRANT_TRANSITIONS,
+    ZERO,
+    EntryKind,
+    GrantStatus,
+    WalletStatus,
+    part_for,
+)
+from apps.wallets.models import CreditGrant, CreditTransaction, Wallet
+from apps.wallets.operations.granting import open_for_grant
+from apps.wallets.operations.purchasing import settle_purchase
+from apps.wallets.operations.till import Purpose, Till
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What was taken back: in the wallet's credit, and its worth in the currency."""
+
+    credit: Decimal = ZERO
+    value: Decimal = ZERO
+
+
+@transaction.atomic
+def claw_back(
+    grant_id: UUID,
+    *,
+    price: Decimal,
+    source: str,
+    sold_by: UUID,
+    tenant_id: UUID,
+    actor: str,
+    at: datetime,
+) -> None:
+    """Take back the credit that ``price`` of what was paid for a grant has bought.
+
+    What the grant has left is taken first. What is used up already is lent to the wallet as far as
+    its overdraft goes, so that the next purchase pays it back; the rest is lost, which the books
+    and the event ``wallet.clawback_short`` say. Held credit that comes back later expires.
+    ``source`` names the document that gives the money back: for each this happens once, however
+    often it is told. ``sold_by`` is the invoice that sold the grant and is paid. Raises
+    ``NotFound``.
+    """
+    settle_purchase(sold_by, actor=actor, at=at)  # in case nobody has come to it yet
+    till, wallet, grant = open_for_grant(grant_id, tenant_id=tenant_id, actor=actor, at=at)
+    key = f"{source}:credit"
+    if JournalEntry.objects.filter(
+        tenant_id=tenant_id, kind=FactKind.CREDIT_CLAWED_BACK, source_key=key
+    ).exists():
+        return
+    purpose = Purpose(source_key=key, reason=f"its money goes back by {source}")
+    wanted = part_for(grant.amount, grant.value, price)
+    taken = _take(till, wallet, grant, wanted, purpose)
+    missing = EXACT.subtract(wanted, taken.credit)
+    lent = _lend(till, wallet, grant, missing, purpose)
+    lost = EXACT.subtract(EXACT.subtract(price, taken.value), lent.value)
+    short = EXACT.subtract(missing, lent.credit)
+    till.tell("credit_grant.clawed_back", grant, amount=plain(taken.credit), source=source)
+    if short:
+        till.tell("wallet.clawback_short", wallet, amount=plain(short), source=source)
+    if grant.status == GrantStatus.AVAILABLE and not grant.remaining:
+        move(
+            grant,
+            to=GrantStatus.REFUNDED,
+            allowed=GRANT_TRANSITIONS,
+            actor=actor,
+            at=at,
+            also=("remaining", "value_left"),
+            amount=plain(taken.credit),
+            reason=purpose.reason,
+        )
+    till.store()  # and buys nothing by rule: that is left to the next use or sweep
+    fact = Fact(
+        kind=FactKind.CREDIT_CLAWED_BACK,
+        tenant_id=tenant_id,
+        source_key=key,
+        effective_at=at,
+        currency=wallet.currency,
+        customer_id=wallet.customer_id,
+        amounts={
+            Amount.PAID: EXACT.add(taken.value, lent.value),
+            Amount.LOST: lost,
+            Amount.TAKEN_BACK: price,
+        },
+    )
+    post_all([entry_for(fact)], at=at)
+
+
+def _take(
+    till: Till, wallet: Wallet, grant: CreditGrant, wanted: Decimal, purpose: Purpose
+) -> _Taken:
+    amount = min(wanted, grant.remaining)
+    if not amount:
+        return _Taken()
+    return _Taken(amount, till.take(wallet, grant, amount, EntryKind.REFUND, purpose))
+
+
+def _lend(
+    till: Till, wallet: Wallet, grant: CreditGrant, missing: Decimal, purpose: Purpose
+) -> _Taken:
+    """Let the wallet owe what was used of the grant: not what has expired, was taken back or is held."""
+    if not missing or wallet.status == WalletStatus.CLOSED:
+        return _Taken()
+    moved = CreditTransaction.objects.filter(
+        grant=grant, kind__in=[EntryKind.CONSUME, EntryKind.RETURN]
+    ).aggregate(total=Sum("amount"))["total"]
+    owed_before = CreditTransaction.objects.filter(
+        wallet=wallet, grant=None, kind=EntryKind.CONSUME, reason=_owed(grant)
+    ).aggregate(total=Sum("amount"))["total"]
+    used = EXACT.subtract(owed_before or ZERO, moved or ZERO)
+    owed = Purpose(source_key=purpose.source_key, reason=_owed(grant))
+    credit, value = till.lend_back(wallet, min(missing, max(used, ZERO)), owed)
+    return _Taken(credit, value)
+
+
+def _owed(grant: CreditGrant) -> str:
+    return f"used of {grant.public_id}, whose money went back"
