@@ -34,6 +34,7 @@ BEAT_SCHEDULE: Final[dict[str, Entry]] = {
     "mark overdue invoices": {"task": "invoicing.mark_overdue", "schedule": _HOUR},
     "retry failed payments": {"task": "payments.retry_collections", "schedule": _MINUTE},
     "ask about unknown payments": {"task": "payments.resolve_unknown", "schedule": _MINUTE},
+    "ask about unknown refunds": {"task": "payments.resolve_refunds", "schedule": _MINUTE},
     "make and drop event partitions": {"task": "metering.keep_partitions", "schedule": 6 * _HOUR},
     "check the books": {"task": "backoffice.check_books", "schedule": _DAY},
 }

@@ -17,6 +17,7 @@ _GROUPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("wallets.wallet", "wallet"),
         ("invoicing.invoice", "receipt_long"),
         ("payments.payment", "payments"),
+        ("payments.refund", "currency_exchange"),
         ("payments.collection", "forward_to_inbox"),
         ("payments.paymentmethod", "credit_card"),
     ),

@@ -8,18 +8,30 @@ from apps.core.clock import now
 from apps.core.errors import PaymentDeclined
 from apps.customers.models import Customer
 from apps.customers.queries import customer_now
-from apps.invoicing.domain import COLLECTABLE, DocumentKind
+from apps.invoicing.domain import COLLECTABLE, DocumentKind, InvoiceStatus
 from apps.invoicing.models import Invoice
-from apps.payments.domain import IN_FLIGHT, FailureCode, PaymentNotHeld, PaymentStatus
+from apps.payments.domain import (
+    IN_FLIGHT,
+    REFUND_OPEN,
+    FailureCode,
+    PaymentNotHeld,
+    PaymentStatus,
+    RefundNotHeld,
+    RefundStatus,
+)
 from apps.payments.models import (
     Allocation,
     Collection,
     Payment,
     PaymentMethod,
+    Refund,
     SandboxCharge,
+    SandboxRefund,
 )
 from apps.payments.operations.attempts import charge_invoice
 from apps.payments.operations.outcomes import fail_payment, settle_payment
+from apps.payments.operations.refund_outcomes import fail_refund, settle_refund
+from apps.payments.operations.refunding import refund_memo, refund_payment
 from apps.tenants.desk import (
     By,
     Desk,
@@ -117,6 +129,111 @@ HELD: Final = (
 )
 
 
+def _refund(payment: Payment, by: By) -> None:
+    refund = refund_payment(
+        payment.id,
+        id=by.effect_id,
+        reason="Paid back at the desk",
+        tenant_id=payment.tenant_id,
+        actor=by.actor,
+        at=customer_now(payment.customer, wall=now()),
+    )
+    if refund.status == RefundStatus.FAILED:
+        raise PaymentDeclined(refund.failure_message)
+
+
+def _refund_memo(memo: Invoice, by: By) -> None:
+    refunds = refund_memo(
+        memo.id,
+        id=by.effect_id,
+        reason="Paid back at the desk",
+        tenant_id=memo.tenant_id,
+        actor=by.actor,
+        at=customer_now(memo.customer, wall=now()),
+    )
+    failed = [one for one in refunds if one.status == RefundStatus.FAILED]
+    if failed:
+        raise PaymentDeclined(failed[0].failure_message)
+
+
+PAY_BACK: Final = Verb(
+    name="pay_back",
+    label="Pay back",
+    icon="currency_exchange",
+    resource="payments",
+    run=_refund,
+    fits=lambda payment: payment.status == PaymentStatus.SUCCEEDED,
+    warning="All that is left of it goes back to where it came from, now. Its invoices are credited,"
+    " and prepaid credit that they sold is taken back. For a part of it use the API.",
+)
+PAY_MEMO_BACK: Final = Verb(
+    name="pay_memo_back",
+    label="Pay back",
+    icon="currency_exchange",
+    resource="payments",
+    run=_refund_memo,
+    fits=lambda memo: memo.kind == DocumentKind.CREDIT_MEMO and memo.status == InvoiceStatus.ISSUED,
+    warning="What it has left goes back to the payments of the customer, now.",
+)
+
+
+def _is_refund_held(refund: Refund) -> bool:
+    return refund.status in REFUND_OPEN and refund.failure_code == FailureCode.OUTCOME_MISMATCH
+
+
+def _refuse_unless_refund_held(refund: Refund) -> None:
+    if not _is_refund_held(refund):
+        raise RefundNotHeld(f"It is {refund.status} and waits for nobody.")
+
+
+def _settle_refund(refund: Refund, by: By) -> None:
+    _refuse_unless_refund_held(refund)
+    settle_refund(
+        refund.id,
+        paid=refund.amount,
+        provider_ref=None,
+        tenant_id=refund.tenant_id,
+        actor=by.actor,
+        at=customer_now(refund.customer, wall=now()),
+    )
+
+
+def _fail_refund(refund: Refund, by: By) -> None:
+    _refuse_unless_refund_held(refund)
+    fail_refund(
+        refund.id,
+        code=FailureCode.OUTCOME_MISMATCH.value,
+        message=f"Taken back: {refund.failure_message}",
+        tenant_id=refund.tenant_id,
+        actor=by.actor,
+        at=customer_now(refund.customer, wall=now()),
+    )
+
+
+HELD_REFUNDS: Final = (
+    Verb(
+        name="settle_refund",
+        label="Note as paid back",
+        icon="price_check",
+        resource="payments",
+        run=_settle_refund,
+        fits=_is_refund_held,
+        warning="The amount that was asked for is booked as paid back. Make sure at the provider"
+        " that it is: what differs must be mended there.",
+    ),
+    Verb(
+        name="fail_refund",
+        label="Note as not paid back",
+        icon="undo",
+        resource="payments",
+        run=_fail_refund,
+        fits=_is_refund_held,
+        warning="Nothing is booked, and the customer is owed the money again. Take it back at the"
+        " provider first: this does not.",
+    ),
+)
+
+
 @admin.register(PaymentMethod)
 class PaymentMethodDesk(Desk):
     resource = "payments"
@@ -142,6 +259,22 @@ class AllocationInline(DeskInline):
     related = ("invoice",)
 
 
+class RefundInline(DeskInline):
+    model = Refund
+    resource = "payments"
+    columns = (
+        itself("id", lambda row: row.public_id),
+        status(),
+        amount("amount"),
+        plain("provider"),
+        plain("reason"),
+        plain("failure_code", "failure"),
+        instant("created_at", "begun"),
+        instant("settled_at", "settled"),
+    )
+    ordering = ("-id",)
+
+
 @admin.register(Payment)
 class PaymentDesk(Desk):
     resource = "payments"
@@ -159,9 +292,31 @@ class PaymentDesk(Desk):
     list_filter = ("status", "provider", "currency")
     search_fields = ("customer__name", "provider_ref", "reference")
     related = ("customer__test_clock", "customer__tenant__test_clock", "invoice", "method")
-    verbs = HELD
-    inlines = (AllocationInline,)
+    verbs = (PAY_BACK, *HELD)
+    inlines = (AllocationInline, RefundInline)
     when_empty = "Money is asked for when an invoice is issued, or by POST /invoices/{id}/charge."
+
+
+@admin.register(Refund)
+class RefundDesk(Desk):
+    resource = "payments"
+    list_display = (
+        ident(),
+        link("customer"),
+        link("payment"),
+        status(),
+        amount("amount"),
+        plain("provider"),
+        plain("reason"),
+        plain("failure_code", "failure"),
+        instant("created_at", "begun"),
+        instant("settled_at", "settled"),
+    )
+    list_filter = ("status", "provider", "currency")
+    search_fields = ("customer__name", "provider_ref", "reference")
+    related = ("customer__test_clock", "customer__tenant__test_clock", "payment")
+    verbs = HELD_REFUNDS
+    when_empty = "Nothing was paid back: POST /api/v1/payments/{id}/refunds."
 
 
 @admin.register(Allocation)
@@ -214,6 +369,25 @@ class SandboxChargeDesk(Desk):
     when_empty = "The sandbox has not been charged."
 
 
+@admin.register(SandboxRefund)
+class SandboxRefundDesk(Desk):
+    resource = "payments"
+    list_display = (
+        plain("idempotency_key", "refund"),
+        plain("charge"),
+        plain("behaviour"),
+        plain("outcome"),
+        amount("amount"),
+        plain("calls"),
+        plain("asked"),
+        instant("created_at", "received"),
+    )
+    list_filter = ("outcome", "behaviour")
+    search_fields = ("=idempotency_key", "=charge")
+    ordering = ("-created_at",)
+    when_empty = "The sandbox has paid nothing back."
+
+
 class PaymentInline(DeskInline):
     model = Payment
     resource = "payments"
@@ -243,4 +417,4 @@ class PaymentMethodInline(DeskInline):
 
 
 offer(Customer, inlines=(PaymentMethodInline,))
-offer(Invoice, inlines=(PaymentInline,), verbs=(COLLECT,))
+offer(Invoice, inlines=(PaymentInline,), verbs=(COLLECT, PAY_MEMO_BACK))

@@ -47,6 +47,29 @@ IN_FLIGHT: Final = frozenset(
     {PaymentStatus.CREATED, PaymentStatus.SENT, PaymentStatus.UNKNOWN, PaymentStatus.PENDING}
 )
 
+
+class RefundStatus(StrEnum):
+    """Where paying money back stands. Pending from the first: it may have been sent."""
+
+    PENDING = "pending"
+    UNKNOWN = "unknown"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+REFUND_TRANSITIONS: Final[Mapping[RefundStatus, frozenset[RefundStatus]]] = {
+    RefundStatus.PENDING: frozenset(
+        {RefundStatus.UNKNOWN, RefundStatus.SUCCEEDED, RefundStatus.FAILED}
+    ),
+    RefundStatus.UNKNOWN: frozenset(
+        {RefundStatus.PENDING, RefundStatus.SUCCEEDED, RefundStatus.FAILED}
+    ),
+    RefundStatus.SUCCEEDED: frozenset(),
+    # what it would have paid back is the customer's again, and may be used up
+    RefundStatus.FAILED: frozenset(),
+}
+REFUND_OPEN: Final = frozenset({RefundStatus.PENDING, RefundStatus.UNKNOWN})
+
 # How long after the last question (or after sending) an open outcome is asked for; the last for
 # ever, because as long as it is open nobody else may charge.
 QUESTIONS: Final = (
@@ -68,6 +91,7 @@ class FailureCode(StrEnum):
     CANCELED_BY_PROVIDER = "canceled_by_provider"
     NEVER_ARRIVED = "never_arrived"  # the provider knows nothing of it
     UNREACHABLE = "provider_unreachable"  # surely not sent
+    REFUND_REFUSED = "refund_refused"  # such as by a bank whose customer has left it
     # of payments whose outcome is open
     TIMED_OUT = "timed_out"
     DUPLICATE_REQUEST = "duplicate_request"
@@ -96,6 +120,12 @@ class ProviderUnreachable(PaymentDeclined):
     reason = FailureCode.UNREACHABLE.value
 
 
+class RefundRefused(PaymentDeclined):
+    """The provider pays nothing back this way; what was owed still is."""
+
+    reason = FailureCode.REFUND_REFUSED.value
+
+
 REFUSALS: Final[Mapping[str, type[PaymentDeclined]]] = MappingProxyType(
     {
         error.reason: error
@@ -105,10 +135,11 @@ REFUSALS: Final[Mapping[str, type[PaymentDeclined]]] = MappingProxyType(
             MethodExpired,
             AuthenticationRequired,
             ProviderUnreachable,
+            RefundRefused,
         )
     }
 )
-"""What a failed payment is told to a caller as; ``PaymentDeclined`` for codes not listed."""
+"""What a failed payment or refund is told to a caller as; ``PaymentDeclined`` for codes not listed."""
 
 
 class PaymentInProgress(Conflict):
@@ -173,6 +204,42 @@ class ReceivedInFuture(Invalid):
 
 class ReceivedBeforeIssue(Invalid):
     reason = "received_before_issue"
+
+
+class PaymentNotRefundable(Conflict):
+    """Only money that came in can go back."""
+
+    reason = "payment_not_refundable"
+
+
+class NothingToRefund(Conflict):
+    """All of it was paid back, is being paid back, or is owed to nobody."""
+
+    reason = "nothing_to_refund"
+
+
+class RefundExceedsPaid(Invalid):
+    reason = "refund_exceeds_paid"
+
+
+class CreditUnpaid(Conflict):
+    """The invoice sells credit and is paid in part: it has given nothing that could be taken back."""
+
+    reason = "invoice_sells_unpaid_credit"
+
+
+class RefundNotHeld(Conflict):
+    """Only a refund that waits for a person is decided by one."""
+
+    reason = "refund_not_held"
+
+
+class PaidBackInFuture(Invalid):
+    reason = "paid_back_in_future"
+
+
+class PaidBackBeforePaid(Invalid):
+    reason = "paid_back_before_paid"
 
 
 class OutcomeMismatch(Conflict):

@@ -20,14 +20,37 @@ FROM payments_allocation a JOIN payments_payment p ON p.id = a.payment_id
 WHERE %(tenant)s::uuid IS NULL OR p.tenant_id = %(tenant)s
 GROUP BY p.id HAVING p.status <> 'succeeded' OR sum(a.amount) > p.amount
 """
+_OVERREFUNDED: Final = """
+SELECT p.id, p.status, p.amount, r.amount FROM payments_payment p
+JOIN (SELECT payment_id, sum(amount) AS amount, sum(from_account) AS from_account
+      FROM payments_refund WHERE status <> 'failed' GROUP BY payment_id) r ON r.payment_id = p.id
+LEFT JOIN (SELECT payment_id, sum(amount) AS amount FROM payments_allocation
+           GROUP BY payment_id) a ON a.payment_id = p.id
+WHERE (%(tenant)s::uuid IS NULL OR p.tenant_id = %(tenant)s)
+  AND (p.status <> 'succeeded' OR r.amount > p.amount
+       OR coalesce(a.amount, 0) + r.from_account > p.amount)
+"""
+_REFUNDED_FROM: Final = """
+SELECT coalesce(r.id, c.refund_id), coalesce(r.amount - r.from_account, 0), coalesce(c.amount, 0)
+FROM (SELECT * FROM payments_refund WHERE status <> 'failed') r
+FULL JOIN (SELECT tenant_id, refund_id, sum(amount) AS amount FROM invoicing_creditpaidout
+           WHERE released_at IS NULL GROUP BY tenant_id, refund_id) c ON c.refund_id = r.id
+WHERE (%(tenant)s::uuid IS NULL OR coalesce(r.tenant_id, c.tenant_id) = %(tenant)s)
+  AND coalesce(r.amount - r.from_account, 0) <> coalesce(c.amount, 0)
+"""
 _CASH: Final = """
 WITH booked AS (
   SELECT a.tenant_id, a.provider, a.currency, sum(x.amount) AS total
   FROM ledger_ledgeraccount a JOIN ledger_posting x ON x.account_id = a.id
   WHERE a.kind = 'cash_clearing' GROUP BY a.id),
 received AS (
-  SELECT tenant_id, provider, currency, sum(amount) AS total
-  FROM payments_payment WHERE status = 'succeeded' GROUP BY tenant_id, provider, currency)
+  SELECT tenant_id, provider, currency, sum(amount) AS total FROM (
+    SELECT tenant_id, provider, currency, amount
+    FROM payments_payment WHERE status = 'succeeded'
+    UNION ALL
+    SELECT tenant_id, provider, currency, -amount
+    FROM payments_refund WHERE status = 'succeeded') moves
+  GROUP BY tenant_id, provider, currency)
 SELECT provider, currency, coalesce(b.total, 0), coalesce(r.total, 0)
 FROM booked b FULL JOIN received r USING (tenant_id, provider, currency)
 WHERE (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
@@ -49,6 +72,9 @@ owed AS (
     UNION ALL
     SELECT tenant_id, customer_id, currency, amount
     FROM payments_payment WHERE status = 'succeeded'
+    UNION ALL
+    SELECT tenant_id, customer_id, currency, -amount
+    FROM payments_refund WHERE status = 'succeeded'
     UNION ALL
     SELECT p.tenant_id, p.customer_id, p.currency, -a.amount
     FROM payments_allocation a JOIN payments_payment p ON p.id = a.payment_id) moves
@@ -78,10 +104,12 @@ _UNBOOKED: Final = """
 WITH booked AS (
   SELECT e.tenant_id, e.source_key AS key, sum(x.amount) AS total
   FROM ledger_journalentry e JOIN ledger_posting x ON x.entry_id = e.id AND x.amount > 0
-  WHERE e.kind = 'payment_settled' GROUP BY e.id),
+  WHERE e.kind IN ('payment_settled', 'refund_settled') GROUP BY e.id),
 received AS (
   SELECT tenant_id, idempotency_key AS key, amount AS total
-  FROM payments_payment WHERE status = 'succeeded')
+  FROM payments_payment WHERE status = 'succeeded'
+  UNION ALL
+  SELECT tenant_id, idempotency_key, amount FROM payments_refund WHERE status = 'succeeded')
 SELECT key, coalesce(b.total, 0), coalesce(r.total, 0)
 FROM booked b FULL JOIN received r USING (tenant_id, key)
 WHERE (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
@@ -99,6 +127,12 @@ WHERE status IN ('sent', 'unknown', 'pending') AND ask_after IS NULL
   AND failure_code <> 'outcome_mismatch'
   AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
 """
+_REFUND_FORGOTTEN: Final = """
+SELECT id, status FROM payments_refund
+WHERE status IN ('pending', 'unknown') AND ask_after IS NULL
+  AND failure_code <> 'outcome_mismatch'
+  AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
+"""
 
 
 def invoices_are_paid_by_allocations(tenant_id: UUID | None) -> Iterator[str]:
@@ -113,14 +147,26 @@ def allocations_come_from_received_money(tenant_id: UUID | None) -> Iterator[str
         yield f"payment {payment_id} ({status}) of {amount} has {allocated} allocated"
 
 
+def refunds_are_of_received_money(tenant_id: UUID | None) -> Iterator[str]:
+    """What is paid back of a payment, or being, is never more than came in and was left."""
+    for payment_id, status, amount, refunded in rows_that_break(_OVERREFUNDED, tenant_id):
+        yield f"payment {payment_id} ({status}) of {amount} has {refunded} paid back"
+
+
+def refunds_are_owed(tenant_id: UUID | None) -> Iterator[str]:
+    """What a refund does not take of the customer's account, credit memos give; if it failed, nothing."""
+    for refund_id, wanted, given in rows_that_break(_REFUNDED_FROM, tenant_id):
+        yield f"refund {refund_id} wants {wanted} of credit memos, which give {given}"
+
+
 def succeeded_payments_are_in_the_books(tenant_id: UUID | None) -> Iterator[str]:
-    """Every payment that succeeded is posted with its amount, and nothing else is."""
+    """Every payment and refund that succeeded is posted with its amount, and nothing else is."""
     for key, booked, received in rows_that_break(_UNBOOKED, tenant_id):
-        yield f"{key} brought {received}, but the books say {booked}"
+        yield f"{key} moved {received}, but the books say {booked}"
 
 
 def cash_clearing_is_what_came_in(tenant_id: UUID | None) -> Iterator[str]:
-    """The cash clearing account of a provider is the sum of the payments that succeeded by it."""
+    """The cash clearing account of a provider is what payments brought by it less what refunds took."""
     for provider, currency, booked, received in rows_that_break(_CASH, tenant_id):
         yield f"cash by {provider} is {booked} {currency} in the books, but {received} came in"
 
@@ -135,7 +181,7 @@ def receivables_are_the_open_invoices(tenant_id: UUID | None) -> Iterator[str]:
 
 
 def customer_balances_are_what_is_left(tenant_id: UUID | None) -> Iterator[str]:
-    """A customer's balance account is what his credit memos and overpayments have left."""
+    """A customer's balance account is what his credit memos and overpayments have not paid yet."""
     for customer_id, currency, booked, left in rows_that_break(_BALANCE, tenant_id):
         yield (
             f"customer {customer_id} has {booked} {currency} to his credit in the books,"
@@ -155,6 +201,12 @@ def open_outcomes_are_asked_for(tenant_id: UUID | None) -> Iterator[str]:
         yield f"payment {payment_id} is {status}, and nobody will ask about it"
 
 
+def open_refunds_are_asked_for(tenant_id: UUID | None) -> Iterator[str]:
+    """A refund with an open outcome will be asked about, or waits for a person."""
+    for refund_id, status in rows_that_break(_REFUND_FORGOTTEN, tenant_id):
+        yield f"refund {refund_id} is {status}, and nobody will ask about it"
+
+
 RULES: Final[tuple[Rule, ...]] = (
     invoices_are_paid_by_allocations,
     allocations_come_from_received_money,
@@ -164,4 +216,7 @@ RULES: Final[tuple[Rule, ...]] = (
     customer_balances_are_what_is_left,
     one_payment_is_in_flight,
     open_outcomes_are_asked_for,
+    refunds_are_of_received_money,
+    refunds_are_owed,
+    open_refunds_are_asked_for,
 )

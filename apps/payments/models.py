@@ -10,7 +10,7 @@ from djmoney.models.fields import MoneyField
 from apps.core.states import Stateful
 from apps.customers.models import Customer
 from apps.invoicing.models import Invoice
-from apps.payments.domain import PaymentStatus, last_month
+from apps.payments.domain import PaymentStatus, RefundStatus, last_month
 from apps.tenants.models import TenantOwned
 
 
@@ -176,6 +176,90 @@ class Allocation(TenantOwned):
         return f"{self.amount} {self.currency}"
 
 
+class Refund(Stateful, TenantOwned):
+    """Money of a payment that is paid back: what we owe the customer, by credit memo or on account.
+
+    What it takes is taken when it begins, so that nothing else can use it: ``from_account`` of what
+    the payment brought too much, the rest of credit memos (``invoicing.CreditPaidOut``). A failed
+    refund gives it back.
+    """
+
+    ID_PREFIX = "ref"
+
+    status = models.CharField(
+        max_length=20,
+        choices=[(s.value, s.value) for s in RefundStatus],
+        default=RefundStatus.PENDING,
+    )
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="refunds")
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="refunds")
+    provider = models.CharField(max_length=20)  # the payment's, or external: paid back by hand
+    currency = models.CharField(max_length=3)
+    amount = _amount()
+    from_account = models.DecimalField(max_digits=38, decimal_places=12, default=0)
+    reason = models.CharField(max_length=500)
+    # sent with every call; stored before the first
+    idempotency_key = models.CharField(max_length=100)
+    provider_ref = models.CharField(max_length=255, null=True)
+    reference = models.CharField(max_length=255, null=True)  # of money paid back by hand
+    # why it failed, or why its outcome is open
+    failure_code = models.CharField(max_length=60, blank=True, default="")
+    failure_message = models.CharField(max_length=500, blank=True, default="")
+    created_at = models.DateTimeField()
+    settled_at = models.DateTimeField(null=True)
+    # as of a payment
+    ask_after = models.DateTimeField(null=True)
+    asked = models.PositiveSmallIntegerField(default=0)
+
+    objects: ClassVar[models.Manager["Refund"]] = models.Manager()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "provider", "idempotency_key"), name="refund_key_once"
+            ),
+            models.UniqueConstraint(
+                fields=("tenant", "provider", "provider_ref"), name="refund_ref_once"
+            ),
+            models.UniqueConstraint(
+                fields=("tenant", "customer", "reference"), name="refund_reference_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=[s.value for s in RefundStatus]),
+                name="refund_status_known",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    amount__gt=0, from_account__gte=0, from_account__lte=models.F("amount")
+                ),
+                name="refund_positive",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status="succeeded", settled_at__isnull=False)
+                | (~models.Q(status="succeeded") & models.Q(settled_at__isnull=True)),
+                name="refund_settled_when_succeeded",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(ask_after__isnull=True)
+                | models.Q(status__in=["pending", "unknown"]),
+                name="refund_asked_about_while_open",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("tenant", "-id"), name="refunds_newest"),
+            models.Index(
+                fields=("ask_after",),
+                condition=models.Q(ask_after__isnull=False),
+                name="refunds_to_ask_about",
+            ),
+            models.Index(fields=("payment", "-id"), name="refunds_by_payment"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.status}"
+
+
 class Collection(TenantOwned):
     """The effort to collect an issued invoice by itself: how often tried, and when next."""
 
@@ -229,6 +313,28 @@ class SandboxCharge(models.Model):
 
     class Meta:
         indexes = (models.Index(fields=("invoice",), name="sandbox_charges_by_invoice"),)
+
+    def __str__(self) -> str:
+        return f"{self.idempotency_key} {self.outcome}"
+
+
+class SandboxRefund(models.Model):
+    """What the sandbox provider knows of paying back, as ``SandboxCharge`` of charging."""
+
+    idempotency_key = models.CharField(primary_key=True, max_length=100)
+    tenant_id = models.UUIDField()
+    behaviour = models.CharField(max_length=60)
+    charge = models.CharField(max_length=100)  # its idempotency key
+    amount = models.DecimalField(max_digits=38, decimal_places=12)
+    currency = models.CharField(max_length=3)
+    outcome = models.CharField(max_length=20)
+    failure = models.CharField(max_length=60, blank=True, default="")
+    calls = models.PositiveIntegerField(default=1)
+    asked = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = (models.Index(fields=("charge",), name="sandbox_refunds_by_charge"),)
 
     def __str__(self) -> str:
         return f"{self.idempotency_key} {self.outcome}"

@@ -3,14 +3,17 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any, Final
 from uuid import UUID
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import DecimalField, F, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 
 from apps.customers.queries import on_clock
-from apps.payments.domain import IN_FLIGHT, PaymentStatus
-from apps.payments.models import Allocation, Collection, Payment, PaymentMethod
+from apps.invoicing.models import CreditPaidOut
+from apps.payments.domain import IN_FLIGHT, PaymentStatus, RefundStatus
+from apps.payments.models import Allocation, Collection, Payment, PaymentMethod, Refund
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class OnAccount:
     left: Decimal
 
 
-_MONEY = DecimalField(max_digits=38, decimal_places=12)
+_MONEY: Final = DecimalField(max_digits=38, decimal_places=12)
 
 
 def methods_of(tenant_id: UUID) -> QuerySet[PaymentMethod]:
@@ -37,18 +40,30 @@ def default_method(customer_id: UUID, *, tenant_id: UUID) -> PaymentMethod | Non
 
 
 def payments_of(tenant_id: UUID) -> QuerySet[Payment]:
-    """Return the tenant's payments, each with what of it was ``allocated`` to invoices."""
-    parts = (
-        Allocation.objects.filter(payment=OuterRef("pk"))
-        .order_by()
-        .values("payment")
-        .annotate(total=Sum("amount"))
-        .values("total")
-    )
+    """Return the tenant's payments, each with what became of it.
+
+    ``allocated`` to invoices, ``refunded`` (or being paid back), and how much of that
+    ``from_account``: of what was not allocated.
+    """
+    kept = Refund.objects.exclude(status=RefundStatus.FAILED)
     return Payment.objects.filter(tenant_id=tenant_id).annotate(
-        allocated=Coalesce(
-            Subquery(parts, output_field=_MONEY), Value(Decimal(0)), output_field=_MONEY
-        )
+        allocated=_summed(Allocation.objects.all(), "amount"),
+        refunded=_summed(kept, "amount"),
+        from_account=_summed(kept, "from_account"),
+    )
+
+
+def _summed(parts: QuerySet[Any], column: str) -> Coalesce:
+    of_payment = parts.filter(payment=OuterRef("pk")).order_by().values("payment")
+    total = of_payment.annotate(total=Sum(column)).values("total")
+    return Coalesce(Subquery(total, output_field=_MONEY), Value(Decimal(0)), output_field=_MONEY)
+
+
+def refunds_of(tenant_id: UUID) -> QuerySet[Refund]:
+    """Return the tenant's refunds, those that failed too, each with the ``credit_memos`` it takes from."""
+    parts = CreditPaidOut.objects.filter(refund_id=OuterRef("pk")).order_by("id")
+    return Refund.objects.filter(tenant_id=tenant_id).annotate(
+        credit_memos=ArraySubquery(parts.values("credit_memo_id"))
     )
 
 
@@ -62,7 +77,7 @@ def money_on_account(customer_id: UUID, currency: str, *, tenant_id: UUID) -> li
     left = (
         payments_of(tenant_id)
         .filter(customer_id=customer_id, currency=currency, status=PaymentStatus.SUCCEEDED)
-        .annotate(left=F("amount") - F("allocated"))
+        .annotate(left=F("amount") - F("allocated") - F("from_account"))
         .filter(left__gt=0)
         .order_by("id")
         .values_list("id", "left")
@@ -85,4 +100,12 @@ def outcomes_to_ask_for(
 ) -> QuerySet[Payment]:
     """Return the payments with an open outcome to be asked for by ``at``, on the clock."""
     due = Payment.objects.filter(on_clock(clock_id, "customer__"), ask_after__lte=at)
+    return due if tenant_id is None else due.filter(tenant_id=tenant_id)
+
+
+def refunds_to_ask_for(
+    at: datetime, *, clock_id: UUID | None = None, tenant_id: UUID | None = None
+) -> QuerySet[Refund]:
+    """Return the refunds with an open outcome to be asked for by ``at``, on the clock."""
+    due = Refund.objects.filter(on_clock(clock_id, "customer__"), ask_after__lte=at)
     return due if tenant_id is None else due.filter(tenant_id=tenant_id)

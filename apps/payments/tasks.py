@@ -8,7 +8,7 @@ from apps.core.clock import now
 from apps.core.jobs import job
 from apps.customers.queries import customer_now
 from apps.invoicing.models import Invoice
-from apps.payments.operations import collecting, resolving
+from apps.payments.operations import collecting, refund_resolving, resolving
 
 
 @job("payments.collect_invoice")
@@ -44,6 +44,12 @@ def retry_collections() -> int:
 def resolve_unknown() -> int:
     """Ask about payments whose outcome is open."""
     return resolving.resolve_unknown(now())
+
+
+@shared_task(name="payments.resolve_refunds")
+def resolve_refunds() -> int:
+    """Ask about refunds whose outcome is open."""
+    return refund_resolving.resolve_refunds(now())
 
 
 def _invoice(subject: str) -> Invoice:

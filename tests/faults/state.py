@@ -56,6 +56,11 @@ _LOOKS: Final = {
     "payments in flight": """
         SELECT id FROM payments_payment WHERE status NOT IN ('succeeded', 'failed', 'canceled')
     """,
+    "money paid back": """
+        SELECT c.external_id, r.provider, r.status, sum(r.amount) FROM payments_refund r
+        JOIN customers_customer c ON c.id = r.customer_id GROUP BY 1, 2, 3
+    """,
+    "given by the sandbox": "SELECT outcome, sum(amount) FROM payments_sandboxrefund GROUP BY 1",
     "taken by the sandbox": """
         SELECT i.number, sum(s.amount) FROM payments_sandboxcharge s
         JOIN payments_payment p ON p.idempotency_key = s.idempotency_key

@@ -73,6 +73,7 @@ class _Winter:
         self.use_in_february()
         self.advance("to March", START + timedelta(days=68))
         self.settle_by_hand()
+        self.give_back()
         self.advance("to April", START + timedelta(days=95))
         self.keep_house()
 
@@ -166,6 +167,14 @@ class _Winter:
         self.post("gamma leaves", "/subscriptions/gamma-1/cancel", {"mode": "now"})
         key = self.post("a spare key", "/api-keys", {"name": "spare", "scopes": ["events:write"]})
         self.post("rotate it", f"/api-keys/{key['id']}/rotate", {"overlap_hours": 1})
+
+    def give_back(self) -> None:
+        found = self.api.get("/payments", limit=100).json()["data"]
+        acme = self.journal["acme"]["id"]
+        paid = [one["id"] for one in reversed(found) if one["customer"] == acme]
+        (first,) = self.remember("acme paid", lambda: paid[:1])
+        why = {"amount": "10.00", "reason": "The service was down."}
+        self.post("acme complains", f"/payments/{first}/refunds", why)
 
     def keep_house(self) -> None:
         self.do("partitions", lambda: keep_partitions(datetime(2027, 6, 1, tzinfo=UTC)))

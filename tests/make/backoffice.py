@@ -23,6 +23,7 @@ from apps.core.models import (
 from apps.customers.models import Customer, TaxId
 from apps.invoicing.models import (
     BalanceApplication,
+    CreditPaidOut,
     Invoice,
     InvoiceTax,
     IssuedLogo,
@@ -50,7 +51,9 @@ from apps.payments.models import (
     Collection,
     Payment,
     PaymentMethod,
+    Refund,
     SandboxCharge,
+    SandboxRefund,
 )
 from apps.subscriptions.domain import ChangeVerb, Wish
 from apps.subscriptions.models import ScheduledChange
@@ -120,6 +123,8 @@ def make_world(tenant: Tenant) -> None:
     _usage(tenant, customer, version, mark)
     make_issued(customer, ["-5.00"])
     invoice = make_issued(customer)  # uses up what the credit memo gave
+    memo = make_issued(customer, ["-5.00"])  # is paid back
+    make_issued(customer, ["-9.00"])
     untaxed = dict.fromkeys(_TAX_AMOUNTS, 0)
     draft = make_draft(customer)
     InvoiceTax.objects.create(
@@ -134,7 +139,7 @@ def make_world(tenant: Tenant) -> None:
         **untaxed,
     )
     _documents(tenant, invoice, mark)
-    _payments(tenant, customer, invoice, mark)
+    _payments(tenant, invoice, memo, mark)
     _credit(tenant, customer, meter, mark)
     _machinery(tenant, mark)
 
@@ -215,7 +220,8 @@ def _documents(tenant: Tenant, invoice: Invoice, mark: str) -> None:
     assert JournalEntry.objects.filter(tenant=tenant).exists()
 
 
-def _payments(tenant: Tenant, customer: Customer, invoice: Invoice, mark: str) -> None:
+def _payments(tenant: Tenant, invoice: Invoice, memo: Invoice, mark: str) -> None:
+    customer = invoice.customer
     method = PaymentMethod.objects.create(
         tenant=tenant,
         customer=customer,
@@ -246,6 +252,35 @@ def _payments(tenant: Tenant, customer: Customer, invoice: Invoice, mark: str) -
         amount=50,
         currency="USD",
         allocated_at=AT,
+    )
+    refund = Refund.objects.create(
+        tenant=tenant,
+        customer=customer,
+        payment=payment,
+        provider="external",
+        currency="USD",
+        amount=5,
+        reason="Goodwill",
+        idempotency_key=mark,
+        created_at=AT,
+        ask_after=AT + timedelta(minutes=5),
+    )
+    CreditPaidOut.objects.create(
+        tenant=tenant,
+        credit_memo=memo,
+        refund_id=refund.id,
+        amount=5,
+        currency="USD",
+        taken_at=AT,
+    )
+    SandboxRefund.objects.create(
+        idempotency_key=mark,
+        tenant_id=tenant.id,
+        behaviour="sandbox_ok",
+        charge=mark,
+        amount=5,
+        currency="USD",
+        outcome="pending",
     )
     SandboxCharge.objects.create(
         idempotency_key=mark,

@@ -5,7 +5,7 @@ import pytest
 from apps.backoffice.books import breaches
 from apps.core.tenancy import current_tenant, tenant_scope
 from tests.make.races import at_once
-from tests.races import documents, house, money, terms
+from tests.races import documents, house, money, refunds, terms
 from tests.races.course import Course
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,6 +36,12 @@ MATRIX = [
     pytest.param(money.transfer_by_charge, marks=holds("Y5")),
     pytest.param(money.many_parts, marks=holds("Y5")),
     pytest.param(money.settle_by_settle, marks=holds("Y6", "J1", "F50")),
+    pytest.param(refunds.refund_by_refund, marks=holds("I8", "B103", "S39")),
+    pytest.param(refunds.refund_by_itself, marks=holds("Y9", "J2")),
+    pytest.param(refunds.settle_by_settle, marks=holds("Y6", "Y9")),
+    pytest.param(refunds.memo_by_billing, marks=holds("I8", "F45")),
+    pytest.param(refunds.ask_by_ask, marks=holds("Y3", "F30")),
+    pytest.param(refunds.claw_by_spend, marks=holds("W6")),
     pytest.param(money.ask_by_ask, marks=holds("Y3", "F30")),
     pytest.param(money.job_by_job, marks=holds("J4", "F32")),
     pytest.param(money.default_by_default, marks=holds("S39")),

@@ -127,6 +127,10 @@ invoices/{pk}/charge                           payments
 invoices/{pk}/pay                              payments
 payments                                       payments
 payments/{pk}                                  payments
+payments/{pk}/refunds                          payments
+refunds                                        payments
+refunds/{pk}                                   payments
+credit-memos/{pk}/refund                       payments
 payment-methods                                payments
 payment-methods/{pk}                           payments
 payment-methods/{pk}/set-default               payments

@@ -24,12 +24,12 @@ from apps.core.ids import encode, new_id
 from apps.core.models import AuditEvent, Identified, Job
 from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer
-from apps.invoicing.domain import InvoiceStatus
+from apps.invoicing.domain import DocumentKind, InvoiceStatus
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.operations.billing import bill_customer
 from apps.ledger.models import JournalEntry, LedgerAccount
 from apps.metering.models import EventStream, Meter, OrphanEvent
-from apps.payments.models import Payment, PaymentMethod
+from apps.payments.models import Payment, PaymentMethod, Refund
 from apps.subscriptions.domain import CancelMode, Settlement
 from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.subscriptions.operations import cancel_subscription
@@ -246,6 +246,9 @@ def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
     yield "spare_hold", Names(held[1].public_id)
     yield "transaction", Names(one(CreditTransaction, wallet=wallet).public_id)
     yield "payment", Names(payment.public_id, payment.provider_ref)
+    memo = one(Invoice, kind=DocumentKind.CREDIT_MEMO, paid_out=None, applied_to=None)
+    yield "memo", Names(memo.public_id, memo.display_number)
+    yield "refund", Names(one(Refund).public_id)
     yield "method", Names(one(PaymentMethod, customer=customer).public_id)
     yield "account", Names(one(LedgerAccount).public_id)
     yield "entry", Names(entry.public_id, entry.source_key)

@@ -21,6 +21,7 @@ from apps.invoicing.operations.closing import mark_overdue
 from apps.invoicing.operations.drafts import issue_due
 from apps.metering.operations import roll_up
 from apps.payments.operations.collecting import retry_collections
+from apps.payments.operations.refund_resolving import resolve_refunds
 from apps.payments.operations.resolving import resolve_unknown
 from apps.subscriptions.operations import apply_due_changes
 from apps.tenants.domain import ClockBackwards
@@ -157,6 +158,7 @@ def run_everything_due(clock: TestClock) -> None:
     mark_overdue(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     retry_collections(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     resolve_unknown(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
+    resolve_refunds(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     _finish_jobs(tenant_id)
 
 

@@ -9,7 +9,7 @@ from django.db.models import Model, QuerySet, Subquery
 from apps.customers.queries import on_clock
 from apps.invoicing.domain import InvoiceStatus
 from apps.invoicing.models import Invoice
-from apps.payments.models import Collection, Payment
+from apps.payments.models import Collection, Payment, Refund
 from apps.subscriptions.domain import HOLDING, ChangeStatus, SubscriptionStatus
 from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.tenants.models import TestClock
@@ -50,6 +50,7 @@ def _due_rows() -> Iterator[tuple[QuerySet[Model], str, str]]:
     yield open_, "customer__", "due_at"
     yield Collection.objects.all(), "invoice__customer__", "next_attempt_at"
     yield Payment.objects.all(), "customer__", "ask_after"
+    yield Refund.objects.all(), "customer__", "ask_after"
     credit = CreditGrant.objects.filter(status=GrantStatus.AVAILABLE)
     yield credit, "wallet__customer__", "expires_at"
     yield credit, "wallet__customer__", "remind_at"

@@ -20,7 +20,7 @@ from apps.core.web.fields import (
     StrictSerializer,
 )
 from apps.invoicing.domain import InvoiceStatus
-from apps.payments.domain import PaymentStatus, end_of_month
+from apps.payments.domain import PaymentStatus, RefundStatus, end_of_month
 from apps.payments.models import Payment, PaymentMethod
 from apps.payments.providers import PROVIDERS
 
@@ -121,6 +121,7 @@ class PaymentView(serializers.Serializer[Payment]):
     unapplied = serializers.SerializerMethodField(
         help_text="What of it is on the customer's account, not yet used for an invoice."
     )
+    refunded = serializers.SerializerMethodField(help_text="What of it was paid back, or is being.")
     currency = serializers.CharField()
     reference = serializers.CharField(allow_null=True)
     failure_code = serializers.CharField(help_text="Why it failed, or why nobody can tell yet.")
@@ -135,8 +136,13 @@ class PaymentView(serializers.Serializer[Payment]):
     @extend_schema_field({"type": "string", "example": "0.00"})
     def get_unapplied(self, payment: Any) -> str:
         settled = payment.status == PaymentStatus.SUCCEEDED
-        left = payment.amount.amount - payment.allocated if settled else Decimal(0)
+        used = payment.allocated + payment.from_account
+        left = payment.amount.amount - used if settled else Decimal(0)
         return AmountField().to_representation(Money(left, payment.currency))
+
+    @extend_schema_field({"type": "string", "example": "0.00"})
+    def get_refunded(self, payment: Any) -> str:
+        return AmountField().to_representation(Money(payment.refunded, payment.currency))
 
 
 class ChargeView(serializers.Serializer[Payment]):
@@ -157,3 +163,67 @@ class ChargeView(serializers.Serializer[Payment]):
     @extend_schema_field({"type": "string", "enum": ["charge"]})
     def get_object(self, _payment: Payment) -> str:
         return "charge"
+
+
+class _PaidBackBody(StrictSerializer):
+    """What is paid back, and how."""
+
+    amount = DecimalField(required=False, help_text="All that can be, if left out.")
+    currency = CurrencyField(required=False, help_text="That of the payment or the credit memo.")
+    reason = LineField(max_length=500, help_text="Why; the credit memo shows it.")
+    reference = LineField(
+        max_length=255,
+        required=False,
+        help_text="Of money that a person paid back, as the bank calls it; once per customer.",
+    )
+    paid_at = InstantField(required=False, help_text="When a person paid it back.")
+
+
+class RefundBody(_PaidBackBody):
+    """How a payment is paid back."""
+
+    credit_memo = IdField(
+        "inv",
+        required=False,
+        help_text="Whose money it is. If left out: what was paid too much, then what is owed for the"
+        " invoices that it paid; for the rest they are credited.",
+    )
+
+
+class MemoRefundBody(_PaidBackBody):
+    """How what a credit memo has left is paid back."""
+
+    payment = IdField(
+        "pay",
+        required=False,
+        help_text="Where it goes. If left out: to the payments of the invoices that the memo is"
+        " about, the newest first, then to others of the customer.",
+    )
+
+
+class RefundView(serializers.Serializer[Any]):
+    """Money of a payment that is paid back."""
+
+    object = serializers.SerializerMethodField()
+    id = IdField("ref")
+    payment = IdField("pay", source="payment_id")
+    customer = IdField("cus", source="customer_id")
+    status = serializers.ChoiceField([s.value for s in RefundStatus])
+    provider = serializers.CharField(help_text="external: a person paid it back.")
+    provider_ref = serializers.CharField(allow_null=True, help_text="The provider's name of it.")
+    amount = AmountField()
+    from_account = AmountField(help_text="The part of it that had been paid too much.")
+    currency = serializers.CharField()
+    credit_memos = serializers.ListField(
+        child=IdField("inv"), help_text="Those that give the rest."
+    )
+    reason = serializers.CharField()
+    reference = serializers.CharField(allow_null=True)
+    failure_code = serializers.CharField(help_text="Why it failed, or why nobody can tell yet.")
+    failure_message = serializers.CharField()
+    created_at = InstantField()
+    settled_at = InstantField(allow_null=True)
+
+    @extend_schema_field({"type": "string", "enum": ["refund"]})
+    def get_object(self, _refund: Any) -> str:
+        return "refund"

@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
+from apps.payments.api.refunds import MemoRefunds, PaymentRefunds, Refunds
 from apps.payments.api.views import (
     CustomerPaymentMethods,
     InvoicePayments,
@@ -12,6 +13,7 @@ from apps.payments.api.views import (
 
 router = SimpleRouter(trailing_slash=False)
 router.register("payments", Payments, basename="payment")
+router.register("refunds", Refunds, basename="refund")
 router.register("payment-methods", PaymentMethods, basename="payment-method")
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -25,6 +27,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
         "invoices/<str:pk>/charge",
         InvoicePayments.as_view({"post": "charge"}),
         name="invoice-charge",
+    ),
+    path(
+        "payments/<str:pk>/refunds",
+        PaymentRefunds.as_view({"post": "refund"}),
+        name="payment-refund",
+    ),
+    path(
+        "credit-memos/<str:pk>/refund",
+        MemoRefunds.as_view({"post": "refund"}),
+        name="credit-memo-refund",
     ),
     *router.urls,
 ]

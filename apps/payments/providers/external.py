@@ -1,6 +1,6 @@
 """Money that arrives by itself: a bank transfer, a cheque, cash. It is only ever recorded."""
 
-from apps.payments.providers.interface import ChargeRequest, Outcome
+from apps.payments.providers.interface import ChargeRequest, Outcome, RefundRequest
 from apps.tenants.domain import Mode
 
 
@@ -19,5 +19,13 @@ class External:
         raise RuntimeError(f"{request.idempotency_key}: external money cannot be charged")
 
     def find(self, idempotency_key: str) -> Outcome | None:
+        """Refuse: nothing was ever sent."""
+        raise RuntimeError(f"{idempotency_key}: nobody can be asked about external money")
+
+    def refund(self, request: RefundRequest) -> Outcome:
+        """Refuse: a person pays it back, and then records it."""
+        raise RuntimeError(f"{request.idempotency_key}: external money is paid back by hand")
+
+    def find_refund(self, idempotency_key: str) -> Outcome | None:
         """Refuse: nothing was ever sent."""
         raise RuntimeError(f"{idempotency_key}: nobody can be asked about external money")

@@ -42,11 +42,24 @@ class ChargeRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a provider says of a charge.
+class RefundRequest:
+    """Paying back a charge, or part of it, to where it came from."""
 
-    ``amount`` is what was really taken, given with SUCCEEDED: it may differ from what was asked.
-    ``provider_ref`` is the provider's own name of the charge, where it is known.
+    amount: Money
+    idempotency_key: str  # as of a charge; no charge has it
+    charge_key: str  # the idempotency key of the charge
+    charge_ref: str | None  # the charge, as the provider calls it
+    method_ref: str  # the payment method, as the provider calls it
+    reason: str  # one line that the customer may see
+    metadata: Mapping[str, str]  # ids of tenant, customer, payment and refund
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a provider says of a charge or of a refund.
+
+    ``amount`` is what was really moved, given with SUCCEEDED: it may differ from what was asked.
+    ``provider_ref`` is the provider's own name of it, where it is known.
     """
 
     status: OutcomeStatus
@@ -93,3 +106,12 @@ class Provider(Protocol):
         Changes nothing. UNKNOWN if the provider cannot be reached or understood. Where a provider
         cannot look up keys, the adapter searches by what ``metadata`` has stored.
         """
+
+    def refund(self, request: RefundRequest) -> Outcome:
+        """Pay the money back once, however often it is called with the same idempotency key.
+
+        As ``charge`` in every other respect.
+        """
+
+    def find_refund(self, idempotency_key: str) -> Outcome | None:
+        """Ask what became of the refund with this key, as ``find`` does for charges."""

@@ -16,6 +16,22 @@
 ``sandbox_wrong_amount``        takes one smallest unit less than it was asked for
 ==============================  =================================================================
 
+These take the money at once, and give it back as they are called; all others give it back at once:
+
+=================================  ==============================================================
+``sandbox_refund_declined``        refuses (``refund_refused``)
+``sandbox_refund_declined_once``   refuses the first refund of a charge, then gives it back
+``sandbox_refund_unreachable``     cannot be reached: nothing was sent (``provider_unreachable``)
+``sandbox_refund_timeout``         times out, and the money was given back
+``sandbox_refund_timeout_lost``    times out, and nothing was: it never knew the refund
+``sandbox_refund_duplicate``       gives it back, and answers that it has this refund already
+``sandbox_refund_delayed``         is pending, and succeeds when asked for the second time
+``sandbox_refund_delayed_failure``  is pending, and is refused when asked for the second time
+``sandbox_refund_wrong_amount``    gives back one smallest unit less than it was asked for
+=================================  ==============================================================
+
+It never gives back more of a charge than it took.
+
 It keeps its own truth, in a table of its own and on a connection of its own: what it has taken stays
 taken whatever becomes of the caller's transaction or process.
 """
@@ -33,7 +49,12 @@ from moneyed import Money
 from apps.core.ids import decode
 from apps.core.money import exponent
 from apps.payments.domain import FailureCode, MethodReferenceInvalid
-from apps.payments.providers.interface import ChargeRequest, Outcome, OutcomeStatus
+from apps.payments.providers.interface import (
+    ChargeRequest,
+    Outcome,
+    OutcomeStatus,
+    RefundRequest,
+)
 from apps.tenants.domain import Mode
 
 _MESSAGES: Final[Mapping[FailureCode, str]] = {
@@ -43,7 +64,8 @@ _MESSAGES: Final[Mapping[FailureCode, str]] = {
     FailureCode.AUTHENTICATION_REQUIRED: "The customer must confirm this payment himself.",
     FailureCode.UNREACHABLE: "The provider cannot be reached.",
     FailureCode.TIMED_OUT: "The provider did not answer in time.",
-    FailureCode.DUPLICATE_REQUEST: "The provider has this charge already.",
+    FailureCode.DUPLICATE_REQUEST: "The provider has this already.",
+    FailureCode.REFUND_REFUSED: "The provider cannot pay it back.",
 }
 
 
@@ -81,6 +103,20 @@ _BEHAVIOURS: Final[Mapping[str, _Behaviour]] = {
     "sandbox_delayed_failure": _Behaviour(_PENDING, FailureCode.CARD_DECLINED, in_the_end=_FAILED),
     "sandbox_wrong_amount": _Behaviour(_SUCCEEDED, takes_less=True),
 }
+_REFUSED: Final = FailureCode.REFUND_REFUSED
+_REFUNDS: Final[Mapping[str, _Behaviour]] = {
+    "sandbox_refund_declined": _Behaviour(_FAILED, _REFUSED),
+    "sandbox_refund_declined_once": _Behaviour(_SUCCEEDED, declines_first=True),
+    "sandbox_refund_unreachable": _Behaviour(None, FailureCode.UNREACHABLE),
+    "sandbox_refund_timeout": _Behaviour(_SUCCEEDED, says=FailureCode.TIMED_OUT),
+    "sandbox_refund_timeout_lost": _Behaviour(None, says=FailureCode.TIMED_OUT),
+    "sandbox_refund_duplicate": _Behaviour(_SUCCEEDED, says=FailureCode.DUPLICATE_REQUEST),
+    "sandbox_refund_delayed": _Behaviour(_PENDING, in_the_end=_SUCCEEDED),
+    "sandbox_refund_delayed_failure": _Behaviour(_PENDING, _REFUSED, in_the_end=_FAILED),
+    "sandbox_refund_wrong_amount": _Behaviour(_SUCCEEDED, takes_less=True),
+}
+_AT_ONCE: Final = _Behaviour(_SUCCEEDED)
+_METHODS: Final = {**_BEHAVIOURS, **dict.fromkeys(_REFUNDS, _AT_ONCE)}
 
 _DECLINED_BEFORE: Final = """
 SELECT EXISTS (SELECT FROM payments_sandboxcharge
@@ -101,6 +137,36 @@ WHERE idempotency_key = %s RETURNING behaviour, amount, currency, outcome, failu
 _DECIDE: Final = """
 UPDATE payments_sandboxcharge SET outcome = %s WHERE idempotency_key = %s
 """
+_REFUSED_BEFORE: Final = """
+SELECT EXISTS (SELECT FROM payments_sandboxrefund WHERE charge = %s AND outcome = 'failed')
+"""
+# held until the connection is closed
+_ONE_AT_A_TIME: Final = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
+# a refund beyond what was taken is refused, whatever the method
+_GIVE: Final = """
+INSERT INTO payments_sandboxrefund AS known
+       (idempotency_key, tenant_id, behaviour, charge, amount, currency, outcome, failure, calls,
+        asked)
+SELECT %(key)s, %(tenant)s, %(behaviour)s, %(charge)s, %(amount)s, %(currency)s,
+       CASE WHEN fits.it THEN %(outcome)s ELSE 'failed' END,
+       CASE WHEN fits.it THEN %(failure)s ELSE 'refund_refused' END, 1, 0
+FROM (SELECT %(amount)s + coalesce((
+        SELECT sum(r.amount) FROM payments_sandboxrefund r
+        WHERE r.charge = %(charge)s AND r.outcome <> 'failed'
+          AND r.idempotency_key <> %(key)s), 0)
+      <= coalesce((
+        SELECT amount FROM payments_sandboxcharge
+        WHERE idempotency_key = %(charge)s AND outcome = 'succeeded'), 0) AS it) AS fits
+ON CONFLICT (idempotency_key) DO UPDATE SET calls = known.calls + 1
+RETURNING behaviour, amount, currency, outcome, failure
+"""
+_ASK_REFUND: Final = """
+UPDATE payments_sandboxrefund SET asked = asked + 1
+WHERE idempotency_key = %s RETURNING behaviour, amount, currency, outcome, failure, asked
+"""
+_DECIDE_REFUND: Final = """
+UPDATE payments_sandboxrefund SET outcome = %s WHERE idempotency_key = %s
+"""
 _PATIENCE: Final = 2  # questions until a pending charge is decided
 
 
@@ -113,14 +179,14 @@ class Sandbox:
 
     def check_method(self, method_ref: str) -> None:
         """Accept the methods listed above."""
-        if method_ref not in _BEHAVIOURS:
+        if method_ref not in _METHODS:
             raise MethodReferenceInvalid(
-                f"The sandbox knows {', '.join(_BEHAVIOURS)}.", field="provider_ref"
+                f"The sandbox knows {', '.join(_METHODS)}.", field="provider_ref"
             )
 
     def charge(self, request: ChargeRequest) -> Outcome:
         """Behave as the method is called; the first call with a key decides for all."""
-        behaviour = _BEHAVIOURS[request.method_ref]
+        behaviour = _METHODS[request.method_ref]
         if behaviour.truth is None:
             return _unheard(behaviour)
         with _own_connection() as cursor:
@@ -142,12 +208,9 @@ class Sandbox:
                 ],
             )
             name, amount, currency, outcome, why = cursor.fetchone()
-        says = _BEHAVIOURS[name].says
-        if says is not None:
-            return Outcome(
-                OutcomeStatus.UNKNOWN, failure_code=says, failure_message=_MESSAGES[says]
-            )
-        return _outcome(request.idempotency_key, OutcomeStatus(outcome), amount, currency, why)
+        return _told(_METHODS[name]) or _outcome(
+            request.idempotency_key, OutcomeStatus(outcome), amount, currency, why
+        )
 
     def find(self, idempotency_key: str) -> Outcome | None:
         """Tell the truth; decide what is pending when asked for the second time."""
@@ -157,12 +220,68 @@ class Sandbox:
             if row is None:
                 return None
             name, amount, currency, outcome, why, asked = row
-            status = OutcomeStatus(outcome)
-            end = _BEHAVIOURS[name].in_the_end
-            if status == OutcomeStatus.PENDING and end is not None and asked >= _PATIENCE:
-                status = end
+            status, is_new = _in_the_end(_METHODS[name], outcome, asked)
+            if is_new:
                 cursor.execute(_DECIDE, [status.value, idempotency_key])
         return _outcome(idempotency_key, status, amount, currency, why)
+
+    def refund(self, request: RefundRequest) -> Outcome:
+        """Behave as the charge's method is called; the first call with a key decides for all."""
+        behaviour = _REFUNDS.get(request.method_ref, _AT_ONCE)
+        if behaviour.truth is None:
+            return _unheard(behaviour)
+        with _own_connection() as cursor:
+            truth, failure = behaviour.truth, behaviour.failure
+            cursor.execute(_ONE_AT_A_TIME, [request.charge_key])
+            cursor.execute(_REFUSED_BEFORE, [request.charge_key])
+            if behaviour.declines_first and not cursor.fetchone()[0]:
+                truth, failure = OutcomeStatus.FAILED, _REFUSED
+            cursor.execute(
+                _GIVE,
+                {
+                    "key": request.idempotency_key,
+                    "tenant": decode("ten", request.metadata["tenant"]),
+                    "behaviour": request.method_ref,
+                    "charge": request.charge_key,
+                    "amount": _taken(request.amount, behaviour),
+                    "currency": request.amount.currency.code,
+                    "outcome": truth.value,
+                    "failure": failure.value if failure else "",
+                },
+            )
+            name, amount, currency, outcome, why = cursor.fetchone()
+        return _told(_REFUNDS.get(name, _AT_ONCE)) or _outcome(
+            request.idempotency_key, OutcomeStatus(outcome), amount, currency, why
+        )
+
+    def find_refund(self, idempotency_key: str) -> Outcome | None:
+        """Tell the truth; decide what is pending when asked for the second time."""
+        with _own_connection() as cursor:
+            cursor.execute(_ASK_REFUND, [idempotency_key])
+            row = cursor.fetchone()
+            if row is None:
+                return None
+            name, amount, currency, outcome, why, asked = row
+            status, is_new = _in_the_end(_REFUNDS.get(name, _AT_ONCE), outcome, asked)
+            if is_new:
+                cursor.execute(_DECIDE_REFUND, [status.value, idempotency_key])
+        return _outcome(idempotency_key, status, amount, currency, why)
+
+
+def _told(behaviour: _Behaviour) -> Outcome | None:
+    """Return what the caller hears instead of the truth, if it is something else."""
+    says = behaviour.says
+    if says is None:
+        return None
+    return Outcome(OutcomeStatus.UNKNOWN, failure_code=says, failure_message=_MESSAGES[says])
+
+
+def _in_the_end(behaviour: _Behaviour, outcome: str, asked: int) -> tuple[OutcomeStatus, bool]:
+    """Return how it stands after the ``asked``-th question, and whether that was decided just now."""
+    status, end = OutcomeStatus(outcome), behaviour.in_the_end
+    if status == OutcomeStatus.PENDING and end is not None and asked >= _PATIENCE:
+        return end, True
+    return status, False
 
 
 def _declined_before(cursor: CursorWrapper, invoice: str, request: ChargeRequest) -> bool:
@@ -180,10 +299,10 @@ def _taken(amount: Money, behaviour: _Behaviour) -> Decimal:
 
 
 def _unheard(behaviour: _Behaviour) -> Outcome:
-    """Return the outcome of a charge that the sandbox never learns of."""
-    if behaviour.says is not None:
-        said = behaviour.says
-        return Outcome(OutcomeStatus.UNKNOWN, failure_code=said, failure_message=_MESSAGES[said])
+    """Return the outcome of what the sandbox never learns of."""
+    said = _told(behaviour)
+    if said is not None:
+        return said
     code = behaviour.failure or FailureCode.UNREACHABLE
     return Outcome(OutcomeStatus.FAILED, failure_code=code, failure_message=_MESSAGES[code])
 
