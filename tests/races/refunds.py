@@ -133,7 +133,7 @@ def claw_by_spend() -> Race:
     for _ in range(4):
         run_due(tenant_id=wallet.tenant_id)
     payment = Payment.objects.get(invoice_id=fresh_grant(grant).invoice_id)
-    refund_payment(payment.id, id=new_id(), **_WHY, **told(payment))
+    refund_payment(payment.id, id=new_id(), **_WHY, **told(payment.invoice))
     memo = Invoice.objects.get(credits_id=payment.invoice_id)
 
     def judge(results: list[Any]) -> None:

@@ -17,7 +17,7 @@ from apps.core.web.views import Door, Reader, id_of, instant, one_of, text
 from apps.customers.queries import customer_now
 from apps.invoicing.models import Invoice
 from apps.invoicing.queries import documents_of, numbered
-from apps.payments.api.serializers import MemoRefundBody, RefundBody, RefundView
+from apps.payments.api.serializers import PayBackBody, PayMemoBackBody, RefundView
 from apps.payments.domain import REFUND_OPEN, REFUSALS, RefundRefused, RefundStatus
 from apps.payments.models import Payment, Refund
 from apps.payments.operations.refunding import ByHand, refund_memo, refund_payment
@@ -58,7 +58,7 @@ class PaymentRefunds(Door):
         return payments_of(self.tenant_id).select_related(*_CLOCKS)
 
     @extend_schema(
-        request=RefundBody,
+        request=PayBackBody,
         responses={200: RefundView, 202: RefundView},
         examples=[
             OpenApiExample(
@@ -88,7 +88,7 @@ class PaymentRefunds(Door):
         refused refund stays, what it took is the customer's again, and another one can be made
         under a new Idempotency-Key. Credit memos are made for what is not owed already.
         """
-        given = self.read(RefundBody)
+        given = self.read(PayBackBody)
         payment: Payment = self.get_object()
         refund = refund_payment(
             payment.id,
@@ -117,7 +117,7 @@ class MemoRefunds(Door):
         return documents_of(self.tenant_id).select_related(*_CLOCKS)
 
     @extend_schema(
-        request=MemoRefundBody,
+        request=PayMemoBackBody,
         responses={200: RefundView(many=True), 202: RefundView(many=True)},
         examples=[
             OpenApiExample(
@@ -131,7 +131,7 @@ class MemoRefunds(Door):
         Answers the list of refunds: 200 if all are decided, 202 while one is not, 402 if all were
         refused; then the memo has its money again.
         """
-        given = self.read(MemoRefundBody)
+        given = self.read(PayMemoBackBody)
         memo: Invoice = numbered(self.get_queryset(), pk) or self.get_object()
         refunds = refund_memo(
             memo.id,

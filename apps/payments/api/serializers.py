@@ -179,7 +179,7 @@ class _PaidBackBody(StrictSerializer):
     paid_at = InstantField(required=False, help_text="When a person paid it back.")
 
 
-class RefundBody(_PaidBackBody):
+class PayBackBody(_PaidBackBody):
     """How a payment is paid back."""
 
     credit_memo = IdField(
@@ -190,7 +190,7 @@ class RefundBody(_PaidBackBody):
     )
 
 
-class MemoRefundBody(_PaidBackBody):
+class PayMemoBackBody(_PaidBackBody):
     """How what a credit memo has left is paid back."""
 
     payment = IdField(

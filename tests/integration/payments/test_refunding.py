@@ -70,7 +70,11 @@ def test_a_payment_goes_back_whole_by_a_credit_memo() -> None:
 
     refund = pay_back(payment)
 
-    assert (refund.status, refund.amount, refund.from_account) == ("succeeded", usd("149.00"), 0)
+    assert (refund.status, refund.amount, refund.from_account) == (
+        "succeeded",
+        usd("149.00"),
+        Decimal(0),
+    )
     assert given_back(payment) == 149
     with tenant_scope(invoice.tenant_id):
         assert memos(invoice) == [("CM-000001", Decimal("-149.00"))]
@@ -79,7 +83,11 @@ def test_a_payment_goes_back_whole_by_a_credit_memo() -> None:
         assert line.description == "Refund of INV-000001: The service was down."
         assert (line.kind, line.subscription_id, line.charge_id) == ("refund", None, None)
         taken = CreditPaidOut.objects.get(credit_memo=memo)
-        assert (taken.refund_id, taken.amount, taken.released_at) == (refund.id, 149, None)
+        assert (taken.refund_id, taken.amount, taken.released_at) == (
+            refund.id,
+            Decimal(149),
+            None,
+        )
     paid = fresh(invoice)
     assert (paid.status, paid.amount_paid) == ("paid", usd("149.00"))
     assert credit_of(invoice.customer) == {}
@@ -116,8 +124,8 @@ def test_what_was_paid_too_much_goes_back_first_and_needs_no_document() -> None:
     first, second = pay_back(payment, "20.00"), pay_back(payment, "25.00")
 
     assert [(one.from_account, one.provider) for one in (first, second)] == [
-        (20, "external"),
-        (10, "external"),
+        (Decimal(20), "external"),
+        (Decimal(10), "external"),
     ]
     with tenant_scope(invoice.tenant_id):
         assert [amount for _, amount in memos(invoice)] == [-15]
@@ -143,8 +151,8 @@ def test_what_is_owed_for_the_invoice_goes_back_before_more_is_credited() -> Non
     with tenant_scope(invoice.tenant_id):
         parts = CreditPaidOut.objects.filter(refund_id=refund.id).order_by("-amount")
         assert [(one.credit_memo_id == correction.id, one.amount) for one in parts] == [
-            (True, 40),
-            (False, 10),
+            (True, Decimal(40)),
+            (False, Decimal(10)),
         ]
     # 40 were taken off, 10 given back: no more than the other 99 is left of it
     assert pay_back(payment).amount == usd("99.00")

@@ -67,7 +67,10 @@ def test_credit_that_nobody_used_goes_back_with_its_money(tenant: Tenant) -> Non
     assert fresh_wallet(wallet).balance == 0
     entry = CreditTransaction.objects.get(wallet=wallet, kind="refund")
     memo = Invoice.objects.get(credits_id=grant.invoice_id)
-    assert (entry.amount, entry.reason) == (-10, f"its money goes back by {memo.public_id}")
+    assert (entry.amount, entry.reason) == (
+        Decimal(-10),
+        f"its money goes back by {memo.public_id}",
+    )
     assert (memo.sells_credit, memo.lines.get().grant_id) == (True, grant.id)
     assert books(tenant) == {}
     assert told("wallet.clawback_short") == []
