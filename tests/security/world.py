@@ -102,6 +102,7 @@ def make_full(letter: str) -> World:
     mark = letter + secrets.token_hex(6)
     tenant = make_tenant(slug=mark, name=f"Company {mark}")
     tenant.invoice_prefix = mark.upper()
+    tenant.credit_memo_prefix = f"C{mark.upper()}"
     tenant.save()
     twin = Tenant.objects.get(pk=tenant.twin_id)
     clock = make_clock(twin)

@@ -342,8 +342,8 @@ def test_the_checks_see_a_payment_that_is_not_in_the_books() -> None:
 
     assert sentences() == {
         "succeeded_payments_are_in_the_books": [
-            f"{payment.public_id} brought 149.000000000000, but the books say 0",
-            "x brought 0, but the books say 149.000000000000",
+            f"{payment.public_id} moved 149.000000000000, but the books say 0",
+            "x moved 0, but the books say 149.000000000000",
         ]
     }
 
