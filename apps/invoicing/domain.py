@@ -11,7 +11,7 @@ from uuid import UUID
 from moneyed import Money
 
 from apps.core.errors import Conflict, Invalid
-from apps.core.money import ARITHMETIC, EXACT, AmountTooFine, fits, round_money
+from apps.core.money import AmountTooFine, fits, round_money
 
 
 class DocumentKind(StrEnum):
@@ -174,29 +174,6 @@ def refuse_far_preview(cutoff: datetime, at: datetime) -> None:
 def amount_text(amount: Money) -> str:
     """Return an amount in plain digits, with the decimals of its currency: ``1234.50``."""
     return f"{round_money(amount.amount, amount.currency.code):f}"
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What was given back of an invoice, in its currency, and what can still be: tax included."""
-
-    given_back: Decimal  # by memos that credit it
-    left: Decimal  # corrections of its lines count as given back too
-
-
-def tax_share(
-    tax: Decimal, total: Decimal, *, before: Decimal, amount: Decimal, currency: str
-) -> Decimal:
-    """Return the tax in ``amount`` of an invoice over ``total`` of which ``before`` was given back.
-
-    In proportion and rounded; the shares of all that is given back add up to the tax.
-    """
-
-    def up_to(given: Decimal) -> Decimal:
-        share = ARITHMETIC.divide(EXACT.multiply(tax, given), total)
-        return round_money(share, currency)
-
-    return EXACT.subtract(up_to(EXACT.add(before, amount)), up_to(before))
 
 
 @dataclass(frozen=True, slots=True)

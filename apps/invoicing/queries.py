@@ -13,11 +13,18 @@ from django.db.models.functions import Coalesce
 
 from apps.customers.models import Customer, TaxId
 from apps.customers.queries import on_clock
-from apps.invoicing.domain import DocumentKind, InvoiceStatus, OpenCredit, Room
-from apps.invoicing.models import BalanceApplication, CreditPaidOut, Invoice, InvoiceLine
+from apps.invoicing.domain import DocumentKind, InvoiceStatus, OpenCredit
+from apps.invoicing.models import (
+    BalanceApplication,
+    CreditPaidOut,
+    Invoice,
+    InvoiceLine,
+    InvoiceTax,
+)
 from apps.tenants.models import Tenant
 
 _MONEY: Final = DecimalField(max_digits=38, decimal_places=12)
+_NOT_STANDING: Final = (InvoiceStatus.DRAFT, InvoiceStatus.CANCELED)
 
 
 def documents_of(tenant_id: UUID) -> QuerySet[Invoice]:
@@ -82,36 +89,42 @@ def _summed(parts: QuerySet[Any]) -> Coalesce:
     return Coalesce(Subquery(total, output_field=_MONEY), Value(Decimal(0)), output_field=_MONEY)
 
 
-def creditable(invoices: Iterable[Invoice]) -> dict[UUID, Room]:
-    """Return what was given back of each invoice, and how much of it still can be.
+def creditable(invoices: Iterable[Invoice]) -> dict[UUID, Decimal]:
+    """Return how much of each invoice can still be given back, tax included, in its currency.
 
     Memos give back no more than was asked for: what corrections of its lines have taken off on
-    other documents counts too.
+    other documents, with its tax, counts as given back.
     """
-    wanted = {one.id: one.total.amount for one in invoices}
-    issued = Invoice.objects.exclude(status=InvoiceStatus.DRAFT)
+    wanted = {one.id: one for one in invoices}
     given = dict(
-        issued.filter(credits__in=wanted)
+        Invoice.objects.filter(credits__in=wanted)
         .order_by()
         .values_list("credits")
         .annotate(total=-Sum("total"))
     )
+    corrections = InvoiceLine.objects.filter(
+        corrects__invoice__in=wanted, invoice__credits=None
+    ).exclude(invoice__status__in=_NOT_STANDING)
     corrected = dict(
-        InvoiceLine.objects.filter(corrects__invoice__in=wanted)
-        .exclude(invoice__status__in=[InvoiceStatus.DRAFT, InvoiceStatus.CANCELED])
-        .filter(invoice__credits=None)
-        .order_by()
-        .values_list("corrects__invoice")
-        .annotate(total=-Sum("amount"))
+        corrections.order_by().values_list("corrects__invoice").annotate(total=-Sum("amount"))
     )
     zero = Decimal(0)
-    return {
-        key: Room(
-            given.get(key, zero),
-            max(total - given.get(key, zero) - max(corrected.get(key, zero), zero), zero),
-        )
-        for key, total in wanted.items()
-    }
+    left = {}
+    for key, invoice in wanted.items():
+        taken = corrected.get(key, zero)
+        if invoice.tax.amount and key in corrected:
+            taken -= _tax_of_corrections(invoice)
+        left[key] = max(invoice.total.amount - given.get(key, zero) - max(taken, zero), zero)
+    return left
+
+
+def _tax_of_corrections(invoice: Invoice) -> Decimal:
+    """Return the tax that corrections have added to what the invoice billed; mostly below zero."""
+    scopes = [invoice.id, *InvoiceLine.objects.filter(invoice=invoice).values_list("id", flat=True)]
+    rows = InvoiceTax.objects.filter(scope_id__in=scopes, invoice__credits=None)
+    rows = rows.exclude(invoice=invoice).exclude(invoice__status__in=_NOT_STANDING)
+    total: Decimal | None = rows.aggregate(total=Sum("amount"))["total"]
+    return total or Decimal(0)
 
 
 def memos_of(invoice_ids: Iterable[UUID], *, tenant_id: UUID) -> set[UUID]:

@@ -20,7 +20,7 @@ from apps.core.events import record
 from apps.core.failpoints import failpoint
 from apps.core.ids import encode, new_id
 from apps.core.locks import lock_rows
-from apps.core.money import EXACT, plain, round_money
+from apps.core.money import plain, round_money
 from apps.invoicing.derivation import as_asked, encode_derivation
 from apps.invoicing.domain import (
     CreditExceedsInvoice,
@@ -32,14 +32,14 @@ from apps.invoicing.domain import (
     NotAnInvoice,
     NotCollectable,
     OpenCredit,
-    Room,
     amount_text,
     refuse_amount,
-    tax_share,
 )
 from apps.invoicing.models import CreditPaidOut, Invoice, InvoiceLine
+from apps.invoicing.operations.drafting import store_taxes
 from apps.invoicing.operations.issuing import issue_documents
 from apps.invoicing.operations.selling import next_sequence
+from apps.invoicing.parting import part_of
 from apps.invoicing.queries import creditable, memos_of, open_credit
 from apps.wallets.operations.clawing import claw_back
 
@@ -59,8 +59,8 @@ def credit_invoices(
 ) -> list[Invoice]:
     """Issue a credit memo per issued invoice that gives an amount of it back; return the memos.
 
-    ``parts`` says how much of which invoice, in its currency. The amounts include tax in
-    proportion; the memo that gives the last of it takes the rounding. The money is the customer's:
+    ``parts`` says how much of which invoice, in its currency. The amounts include tax, by difference
+    as corrections have it (``invoicing.parting``). The money is the customer's:
     whoever calls pays it out, or it pays his next invoices. Prepaid credit that an invoice sold is
     clawed back by a reaction. The caller holds the customer's lock, and calls this once for
     what ``request_id`` names. Raises ``NotFound``, ``NotAnInvoice``, ``NotCollectable`` for a
@@ -77,7 +77,7 @@ def credit_invoices(
             _write(
                 invoice,
                 parts[invoice.id],
-                room[invoice.id].given_back,
+                room[invoice.id],
                 request_id=request_id,
                 reason=reason,
                 actor=actor,
@@ -92,17 +92,17 @@ def credit_invoices(
     return list(Invoice.objects.filter(id__in=[one.id for one in memos]).order_by("id"))
 
 
-def _refuse_to_credit(invoice: Invoice, amount: Decimal, room: Room) -> None:
+def _refuse_to_credit(invoice: Invoice, amount: Decimal, left: Decimal) -> None:
     if invoice.kind != DocumentKind.INVOICE:
         raise NotAnInvoice(f"{invoice} is a credit memo; nothing of it can be given back.")
     if invoice.status in _UNCREDITABLE:
         raise NotCollectable(f"{invoice} is {invoice.status}; nothing was asked for.")
     money = Money(amount, invoice.currency)
     refuse_amount(money, document=str(invoice), currency=invoice.currency)
-    if amount > room.left:
+    if amount > left:
         raise CreditExceedsInvoice(
             f"{amount_text(money)} {invoice.currency} is more than can be given back of {invoice}:"
-            f" {plain(room.left)}."
+            f" {plain(left)}."
         )
 
 
@@ -164,7 +164,7 @@ def claw_back_credit(memo_id: UUID, *, actor: str, at: datetime) -> None:
         raise ValueError(f"{memo} takes no credit back")
     claw_back(
         line.grant_id,
-        price=-line.amount,
+        price=-memo.subtotal.amount,
         source=memo.public_id,
         sold_by=memo.credits_id,
         tenant_id=memo.tenant_id,
@@ -206,23 +206,17 @@ def memo_named(memo_id: UUID, *, tenant_id: UUID) -> Invoice:
 def _write(
     invoice: Invoice,
     amount: Decimal,
-    before: Decimal,
+    left: Decimal,
     *,
     request_id: UUID,
     reason: str,
     actor: str,
     at: datetime,
 ) -> Invoice:
-    tax = tax_share(
-        invoice.tax.amount,
-        invoice.total.amount,
-        before=before,
-        amount=amount,
-        currency=invoice.currency,
-    )
-    net = EXACT.subtract(amount, tax)
+    memo_id = new_id()
+    parts, tax = part_of(invoice, amount, left=left, memo_id=memo_id)
     memo = Invoice.objects.create(
-        id=new_id(),
+        id=memo_id,
         tenant_id=invoice.tenant_id,
         customer_id=invoice.customer_id,
         kind=DocumentKind.CREDIT_MEMO,
@@ -233,9 +227,9 @@ def _write(
         cutoff_at=at,
         period_start=invoice.period_start,
         period_end=invoice.period_end,
-        subtotal=-net,
+        subtotal=-sum((one.amount for one in parts), _ZERO),
         discount=_ZERO,
-        tax=-tax,
+        tax=tax.total,
         total=-amount,
         balance_applied=_ZERO,
         amount_paid=_ZERO,
@@ -243,28 +237,37 @@ def _write(
         created_at=at,
     )
     sold = InvoiceLine.objects.get(invoice=invoice) if invoice.sells_credit else None
-    words = f"Refund of {invoice.display_number}"
-    InvoiceLine.objects.create(
-        id=new_id(),
-        tenant_id=invoice.tenant_id,
-        invoice=memo,
-        position=0,
-        kind=LineKind.CREDIT if sold else LineKind.REFUND,
-        grant_id=sold.grant_id if sold else None,
-        period_start=sold.period_start if sold else at,
-        period_end=sold.period_end if sold else at,
-        service_start=at,
-        service_end=at,
-        segment_start=sold.segment_start if sold else at,
-        group=sold.group if sold else memo.public_id,
-        sequence=next_sequence(sold.grant_id) if sold and sold.grant_id else 0,
-        corrects=sold,
-        description=f"{words}: {reason}"[:500],
-        quantity=Decimal(1),
-        amount=-net,
-        currency=invoice.currency,
-        derivation=json.loads(encode_derivation(as_asked(-net))),
-    )
+    words = f"Refund of {invoice.display_number}: {reason}"[:500]
+    for position, part in enumerate(parts):
+        taxed = tax.lines.get(part.id)
+        line = InvoiceLine(
+            id=part.id,
+            tenant_id=invoice.tenant_id,
+            invoice=memo,
+            position=position,
+            kind=LineKind.REFUND,
+            period_start=at,
+            period_end=at,
+            service_start=at,
+            service_end=at,
+            segment_start=at,
+            group=f"{memo.public_id} {position}",
+            sequence=0,
+            description=words,
+            quantity=Decimal(1),
+            amount=-part.amount,
+            currency=invoice.currency,
+            tax_scope_id=taxed.scope_id if taxed else None,
+            tax_rates=[str(one) for one in taxed.rates] if taxed else None,
+            derivation=json.loads(encode_derivation(as_asked(-part.amount))),
+        )
+        if sold is not None and sold.grant_id is not None and not position:
+            line.kind, line.grant_id, line.corrects = LineKind.CREDIT, sold.grant_id, sold
+            line.sequence, line.group = next_sequence(sold.grant_id), sold.group
+            line.period_start, line.period_end = sold.period_start, sold.period_end
+            line.segment_start = sold.segment_start
+        line.save(force_insert=True)
+    store_taxes(memo.tenant_id, [(memo.id, memo.currency, tax)])
     record(
         "invoice.drafted",
         memo,

@@ -348,7 +348,7 @@ def _sources(payment: Payment, wanted: Decimal) -> _Sources:
     room = creditable([one.invoice for one in paid])
     invoices = []
     for allocation in paid:
-        part = min(room[allocation.invoice_id].left, allocation.amount, rest)
+        part = min(room[allocation.invoice_id], allocation.amount, rest)
         if part > 0:
             _refuse_unpaid_credit(allocation.invoice)
             invoices.append((allocation.invoice_id, part))

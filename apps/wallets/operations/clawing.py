@@ -22,9 +22,10 @@ from apps.wallets.domain import (
     part_for,
 )
 from apps.wallets.models import CreditGrant, CreditTransaction, Wallet
+from apps.wallets.operations.entries import Purpose
 from apps.wallets.operations.granting import open_for_grant
 from apps.wallets.operations.purchasing import settle_purchase
-from apps.wallets.operations.till import Purpose, Till
+from apps.wallets.operations.till import Till
 
 
 @dataclass(frozen=True, slots=True)
