@@ -4,7 +4,7 @@ import json
 import re
 import secrets
 import string
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -204,7 +204,6 @@ def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
     customer = one(Customer, external_id=f"{mark}-customer")
     billed = one(Invoice, customer=customer)
     payment, orphan = one(Payment), one(OrphanEvent)
-    entry = one(JournalEntry)
     stream = one(EventStream)
     yield "tenant", Names(tenant.public_id, tenant.slug)
     yield "api_key", Names(one(ApiKey).public_id)
@@ -247,10 +246,19 @@ def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
     yield "spare_hold", Names(held[1].public_id)
     yield "transaction", Names(one(CreditTransaction, wallet=wallet).public_id)
     yield "payment", Names(payment.public_id, payment.provider_ref)
+    yield from _paid_back(one)
+    yield "method", Names(one(PaymentMethod, customer=customer).public_id)
+    yield from _booked(one)
+
+
+def _paid_back(one: Callable[..., Any]) -> Iterator[tuple[str, Names]]:
     memo = one(Invoice, kind=DocumentKind.CREDIT_MEMO, paid_out=None, applied_to=None)
     yield "memo", Names(memo.public_id, memo.display_number)
     yield "refund", Names(one(Refund).public_id)
-    yield "method", Names(one(PaymentMethod, customer=customer).public_id)
+
+
+def _booked(one: Callable[..., Any]) -> Iterator[tuple[str, Names]]:
+    entry = one(JournalEntry)
     yield "account", Names(one(LedgerAccount).public_id)
     yield "entry", Names(entry.public_id, entry.source_key)
 

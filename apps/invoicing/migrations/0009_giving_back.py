@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('customers', '0004_isolation'),
-        ('invoicing', '0007_tax_guards'),
+        ('invoicing', '0008_covered_tax'),
         ('tenants', '0004_isolation'),
     ]
 

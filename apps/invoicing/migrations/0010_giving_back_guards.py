@@ -153,7 +153,7 @@ ALTER TABLE invoicing_creditpaidout DROP CONSTRAINT not_nan_amount;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("invoicing", "0008_giving_back"), ("core", "0003_isolation")]
+    dependencies = [("invoicing", "0009_giving_back"), ("core", "0003_isolation")]
     operations = [
         migrations.RunSQL(_MEMO_LEFT, _BACK_LEFT),
         migrations.RunSQL(_BALANCE_BOUNDED, _BACK_BALANCE),
