@@ -85,7 +85,7 @@ def make_world(tenant: Tenant) -> None:
     customer = make_customer(tenant, external_id=mark)
     TaxId.objects.create(tenant=tenant, customer=customer, kind="eu_vat", value=f"DE{mark}")
     make_price_list(tenant, mark)
-    rate = make_tax_rate(tenant, key=mark, country="ZM")
+    rate = make_tax_rate(tenant, key=mark, tax=mark, country="ZM")
     meter = make_meter(tenant)
     version = meter.versions.get()
     usage = {
