@@ -151,7 +151,6 @@ def fail_refund(
         also=("provider_ref", "failure_code", "failure_message", "ask_after"),
         code=code,
     )
-    failpoint("payments.refund.after_move")
     release_credit(refund.id, tenant_id=tenant_id, actor=actor, at=at)
     return refund
 
