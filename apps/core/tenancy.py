@@ -45,7 +45,7 @@ def enter_tenant(tenant_id: UUID | None) -> None:
     _current.set(tenant_id)
 
 
-def tenants_by(function: str, *arguments: datetime | UUID) -> list[UUID]:
+def tenants_by(function: str, *arguments: datetime | UUID | str) -> list[UUID]:
     """Return the tenants that a function of the database finds, in whatever scope this is.
 
     It is one of those that docs/adr/0007 lists, which see the rows of all tenants and tell no more

@@ -339,45 +339,44 @@ def burned_by_day(wallet: Wallet, *, zone: str, at: datetime) -> list[tuple[date
 # --- what is due --------------------------------------------------------------------------------
 
 
-def holds_due(at: datetime, clock_id: UUID | None, tenant_id: UUID | None) -> QuerySet[CreditHold]:
+def holds_due(at: datetime, clock_id: UUID | None, tenant_id: UUID) -> QuerySet[CreditHold]:
     """Return the open holds whose time is over by ``at``."""
-    due = CreditHold.objects.filter(
-        on_clock(clock_id, "wallet__customer__"), status=HoldStatus.OPEN, expires_at__lte=at
+    return CreditHold.objects.filter(
+        on_clock(clock_id, "wallet__customer__"),
+        tenant_id=tenant_id,
+        status=HoldStatus.OPEN,
+        expires_at__lte=at,
     )
-    return due if tenant_id is None else due.filter(tenant_id=tenant_id)
 
 
-def grants_due(
-    at: datetime, clock_id: UUID | None, tenant_id: UUID | None
-) -> QuerySet[CreditGrant]:
+def grants_due(at: datetime, clock_id: UUID | None, tenant_id: UUID) -> QuerySet[CreditGrant]:
     """Return the grants that begin, or whose time is over, by ``at``."""
-    due = CreditGrant.objects.filter(
+    return CreditGrant.objects.filter(
         Q(status=GrantStatus.AVAILABLE, expires_at__lte=at)
         | Q(status=GrantStatus.SCHEDULED, effective_at__lte=at),
         on_clock(clock_id, "wallet__customer__"),
+        tenant_id=tenant_id,
     )
-    return due if tenant_id is None else due.filter(tenant_id=tenant_id)
 
 
-def reminders_due(
-    at: datetime, clock_id: UUID | None, tenant_id: UUID | None
-) -> QuerySet[CreditGrant]:
+def reminders_due(at: datetime, clock_id: UUID | None, tenant_id: UUID) -> QuerySet[CreditGrant]:
     """Return the grants of whose expiry somebody is to be reminded by ``at``."""
-    due = CreditGrant.objects.filter(
-        on_clock(clock_id, "wallet__customer__"), status=GrantStatus.AVAILABLE, remind_at__lte=at
+    return CreditGrant.objects.filter(
+        on_clock(clock_id, "wallet__customer__"),
+        tenant_id=tenant_id,
+        status=GrantStatus.AVAILABLE,
+        remind_at__lte=at,
     )
-    return due if tenant_id is None else due.filter(tenant_id=tenant_id)
 
 
-def wallets_low(at: datetime, clock_id: UUID | None, tenant_id: UUID | None) -> QuerySet[Wallet]:
+def wallets_low(at: datetime, clock_id: UUID | None, tenant_id: UUID) -> QuerySet[Wallet]:
     """Return the wallets below their watermark whose rule may act: nothing is under way for them."""
     resting = TopOffRule.objects.filter(not_before__gt=at).values("wallet_id")
     busy = CreditGrant.objects.filter(status__in=UNPAID).values("wallet_id")
-    low = (
-        Wallet.objects.filter(
-            on_clock(clock_id, "customer__"), status="active", balance__lt=F("low_watermark")
-        )
-        .exclude(id__in=resting)
-        .exclude(id__in=busy)
+    low = Wallet.objects.filter(
+        on_clock(clock_id, "customer__"),
+        tenant_id=tenant_id,
+        status="active",
+        balance__lt=F("low_watermark"),
     )
-    return low if tenant_id is None else low.filter(tenant_id=tenant_id)
+    return low.exclude(id__in=resting).exclude(id__in=busy)

@@ -169,6 +169,29 @@ def late():
         assert re.search(rf"TID251 .*{re.escape(banned)}", said), banned
 
 
+@pytest.mark.holds("S31", "S34", "S36", "S48")
+def test_style_where_it_is_about_what_comes_from_outside(copy: Copy) -> None:
+    copy.plant(
+        "apps/core/planted.py",
+        """
+import ssl
+import xml.etree.ElementTree
+from django.db.models.expressions import RawSQL
+
+def read(text: str, rows: list[str]) -> None:
+    eval(text)
+    exec(text)
+    xml.etree.ElementTree.fromstring(text)
+    RawSQL(f"SELECT {text}", ())
+    rows.append(f"SELECT * FROM customers WHERE name = '{text}'")
+    ssl._create_unverified_context()
+""",
+    )
+    said = copy.check("style")
+    found = set(re.findall(r"planted\.py:\d+:\d+: ([A-Z]+\d+)", said))
+    assert found >= {"S102", "S307", "S314", "S323", "S608", "S611"}
+
+
 @pytest.mark.holds("M6")
 def test_layers(copy: Copy) -> None:
     copy.plant(

@@ -72,7 +72,7 @@ def count_all() -> int:
     It may have to wait: whatever else runs on the server holds the horizon back.
     """
     counted = 0
-    for _ in range(600):
+    for _ in range(2400):
         counted += roll_up()
         with as_superuser(), connection.cursor() as cursor:
             cursor.execute(

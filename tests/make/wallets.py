@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connection
 
 from apps.core.ids import new_id
+from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer
 from apps.ledger.domain import AccountKind, AccountRef
 from apps.ledger.invariants import RULES as LEDGER_RULES
@@ -23,12 +24,15 @@ from apps.wallets.operations.purchasing import note_invoice, purchase_credit, se
 from apps.wallets.operations.spending import consume_credit, place_hold
 from apps.wallets.operations.wallets import create_unit, create_wallet, price_meter
 from tests.make.customers import make_customer
+from tests.make.scope import in_its_scope
 from tests.make.tenants import ACTOR, AT, make_tenant
+from tests.servers import as_superuser
 
 DAY = timedelta(days=1)
 NEW_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
 
 
+@in_its_scope
 def make_unit(tenant: Tenant, key: str = "tokens", rate: str = "0.01", **values: Any) -> CreditUnit:
     """Return a new unit of credit, whole ones, worth a cent each unless said."""
     return create_unit(
@@ -42,6 +46,7 @@ def make_unit(tenant: Tenant, key: str = "tokens", rate: str = "0.01", **values:
     )
 
 
+@in_its_scope
 def make_price(meter: Meter, price: str, unit: CreditUnit | None = None) -> CreditPrice:
     """Let the events of a meter burn credit, in the unit or else in USD."""
     return price_meter(
@@ -58,11 +63,13 @@ def make_price(meter: Meter, price: str, unit: CreditUnit | None = None) -> Cred
 def make_wallet(customer: Customer | None = None, *, at: datetime = AT, **values: Any) -> Wallet:
     """Return a new empty wallet, of a new customer unless one is given."""
     owner = customer or make_customer(make_tenant())
-    return create_wallet(
-        owner.id, id=new_id(), tenant_id=owner.tenant_id, actor=ACTOR, at=at, **values
-    )
+    with tenant_scope(owner.tenant_id):
+        return create_wallet(
+            owner.id, id=new_id(), tenant_id=owner.tenant_id, actor=ACTOR, at=at, **values
+        )
 
 
+@in_its_scope
 def make_grant(
     wallet: Wallet, amount: str = "10.00", *, at: datetime = AT, **values: Any
 ) -> CreditGrant:
@@ -78,6 +85,7 @@ def make_grant(
     )
 
 
+@in_its_scope
 def make_paid(
     wallet: Wallet, amount: str = "10.00", *, at: datetime = AT, **values: Any
 ) -> CreditGrant:
@@ -88,6 +96,7 @@ def make_paid(
     return settled
 
 
+@in_its_scope
 def make_pending(
     wallet: Wallet, amount: str = "10.00", *, at: datetime = AT, **values: Any
 ) -> CreditGrant:
@@ -105,12 +114,14 @@ def make_pending(
     return CreditGrant.objects.get(pk=grant.pk)
 
 
+@in_its_scope
 def make_credit(wallet: Wallet, kind: GrantKind, amount: str, **values: Any) -> CreditGrant:
     """Give the wallet credit of one kind."""
     make = make_paid if kind is GrantKind.PAID else make_grant
     return make(wallet, amount, **values)
 
 
+@in_its_scope
 def spend(wallet: Wallet, amount: str, *, at: datetime = AT, **values: Any) -> list[Decimal]:
     """Consume credit; return what each transaction took."""
     entries = consume_credit(
@@ -125,6 +136,7 @@ def spend(wallet: Wallet, amount: str, *, at: datetime = AT, **values: Any) -> l
     return [-one.amount for one in entries]
 
 
+@in_its_scope
 def hold(
     wallet: Wallet, amount: str, *, at: datetime = AT, lasts: timedelta = DAY, **values: Any
 ) -> CreditHold:
@@ -141,11 +153,13 @@ def hold(
     )
 
 
+@in_its_scope
 def fresh_wallet(wallet: Wallet) -> Any:
     """Return the wallet as the database has it."""
     return Wallet.objects.select_related("unit").get(pk=wallet.pk)
 
 
+@in_its_scope
 def fresh_grant(grant: CreditGrant) -> Any:
     """Return the grant as the database has it."""
     return CreditGrant.objects.get(pk=grant.pk)
@@ -156,6 +170,7 @@ def for_meters(*keys: str) -> Scope:
     return Scope(meters=keys)
 
 
+@in_its_scope
 def booked(tenant: Tenant, *kinds: AccountKind) -> list[Decimal]:
     """Return the balances of accounts in USD: debit positive."""
     return [account_balance(tenant.id, AccountRef(kind, "USD")) for kind in kinds]
@@ -163,9 +178,9 @@ def booked(tenant: Tenant, *kinds: AccountKind) -> list[Decimal]:
 
 def burn_all(wall: datetime = AT) -> None:
     """Let the reader burn for every event there is, however long neighbours hold it back."""
-    for _ in range(600):
+    for _ in range(2400):
         burn_usage(wall=wall)
-        with connection.cursor() as cursor:
+        with as_superuser(), connection.cursor() as cursor:
             cursor.execute(
                 "SELECT 1 FROM metering_usageevent e, wallets_burnfrontier f"
                 " WHERE e.ingest_xid >= f.below_xid::text::xid8 LIMIT 1"

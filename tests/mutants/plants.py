@@ -270,7 +270,7 @@ PLANTS: Final = (
         "apps/core/migrations/0003_isolation.py",
         "%s FORCE ROW LEVEL SECURITY",
         "%s NO FORCE ROW LEVEL SECURITY",
-        "tests/architecture/test_isolation.py::test_rows_are_kept_apart",
+        "tests/architecture/test_isolation.py::test_every_table_of_tenants_is_isolated",
     ),
     Plant(
         "references leave the tenant out",

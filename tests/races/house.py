@@ -7,6 +7,7 @@ from typing import Any
 from apps.backoffice.models import ClockAdvance
 from apps.backoffice.operations.clocks import advance_clock
 from apps.core.audit import seal_events, verify_chain
+from apps.core.clock import now
 from apps.core.ids import new_id
 from apps.core.models import AuditPending
 from apps.customers.models import Customer
@@ -105,7 +106,7 @@ def clock_by_clock() -> Race:
         assert TestClock.objects.get(pk=clock.pk).now == to
         assert ClockAdvance.objects.filter(clock=clock).count() == 0
 
-    return Race([lambda: advance_clock(clock.id, to=to, actor=ACTOR)] * 4, judge)
+    return Race([lambda: advance_clock(clock.id, to=to, actor=ACTOR, wall=now)] * 4, judge)
 
 
 def seal_by_write() -> Race:

@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from apps.core.tenancy import tenant_scope
 from apps.invoicing.models import Invoice
 from apps.tenants.domain import Role
 from apps.tenants.models import Tenant
@@ -67,7 +68,8 @@ def shapes(payload: str) -> dict[str, Shape]:
     tenant, invoice = make_documents(payload)
     client, api = Client(), Api(make_key(tenant))
     client.force_login(make_member(tenant, role=Role.OWNER).operator)
-    customer = invoice.customer
+    with tenant_scope(tenant.id):
+        customer = invoice.customer
     pages = {
         "document": api.get(f"/invoices/{invoice.public_id}/html"),
         "customer": client.get(reverse("admin:customers_customer_change", args=[customer.pk])),

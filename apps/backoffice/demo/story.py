@@ -72,6 +72,7 @@ class Told:
 class _Story:
     tenant: Tenant
     clock: TestClock
+    today: datetime  # in real time
     say: Say
     events: int = 0
     luck: Random = field(default_factory=lambda: Random(20))  # noqa: S311 -- a story, no secret
@@ -155,7 +156,7 @@ def _set_up(
     attach_clock(test.id, clock.id, actor=ACTOR, at=until)
     test.refresh_from_db()
     upload_catalog(test.id, document=DOCUMENT, actor=ACTOR, at=start)
-    return _Story(test, clock, print), tuple((role, email) for role, email, _ in OPERATORS)
+    return _Story(test, clock, until, print), tuple((role, email) for role, email, _ in OPERATORS)
 
 
 def _key(tenant: Tenant, at: datetime) -> str:
@@ -189,7 +190,7 @@ def _live_through(story: _Story, month: int, start: datetime, end: datetime) -> 
     while story.clock.now < end:
         until = min(story.clock.now + _WEEK, end)
         _use(story, story.clock.now, until)
-        story.clock = advance_clock(story.clock.id, to=until, actor=ACTOR)
+        story.clock = advance_clock(story.clock.id, to=until, actor=ACTOR, wall=lambda: story.today)
         _receive_transfers(story)
 
 

@@ -4,15 +4,14 @@ from django.db import migrations
 
 FORWARD = """
 SELECT isolate(one) FROM unnest(ARRAY[
-  'backoffice_bookscheck'
-]::regclass[]) AS one;
-SELECT refer_within_tenant(one) FROM unnest(ARRAY[
+  'backoffice_bookscheck',
   'backoffice_clockadvance'
 ]::regclass[]) AS one;
 """
 BACKWARD = """
 SELECT join_tenants(one) FROM unnest(ARRAY[
-  'backoffice_bookscheck'
+  'backoffice_bookscheck',
+  'backoffice_clockadvance'
 ]::regclass[]) AS one;
 """
 

@@ -110,7 +110,7 @@ def continue_advance(
     with _alone(advance.clock_id):
         began = monotonic()
         try:
-            while not _step(advance, actor):
+            while not _step(advance, actor, wall):
                 progress(advance.reached)
                 if within is not None and monotonic() - began > within.total_seconds():
                     return advance
@@ -127,9 +127,12 @@ def advance_clock(
     *,
     to: datetime,
     actor: str,
+    wall: Callable[[], datetime],
     progress: Progress = lambda _: None,
 ) -> TestClock:
     """Advance a clock to ``to`` at once, however long it takes, and return it.
+
+    ``wall`` tells the real time, in which those live who are on no clock.
 
     Raises ``NotFound``, ``ClockBusy`` and ``ClockBackwards``.
     """
@@ -137,20 +140,21 @@ def advance_clock(
         clock = TestClock.objects.filter(pk=clock_id).first()
         if clock is None:
             raise NotFound("There is no such test clock.")
-        while not _is_there(clock, to, actor):
+        while not _is_there(clock, to, actor, wall):
             progress(clock.now)
     return clock
 
 
-def run_everything_due(clock: TestClock) -> None:
+def run_everything_due(clock: TestClock, *, wall: datetime) -> None:
     """Do what is due on the clock at the time it shows, in the order in which it builds up.
 
-    Every part looks for due rows itself, so a repeat finds nothing.
+    Every part looks for due rows itself, so a repeat finds nothing. The readers of events serve
+    everybody: those on no clock live at ``wall``.
     """
     at, clock_id, tenant_id = clock.now, clock.id, clock.tenant_id
     apply_due_changes(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     roll_up()
-    burn_usage(wall=at)
+    burn_usage(wall=wall)
     apply_due(at, clock_id=clock_id, tenant_id=tenant_id)
     run_due(tenant_id=tenant_id)  # credit that is bought may pay what is invoiced now
     close_due(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
@@ -174,8 +178,8 @@ def _finish_jobs(tenant_id: UUID) -> None:
         run_due(tenant_id=tenant_id, but=_JOB)
 
 
-def _step(advance: ClockAdvance, actor: str) -> bool:
-    there = _is_there(advance.clock, advance.to, actor)
+def _step(advance: ClockAdvance, actor: str, wall: Callable[[], datetime]) -> bool:
+    there = _is_there(advance.clock, advance.to, actor, wall)
     advance.reached = advance.clock.now
     advance.steps += 1
     advance.save(update_fields=["reached", "steps"])
@@ -183,9 +187,9 @@ def _step(advance: ClockAdvance, actor: str) -> bool:
     return there
 
 
-def _is_there(clock: TestClock, to: datetime, actor: str) -> bool:
+def _is_there(clock: TestClock, to: datetime, actor: str, wall: Callable[[], datetime]) -> bool:
     """Do what is due, then move to the next stop; say whether there is none left."""
-    run_everything_due(clock)
+    run_everything_due(clock, wall=wall())
     failpoint("backoffice.clock.after_due")
     if clock.now >= to:
         return True

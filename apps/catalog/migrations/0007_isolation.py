@@ -3,7 +3,7 @@
 from django.db import migrations
 
 FORWARD = """
-SELECT refer_within_tenant(one) FROM unnest(ARRAY[
+SELECT isolate(one) FROM unnest(ARRAY[
   'catalog_product',
   'catalog_pricelist',
   'catalog_feature',
@@ -19,7 +19,19 @@ SELECT let_see_all(one) FROM unnest(ARRAY[
   'catalog_freeze_part()'
 ]::regprocedure[]) AS one;
 """
-BACKWARD = ""
+BACKWARD = """
+SELECT join_tenants(one) FROM unnest(ARRAY[
+  'catalog_product',
+  'catalog_pricelist',
+  'catalog_feature',
+  'catalog_plan',
+  'catalog_planversion',
+  'catalog_phase',
+  'catalog_charge',
+  'catalog_chargeprice',
+  'catalog_phasefeature'
+]::regclass[]) AS one;
+"""
 
 
 class Migration(migrations.Migration):

@@ -66,14 +66,12 @@ BEGIN
 END $$;
 
 SELECT isolate(one) FROM unnest(ARRAY[
-  'core_idempotencyrecord'
-]::regclass[]) AS one;
-SELECT refer_within_tenant(one) FROM unnest(ARRAY[
   'core_auditevent',
   'core_auditpending',
   'core_auditseal',
   'core_audithead',
-  'core_job'
+  'core_job',
+  'core_idempotencyrecord'
 ]::regclass[]) AS one;
 
 -- tenants that have audit events without a seal
@@ -124,6 +122,11 @@ BACKWARD = """
 DROP FUNCTION core_stalled_jobs, core_claim_job, core_is_unsealed_before,
               core_tenants_with_chain, core_tenants_to_seal;
 SELECT join_tenants(one) FROM unnest(ARRAY[
+  'core_auditevent',
+  'core_auditpending',
+  'core_auditseal',
+  'core_audithead',
+  'core_job',
   'core_idempotencyrecord'
 ]::regclass[]) AS one;
 DROP FUNCTION let_see_all, join_tenants, isolate, refer_within_tenant;

@@ -3,12 +3,17 @@
 from django.db import migrations
 
 FORWARD = """
-SELECT refer_within_tenant(one) FROM unnest(ARRAY[
+SELECT isolate(one) FROM unnest(ARRAY[
   'customers_customer',
   'customers_taxid'
 ]::regclass[]) AS one;
 """
-BACKWARD = ""
+BACKWARD = """
+SELECT join_tenants(one) FROM unnest(ARRAY[
+  'customers_customer',
+  'customers_taxid'
+]::regclass[]) AS one;
+"""
 
 
 class Migration(migrations.Migration):

@@ -3,7 +3,7 @@
 from django.db import migrations
 
 FORWARD = """
-SELECT refer_within_tenant(one) FROM unnest(ARRAY[
+SELECT isolate(one) FROM unnest(ARRAY[
   'invoicing_invoice',
   'invoicing_invoiceline',
   'invoicing_numbersequence',
@@ -45,6 +45,15 @@ $$;
 BACKWARD = """
 DROP FUNCTION invoicing_tenants_to_bill, invoicing_tenants_with_drafts,
               invoicing_tenants_with_overdue;
+SELECT join_tenants(one) FROM unnest(ARRAY[
+  'invoicing_invoice',
+  'invoicing_invoiceline',
+  'invoicing_numbersequence',
+  'invoicing_balanceapplication',
+  'invoicing_issuedlogo',
+  'invoicing_issuedpdf',
+  'invoicing_parkedcustomer'
+]::regclass[]) AS one;
 """
 
 

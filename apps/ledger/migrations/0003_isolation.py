@@ -3,7 +3,7 @@
 from django.db import migrations
 
 FORWARD = """
-SELECT refer_within_tenant(one) FROM unnest(ARRAY[
+SELECT isolate(one) FROM unnest(ARRAY[
   'ledger_ledgeraccount',
   'ledger_journalentry',
   'ledger_posting'
@@ -13,7 +13,13 @@ SELECT let_see_all(one) FROM unnest(ARRAY[
   'journal_balanced()'
 ]::regprocedure[]) AS one;
 """
-BACKWARD = ""
+BACKWARD = """
+SELECT join_tenants(one) FROM unnest(ARRAY[
+  'ledger_ledgeraccount',
+  'ledger_journalentry',
+  'ledger_posting'
+]::regclass[]) AS one;
+"""
 
 
 class Migration(migrations.Migration):

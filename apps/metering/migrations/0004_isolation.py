@@ -3,7 +3,7 @@
 from django.db import migrations
 
 ISOLATION = """
-SELECT refer_within_tenant(one) FROM unnest(ARRAY[
+SELECT isolate(one) FROM unnest(ARRAY[
   'metering_meter',
   'metering_meterversion',
   'metering_eventstream',
@@ -15,6 +15,8 @@ SELECT refer_within_tenant(one) FROM unnest(ARRAY[
   'metering_meterstamp',
   'metering_usageevent'
 ]::regclass[]) AS one;
+SELECT isolate(inhrelid::regclass) FROM pg_inherits
+WHERE inhparent = 'metering_usageevent'::regclass;
 ALTER VIEW metering_countedevent SET (security_invoker = true);
 
 -- tenants that have meters whose rollups are complete
@@ -33,6 +35,20 @@ $$;
 ISOLATION_BACK = """
 DROP FUNCTION metering_tenants_with_orphans, metering_tenants_with_rollups;
 ALTER VIEW metering_countedevent RESET (security_invoker);
+SELECT join_tenants(inhrelid::regclass) FROM pg_inherits
+WHERE inhparent = 'metering_usageevent'::regclass;
+SELECT join_tenants(one) FROM unnest(ARRAY[
+  'metering_meter',
+  'metering_meterversion',
+  'metering_eventstream',
+  'metering_usagesubject',
+  'metering_orphanevent',
+  'metering_usagerollup',
+  'metering_rollupposition',
+  'metering_changedusage',
+  'metering_meterstamp',
+  'metering_usageevent'
+]::regclass[]) AS one;
 """
 
 PARTITIONS = """
@@ -57,12 +73,15 @@ BEGIN
   IF NOT EXISTS (SELECT FROM metering_usageevent_default
                  WHERE occurred_at >= begins AND occurred_at < ends) THEN
     EXECUTE format('CREATE TABLE %I PARTITION OF metering_usageevent %s', name, bounds);
+    PERFORM isolate(name::regclass);
     RETURN true;
   END IF;
   ALTER TABLE metering_usageevent DETACH PARTITION metering_usageevent_default;
   ALTER TABLE metering_usageevent_default RENAME TO metering_usageevent_moving;
   EXECUTE format('CREATE TABLE %I PARTITION OF metering_usageevent %s', name, bounds);
+  PERFORM isolate(name::regclass);
   CREATE TABLE metering_usageevent_default PARTITION OF metering_usageevent DEFAULT;
+  PERFORM isolate('metering_usageevent_default');
   INSERT INTO metering_usageevent SELECT * FROM metering_usageevent_moving;
   DROP TABLE metering_usageevent_moving;
   RETURN true;

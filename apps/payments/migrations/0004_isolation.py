@@ -3,7 +3,7 @@
 from django.db import migrations
 
 FORWARD = """
-SELECT refer_within_tenant(one) FROM unnest(ARRAY[
+SELECT isolate(one) FROM unnest(ARRAY[
   'payments_paymentmethod',
   'payments_payment',
   'payments_allocation',
@@ -31,6 +31,13 @@ $$;
 """
 BACKWARD = """
 DROP FUNCTION payments_tenants_to_ask, payments_tenants_to_collect;
+SELECT join_tenants(one) FROM unnest(ARRAY[
+  'payments_paymentmethod',
+  'payments_payment',
+  'payments_allocation',
+  'payments_collection',
+  'payments_sandboxcharge'
+]::regclass[]) AS one;
 """
 
 

@@ -3,7 +3,7 @@
 from django.db import migrations
 
 FORWARD = """
-SELECT refer_within_tenant(one) FROM unnest(ARRAY[
+SELECT isolate(one) FROM unnest(ARRAY[
   'subscriptions_subscription',
   'subscriptions_subscriptionsegment',
   'subscriptions_scheduledchange'
@@ -30,6 +30,11 @@ $$;
 """
 BACKWARD = """
 DROP FUNCTION subscriptions_tenants_with_changes;
+SELECT join_tenants(one) FROM unnest(ARRAY[
+  'subscriptions_subscription',
+  'subscriptions_subscriptionsegment',
+  'subscriptions_scheduledchange'
+]::regclass[]) AS one;
 """
 
 

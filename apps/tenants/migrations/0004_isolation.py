@@ -5,10 +5,8 @@ from django.db import migrations
 FORWARD = """
 SELECT isolate(one) FROM unnest(ARRAY[
   'tenants_apikey',
+  'tenants_testclock',
   'tenants_membership'
-]::regclass[]) AS one;
-SELECT refer_within_tenant(one) FROM unnest(ARRAY[
-  'tenants_testclock'
 ]::regclass[]) AS one;
 
 SELECT let_see_all('check_twins()');
@@ -40,6 +38,7 @@ DROP POLICY own_company ON tenants_membership;
 CREATE POLICY own_tenant ON tenants_membership USING (true);
 SELECT join_tenants(one) FROM unnest(ARRAY[
   'tenants_apikey',
+  'tenants_testclock',
   'tenants_membership'
 ]::regclass[]) AS one;
 """

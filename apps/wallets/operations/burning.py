@@ -17,6 +17,7 @@ from django.db import connection, transaction
 
 from apps.core.failpoints import failpoint
 from apps.core.money import ARITHMETIC, EXACT
+from apps.core.tenancy import tenant_scope, tenants_by
 from apps.customers.models import Customer
 from apps.customers.queries import customer_now
 from apps.subscriptions.queries import held_by
@@ -33,34 +34,28 @@ ACTOR: Final = "system:wallets.burn_usage"
 _PLACES: Final = Decimal("1e-12")
 _LOCK: Final = 4_803_112_022  # of this reader, among advisory locks
 
-_HORIZON: Final = """
-SELECT f.below_xid, h.xid::text::bigint,
-       EXISTS (SELECT FROM metering_usageevent e
-               WHERE e.ingest_xid >= f.below_xid::text::xid8 AND e.ingest_xid < h.xid),
-       (SELECT e.ingest_xid::text::bigint + 1 FROM metering_usageevent e
-        WHERE e.ingest_xid >= f.below_xid::text::xid8 AND e.ingest_xid < h.xid
-        ORDER BY e.ingest_xid LIMIT 1 OFFSET %s)
-FROM wallets_burnfrontier f, (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid) AS h
-"""
-# what the newest version of each priced meter counts, for customers whose credit burns by events
+_HORIZON: Final = "SELECT first, below, is_any, bound FROM wallets_horizon(%s)"
+# what the newest version of each priced meter of the tenant counts, for customers whose credit burns
+# by events
 _USED: Final = """
 WITH priced AS (
   SELECT DISTINCT ON (v.meter_id) v.*, m.key
   FROM metering_meterversion v JOIN metering_meter m ON m.id = v.meter_id
-  WHERE EXISTS (SELECT FROM wallets_creditprice c WHERE c.meter_id = v.meter_id)
+  WHERE v.tenant_id = %s AND EXISTS (SELECT FROM wallets_creditprice c
+                                     WHERE c.meter_id = v.meter_id)
   ORDER BY v.meter_id, v.number DESC
 )
-SELECT e.tenant_id, e.customer_id, e.subscription_id, e.id, e.occurred_at, p.meter_id, p.key,
+SELECT e.customer_id, e.subscription_id, e.id, e.occurred_at, p.meter_id, p.key,
        CASE WHEN p.aggregation = 'count' THEN 1 ELSE s.counted END
 FROM metering_usageevent e
 JOIN priced p ON p.tenant_id = e.tenant_id AND p.event_name = e.event_name
 CROSS JOIN LATERAL metering_seen(p.aggregation, p.value_property, p.group_by::text[], p.filters,
                                  e.value, e.properties) AS s
-WHERE e.ingest_xid >= %s::text::xid8 AND e.ingest_xid < %s::text::xid8
+WHERE e.tenant_id = %s AND e.ingest_xid >= %s::text::xid8 AND e.ingest_xid < %s::text::xid8
   AND EXISTS (SELECT FROM wallets_wallet w
               WHERE w.customer_id = e.customer_id AND w.settlement = 'on_event'
                 AND w.status <> 'closed')
-ORDER BY e.tenant_id, e.customer_id, e.seq, p.meter_id
+ORDER BY e.customer_id, e.seq, p.meter_id
 """
 
 
@@ -68,7 +63,6 @@ ORDER BY e.tenant_id, e.customer_id, e.seq, p.meter_id
 class _Use:
     """What one event used of one meter."""
 
-    tenant_id: UUID
     customer_id: UUID
     subscription_id: UUID | None
     event_id: UUID
@@ -103,29 +97,38 @@ def _advance(wall: datetime) -> int | None:
         if not is_any:
             return None
         below = horizon if bound is None else min(bound, horizon)
-        cursor.execute(_USED, [str(first), str(below)])
-        uses = [_Use(*row) for row in cursor.fetchall()]
         cursor.execute("UPDATE wallets_burnfrontier SET below_xid = %s", [below])
     failpoint("wallets.burn.after_frontier")
-    _burn_all(uses, wall)
+    burned = 0
+    for tenant_id in tenants_by("wallets_tenants_to_burn", str(first), str(below)):
+        with tenant_scope(tenant_id):
+            uses = _uses(tenant_id, first, below)
+            _burn_all(tenant_id, uses, wall)
+            burned += len(uses)
     failpoint("wallets.burn.before_commit")
-    return len(uses)
+    return burned
 
 
-def _burn_all(uses: Sequence[_Use], wall: datetime) -> None:
-    """Burn in one till per tenant and time."""
-    if not uses:
-        return
-    customers = Customer.objects.filter(id__in={one.customer_id for one in uses})
+def _uses(tenant_id: UUID, first: int, below: int) -> list[_Use]:
+    with connection.cursor() as cursor:
+        cursor.execute(_USED, [tenant_id, tenant_id, str(first), str(below)])
+        return [_Use(*row) for row in cursor.fetchall()]
+
+
+def _burn_all(tenant_id: UUID, uses: Sequence[_Use], wall: datetime) -> None:
+    """Burn in one till per time."""
+    customers = Customer.objects.filter(
+        tenant_id=tenant_id, id__in={one.customer_id for one in uses}
+    )
     times = {
         one.id: customer_now(one, wall=wall)
         for one in customers.select_related("test_clock", "tenant__test_clock")
     }
-    together: dict[tuple[UUID, datetime], list[_Use]] = defaultdict(list)
+    together: dict[datetime, list[_Use]] = defaultdict(list)
     for use in uses:
-        together[use.tenant_id, times[use.customer_id]].append(use)
+        together[times[use.customer_id]].append(use)
     prices = _prices({one.meter_id for one in uses})
-    for (tenant_id, at), chunk in together.items():
+    for at, chunk in together.items():
         wallets = Wallet.objects.filter(
             customer_id__in={one.customer_id for one in chunk},
             settlement=Settlement.ON_EVENT,

@@ -11,6 +11,7 @@ from django.db import DatabaseError, transaction
 from apps.core.errors import BillingError
 from apps.core.events import record
 from apps.core.money import plain
+from apps.core.tenancy import tenant_scope, tenants_by
 from apps.wallets.domain import GrantStatus
 from apps.wallets.models import CreditGrant
 from apps.wallets.operations.granting import open_for_grant
@@ -38,34 +39,41 @@ def apply_due(
     stops no other. Any number of sweeps may work side by side. ``clock_id`` takes the customers
     on that test clock instead of those on real time.
     """
+    done = 0
+    for owner in [tenant_id] if tenant_id else tenants_by("wallets_tenants_with_due", at):
+        with tenant_scope(owner):
+            done += _apply_at(owner, at, clock_id, actor)
+    return done
 
-    def each(rows: Iterable[tuple[UUID, UUID]], work: Callable[[UUID, UUID], object]) -> int:
+
+def _apply_at(tenant_id: UUID, at: datetime, clock_id: UUID | None, actor: str) -> int:
+    def each(ids: Iterable[UUID], work: Callable[[UUID], object]) -> int:
         done = 0
-        for owner, identifier in dict.fromkeys(rows):
+        for identifier in dict.fromkeys(ids):
             try:
-                work(owner, identifier)
+                work(identifier)
                 done += 1
             except (BillingError, DatabaseError):
                 logger.exception("what was due of %s could not be done", identifier)
         return done
 
-    def end_hold(owner: UUID, hold_id: UUID) -> None:
-        expire_hold(hold_id, tenant_id=owner, actor=actor, at=at)
+    def end_hold(hold_id: UUID) -> None:
+        expire_hold(hold_id, tenant_id=tenant_id, actor=actor, at=at)
 
-    def refresh(owner: UUID, wallet_id: UUID) -> None:
-        refresh_wallet(wallet_id, tenant_id=owner, actor=actor, at=at)
+    def refresh(wallet_id: UUID) -> None:
+        refresh_wallet(wallet_id, tenant_id=tenant_id, actor=actor, at=at)
 
-    def remind(owner: UUID, grant_id: UUID) -> None:
-        remind_of_expiry(grant_id, tenant_id=owner, actor=actor, at=at)
+    def remind(grant_id: UUID) -> None:
+        remind_of_expiry(grant_id, tenant_id=tenant_id, actor=actor, at=at)
 
     holds = holds_due(at, clock_id, tenant_id).order_by("expires_at", "id")
-    done = each(list(holds.values_list("tenant_id", "id")), end_hold)
+    done = each(list(holds.values_list("id", flat=True)), end_hold)
     grants = grants_due(at, clock_id, tenant_id).order_by("wallet_id")
-    done += each(list(grants.values_list("tenant_id", "wallet_id")), refresh)
+    done += each(list(grants.values_list("wallet_id", flat=True)), refresh)
     reminders = reminders_due(at, clock_id, tenant_id).order_by("remind_at", "id")
-    done += each(list(reminders.values_list("tenant_id", "id")), remind)
+    done += each(list(reminders.values_list("id", flat=True)), remind)
     low = wallets_low(at, clock_id, tenant_id).order_by("id")
-    return done + each(list(low.values_list("tenant_id", "id")), refresh)
+    return done + each(list(low.values_list("id", flat=True)), refresh)
 
 
 @transaction.atomic

@@ -20,6 +20,7 @@ from apps.core.errors import NotFound
 from apps.core.ids import new_id
 from apps.core.jobs import run_due
 from apps.core.models import Job
+from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer
 from apps.invoicing.domain import InvoiceStatus
 from apps.invoicing.models import Invoice
@@ -31,10 +32,14 @@ from apps.subscriptions.operations import cancel_subscription
 from apps.tenants.domain import ClockBackwards, Mode
 from apps.tenants.models import Tenant, TestClock
 from apps.tenants.operations import change_tenant
+from apps.wallets.domain import Settlement
 from tests.make.catalog import make_plan
 from tests.make.customers import make_customer
+from tests.make.metering import make_meter, send
+from tests.make.neighbours import outlive_neighbours
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, make_clock, make_tenant
+from tests.make.wallets import fresh_wallet, make_grant, make_price, make_wallet
 
 TestClock.__test__ = False  # for pytest: this is no test
 
@@ -71,7 +76,7 @@ def make_subscriber(
 
 
 def go(clock: Any, to: datetime) -> None:
-    advance_clock(clock.id, to=to, actor=ACTOR)
+    advance_clock(clock.id, to=to, actor=ACTOR, wall=now)
 
 
 def issued(subscription: Subscription) -> list[tuple[str, str, str]]:
@@ -94,7 +99,7 @@ def test_it_stops_where_something_is_due(tenant: Tenant, clock: Any) -> None:
     make_subscriber(tenant, clock)
     stops: list[datetime] = []
     advance_clock(
-        clock.id, to=datetime(2026, 3, 15, tzinfo=UTC), actor=ACTOR, progress=stops.append
+        clock.id, to=datetime(2026, 3, 15, tzinfo=UTC), actor=ACTOR, wall=now, progress=stops.append
     )
     assert {datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)} <= set(stops)
     clock.refresh_from_db()
@@ -313,11 +318,30 @@ def test_the_lock_is_given_back_also_after_a_failure(
         assert cursor.fetchone() == (0,)
 
 
+def test_who_lives_in_real_time_does_not_live_in_the_clocks_future(
+    tenant: Tenant, clock: Any
+) -> None:
+    live = make_tenant()
+    with tenant_scope(live.id):
+        customer = make_customer(live, external_id="crm-1")
+        make_price(make_meter(live, key="calls"), "1")
+        wallet = make_wallet(customer, at=START, settlement=Settlement.ON_EVENT)
+        make_grant(wallet, "10.00", at=START, expires_at=START + timedelta(days=30))
+        used = {"event_name": "calls", "customer": "crm-1", "timestamp": START.isoformat()}
+        send(live, [{**used, "value": 4}], at=START)
+    outlive_neighbours()
+    advance_clock(
+        clock.id, to=START + timedelta(days=60), actor=ACTOR, wall=lambda: START + timedelta(1)
+    )
+    with tenant_scope(live.id):
+        assert fresh_wallet(wallet).balance == 6
+
+
 def test_a_clock_of_another_tenant_is_not_there(clock: Any) -> None:
     with pytest.raises(NotFound):
         begin(clock, tenant_id=make_tenant(mode=Mode.TEST).id, to=START)
     with pytest.raises(NotFound):
-        advance_clock(new_id(), to=START, actor=ACTOR)
+        advance_clock(new_id(), to=START, actor=ACTOR, wall=now)
 
 
 def test_amounts_are_exact(tenant: Tenant, clock: Any) -> None:
@@ -346,7 +370,7 @@ def test_time_waits_for_a_customer_whom_another_transaction_holds(
     holder.start()
     assert held.wait(timeout=60)
     threading.Timer(0.5, release.set).start()
-    advance_clock(clock.id, to=START + timedelta(days=1), actor=ACTOR)
+    advance_clock(clock.id, to=START + timedelta(days=1), actor=ACTOR, wall=now)
     holder.join()
     assert Invoice.objects.count() == 1
 
@@ -364,7 +388,7 @@ def test_time_waits_for_jobs_that_workers_have_in_hand(tenant: Tenant, clock: An
         connection.close()
 
     threading.Timer(0.5, finish).start()
-    advance_clock(clock.id, to=START + timedelta(days=1), actor=ACTOR)
+    advance_clock(clock.id, to=START + timedelta(days=1), actor=ACTOR, wall=now)
     assert moved == [0]
 
 
@@ -376,5 +400,5 @@ def test_time_does_not_wait_for_ever(
     Job.objects.create(
         name="x", tenant_id=tenant.id, state="running", attempts=1, due_at=START, lease_until=lease
     )
-    advance_clock(clock.id, to=START + timedelta(days=1), actor=ACTOR)
+    advance_clock(clock.id, to=START + timedelta(days=1), actor=ACTOR, wall=now)
     assert TestClock.objects.get(pk=clock.id).now == START + timedelta(days=1)

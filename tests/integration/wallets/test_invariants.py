@@ -69,7 +69,7 @@ def _twins(wallet: Wallet) -> None:
 
 
 def _stranger(wallet: Wallet) -> None:
-    other = make_grant(make_wallet(make_customer(make_tenant())), "1.00")
+    other = make_grant(make_wallet(make_customer(wallet.tenant)), "1.00")
     _drop("wallets_credittransaction", "credit_entry_grant_of_wallet")
     run(
         "UPDATE wallets_credittransaction SET grant_id = %s WHERE wallet_id = %s AND number = 1",

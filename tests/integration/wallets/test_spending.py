@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from apps.core.ids import new_id
+from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer
 from apps.ledger.domain import AccountKind
 from apps.tenants.models import Tenant
@@ -132,6 +133,23 @@ def test_what_begins_later_counts_later(tenant: Tenant, customer: Customer) -> N
     assert apply_due(AT + DAY, tenant_id=tenant.id) == 1
     assert (fresh_grant(later).status, fresh_wallet(wallet).balance) == ("available", 5)
     assert broken_rules() == []
+
+
+@pytest.mark.django_db
+def test_the_sweep_serves_every_tenant_and_only_what_is_due() -> None:
+    grants = []
+    for days in (1, 1, 2):
+        tenant = make_tenant()
+        with tenant_scope(tenant.id):
+            wallet = make_wallet(make_customer(tenant))
+            grants.append(make_grant(wallet, "5.00", effective_at=AT + days * DAY))
+    with tenant_scope(None):
+        assert apply_due(AT + DAY) == 2
+    begun = []
+    for grant in grants:
+        with tenant_scope(grant.tenant_id):
+            begun.append(fresh_grant(grant).status)
+    assert begun == ["available", "available", "scheduled"]
 
 
 @pytest.mark.holds("W4")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from apps.core.tenancy import tenant_scope
 from apps.tenants.models import Tenant
 from apps.wallets.domain import InsufficientCredit
 from apps.wallets.models import CreditHold, Wallet
@@ -107,16 +108,17 @@ steps = st.one_of(
 )
 def test_a_wallet_is_what_the_model_says(db: None, done: list[Any]) -> None:
     tenant = make_tenant()
-    wallet = make_wallet(make_customer(tenant))
-    model, at = _Model(), AT
-    for number, (what, *values) in enumerate(done):
-        at = _advance(model, what, values, at)
-        _do(tenant, wallet, model, what, values, number, at)
-        apply_due(at, tenant_id=tenant.id)
-        row = fresh_wallet(wallet)
-        held = sum((part for _, parts in model.holds for _, part in parts), Decimal(0))
-        assert (row.balance, row.held) == (model.balance(at), held), (what, values)
-    assert broken_rules() == []
+    with tenant_scope(tenant.id):
+        wallet = make_wallet(make_customer(tenant))
+        model, at = _Model(), AT
+        for number, (what, *values) in enumerate(done):
+            at = _advance(model, what, values, at)
+            _do(tenant, wallet, model, what, values, number, at)
+            apply_due(at, tenant_id=tenant.id)
+            row = fresh_wallet(wallet)
+            held = sum((part for _, parts in model.holds for _, part in parts), Decimal(0))
+            assert (row.balance, row.held) == (model.balance(at), held), (what, values)
+        assert broken_rules() == []
 
 
 def _advance(model: _Model, what: str, values: list[Any], at: datetime) -> datetime:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from apps.core.ids import new_id
+from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer
 from apps.invoicing.models import Invoice
 from apps.invoicing.operations.billing import bill_customer
@@ -229,6 +230,24 @@ def test_two_readers_burn_once(tenant: Tenant, customer: Customer, meter: Meter)
     burn_all()
     assert burn_usage(wall=AT) == 0
     assert (fresh_wallet(wallet).balance, len(consumed(wallet))) == (50, 50)
+
+
+def test_every_tenants_usage_burns_its_own_credit() -> None:
+    wallets = []
+    for quantity in (1, 2, 3):
+        tenant = make_tenant()
+        with tenant_scope(tenant.id):
+            customer = make_customer(tenant, external_id="crm-1")
+            make_price(make_meter(tenant, key="calls"), "1")
+            wallets.append(make_wallet(customer, settlement=Settlement.ON_EVENT))
+            make_grant(wallets[-1], "10.00")
+            use(tenant, quantity)
+    with tenant_scope(None):
+        burn_all()
+    for wallet, left in zip(wallets, (9, 8, 7), strict=True):
+        with tenant_scope(wallet.tenant_id):
+            assert fresh_wallet(wallet).balance == left
+            assert wrong() == []
 
 
 # --- when it is invoiced ------------------------------------------------------------------------
