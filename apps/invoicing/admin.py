@@ -92,6 +92,7 @@ class InvoiceTaxInline(DeskInline):
         itself("tax"),
         plain("percentage", "%"),
         amount("taxable", "on"),
+        amount("covered", "taxed when credit was bought"),
         amount("amount"),
         amount("taxable_before", "on, before"),
         amount("amount_before", "before"),

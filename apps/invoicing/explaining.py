@@ -243,6 +243,8 @@ def _tax_sentence(tax: InvoiceTax) -> str:
     currency = tax.currency
     of = "the line" if tax.rounding == TaxRounding.PER_LINE else "the lines that it applies to"
     amount = amount_words(tax.amount, currency)
+    if tax.covered:
+        of += f", less {amount_words(tax.covered, currency)} that credit pays, taxed when bought"
     if not (tax.taxable_before or tax.amount_before):
         return (
             f"{tax.name}, rounded once on the sum of {of}:"

@@ -149,6 +149,7 @@ class TaxOfScopeView(TaxView):
     """The tax that a line has a part in: what it is rounded with, and what was taxed before."""
 
     rounding = serializers.ChoiceField([one.value for one in TaxRounding])
+    covered = AmountField(help_text="Left out: paid by credit that was taxed when it was bought.")
     taxable_before = AmountField(help_text="Billed of the same by earlier documents.")
     amount_before = AmountField(help_text="The tax that they show for it.")
 

@@ -282,7 +282,13 @@ def test_tax_is_shown_rate_by_rate_and_explained(api: Api, tenant: Tenant) -> No
     assert (line["amount"], line["tax_rates"]) == ("49.00", [rate.public_id])
     explained = api.get(f"/invoices/{made['id']}/lines/{line['id']}/explain").json()
     assert explained["taxes"] == [
-        {**tax, "rounding": "per_rate", "taxable_before": "0.00", "amount_before": "0.00"}
+        {
+            **tax,
+            "rounding": "per_rate",
+            "covered": "0.00",
+            "taxable_before": "0.00",
+            "amount_before": "0.00",
+        }
     ]
 
 

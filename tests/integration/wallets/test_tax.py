@@ -15,7 +15,8 @@ from apps.core.jobs import run_due
 from apps.customers.domain import TaxExempt
 from apps.customers.models import Customer
 from apps.customers.operations import change_customer
-from apps.invoicing.models import Invoice, InvoiceTax
+from apps.invoicing.explaining import explain
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceTax
 from apps.invoicing.operations.billing import bill_customer
 from apps.invoicing.operations.closing import cancel_invoice
 from apps.ledger.domain import AccountKind
@@ -219,6 +220,11 @@ def test_given_credit_lowers_the_price_where_credit_is_taxed_on_purchase() -> No
     assert figures(bill(customer)) == ("100.00", "14.25", "114.25", "89.25")
     (tax,) = InvoiceTax.objects.all()
     assert [tax.taxable, tax.covered] == [75, 25]
+    line = InvoiceLine.objects.select_related("invoice").get(kind="usage")
+    assert explain(line).sentences[-1] == (
+        "VAT 19 %, rounded once on the sum of the lines that it applies to, less 25.00 that credit"
+        " pays, taxed when bought: 19 % of 75.00 = 14.25 USD."
+    )
     assert all_breaches() == []
 
 
