@@ -109,6 +109,7 @@ def test_a_customer_is_billed_to_a_cutoff(api: Api, tenant: Tenant) -> None:
         "issued_at": instant_text(document.created_at),
         "due_at": instant_text(document.created_at + timedelta(days=30)),
         "closed_at": None,
+        "credits": None,
         "taxes": [],
         "pdf_sha256": "",
         "seller": {"name": "Acme", "address": "", "email": "", "tax_ids": []},
