@@ -29,7 +29,8 @@ BEGIN
        WHERE r.tenant_id = NEW.tenant_id AND r.id <> NEW.id AND r.archived_at IS NULL
          AND (r.tax, r.country, lower(r.region), r.tax_code)
              = (NEW.tax, NEW.country, lower(NEW.region), NEW.tax_code)
-         AND tstzrange(r.valid_from, r.valid_until) && tstzrange(NEW.valid_from, NEW.valid_until))
+         AND coalesce(r.valid_from, '-infinity') < coalesce(NEW.valid_until, 'infinity')
+         AND coalesce(NEW.valid_from, '-infinity') < coalesce(r.valid_until, 'infinity'))
   THEN
     RAISE EXCEPTION 'another rate of this tax stands for the same place, code and time'
       USING errcode = '23P01', constraint = 'tax_rate_overlaps';
