@@ -36,6 +36,10 @@ def amounts_of(kind: FactKind, first: Decimal, second: Decimal) -> dict[Amount, 
             names = (Amount.ALLOCATED, Amount.UNAPPLIED, Amount.RECEIVED)
         case FactKind.INVOICE_WRITTEN_OFF:
             return {Amount.DUE: str(first)}
+        case FactKind.REFUND_SETTLED:
+            return {Amount.PAID_BACK: str(first)}
+        case FactKind.CREDIT_CLAWED_BACK:
+            names = (Amount.PAID, Amount.LOST, Amount.TAKEN_BACK)
         case FactKind.CREDIT_BURNED:
             names = (Amount.PAID, Amount.PROMOTIONAL, Amount.USED)
         case FactKind.CREDIT_APPLIED | FactKind.CREDIT_RETURNED:

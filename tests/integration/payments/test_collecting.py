@@ -90,10 +90,7 @@ def test_without_a_method_that_can_be_charged_it_waits() -> None:
     make_method(not_default.customer, default=False)
     bank = make_owing(None)
     make_method(bank.customer, "iban", provider="external")
-    by_hand = make_owing("sandbox_ok", tenant=make_tenant(mode=Mode.TEST))
-    Tenant.objects.filter(id=by_hand.tenant_id).update(auto_collect=False)
-
-    for invoice in (none, not_default, bank, by_hand):
+    for invoice in (none, not_default, bank):
         assert collect(invoice) is None
 
     assert not Payment.objects.exists()
@@ -103,8 +100,19 @@ def test_without_a_method_that_can_be_charged_it_waits() -> None:
         none.id: ("The customer has no default payment method.", None),
         not_default.id: ("The customer has no default payment method.", None),
         bank.id: ("Money by external arrives by itself.", None),
-        by_hand.id: ("The tenant does not collect by itself.", None),
     }
+
+
+def test_where_the_tenant_collects_by_hand_it_waits() -> None:
+    invoice = make_owing("sandbox_ok")
+    Tenant.objects.filter(id=invoice.tenant_id).update(auto_collect=False)
+
+    assert collect(invoice) is None
+
+    assert not Payment.objects.exists()
+    waiting = Collection.objects.get(invoice=invoice)
+    assert waiting.last_failure == "The tenant does not collect by itself."
+    assert waiting.next_attempt_at is None
 
 
 def test_a_method_that_became_the_default_after_the_issue_is_not_charged_by_itself() -> None:
