@@ -227,18 +227,16 @@ def _settle(
         [(one, line) for one in asking for line in open_lines[one.invoice_id] if line.meter_id]
     )
     settled: dict[UUID, Decimal] = {}
-    used: dict[tuple[UUID, UUID | None], Decimal] = defaultdict(Decimal)  # by lines before
-    rows, facts = [], []
+    rows: list[UsageSettlement] = []
+    facts = []
     for one in asking:
         total, rest = ZERO, []
         for line in open_lines[one.invoice_id]:
-            place = (one.customer_id, line.meter_id)
-            left = EXACT.subtract(burned.get(line.id, ZERO), used[place])
+            left = EXACT.subtract(burned.get(line.id, ZERO), _settled_by(rows, one, line))
             there = refundable(max(left, ZERO), one.currency)
             taken = min(there, line.amount, EXACT.subtract(one.total, total))
             if taken > 0 and line.meter_id is not None:
                 total = EXACT.add(total, taken)
-                used[place] = EXACT.add(used[place], taken)
                 rows.append(
                     UsageSettlement(
                         id=new_id(),
@@ -273,6 +271,21 @@ def _settle(
     UsageSettlement.objects.bulk_create(rows)
     post_all([entry_for(fact) for fact in facts], at=at)
     return settled
+
+
+def _settled_by(rows: Sequence[UsageSettlement], one: Asking, line: Line) -> Decimal:
+    """Return what lines before took off for usage that the line asks for too."""
+    return sum(
+        (
+            row.amount
+            for row in rows
+            if (row.customer_id, row.currency) == (one.customer_id, one.currency)
+            and row.meter_id == line.meter_id
+            and row.service_start < line.service_end
+            and row.service_end > line.service_start
+        ),
+        ZERO,
+    )
 
 
 def _burned(lines: Sequence[tuple[Asking, Line]]) -> dict[UUID, Decimal]:

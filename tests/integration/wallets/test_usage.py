@@ -352,3 +352,19 @@ def test_credit_that_names_a_charge_pays_it_out_of_a_wallet_for_everything(
     assert figures(bill(customer)) == (14, 10, 4)
     assert [fresh_grant(one).remaining for one in (fees, free)] == [0, 0]
     assert wrong() == []
+
+
+def test_usage_of_two_periods_that_burned_is_not_charged_by_one_invoice(
+    tenant: Tenant, customer: Customer, meter: Meter
+) -> None:
+    make_price(meter, "0.10")
+    wallet = make_wallet(customer, settlement=Settlement.ON_EVENT)
+    make_grant(wallet, "10.00")
+    subscribe(customer)
+    use(tenant, 30)
+    use(tenant, 50, at=AT + MONTH)
+    burn_all()
+    assert fresh_wallet(wallet).balance == 2
+    # three base fees, and 3.00 and 5.00 of usage, all of it paid by the events
+    assert figures(bill(customer, AT + 2 * MONTH))[1:] == (8, 15)
+    assert wrong() == []
