@@ -417,6 +417,12 @@ def test_time_of_day() -> None:
     assert rate(priced(DAY_AND_NIGHT), empty) == Rated(D(0), ())
 
 
+@pytest.mark.parametrize(("band", "amount"), [(0, "0.30"), (1, "0.05"), (DEFAULT_BAND, "0.10")])
+def test_bands_that_nothing_is_used_in_cost_nothing(band: int, amount: str) -> None:
+    used = Measured(D(1), bands=((band, D(1)),))
+    assert rate(priced(DAY_AND_NIGHT), used).amount == D(amount)
+
+
 def test_bands_begin_and_end_at_any_minute() -> None:
     model = TimeOfDay("UTC", (Band(8 * 60 + 30, 9 * 60 + 45, D("0.30")),), D("0.10"))
     minutes = ["08:29", "08:30", "09:44", "09:45"]
