@@ -29,7 +29,10 @@ class MeterFact:
 
 @dataclass(frozen=True, slots=True)
 class EventFact:
-    """A usage event that was accepted; ``number`` is its place in the order of arrival."""
+    """A usage event that was accepted; ``number`` is its place in the order of arrival.
+
+    It is ``misplaced`` if it names a subscription that did not hold then, and so is nobody's.
+    """
 
     number: int
     customer: UUID
@@ -39,6 +42,7 @@ class EventFact:
     told_at: datetime
     value: Decimal | None
     properties: Mapping[str, str]
+    misplaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """One tenant's months: who comes, what is used, what is asked for, what is paid."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,14 +7,14 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection
-
 from apps.backoffice.simulation.asking import Asking
 from apps.backoffice.simulation.chance import Dice
 from apps.backoffice.simulation.deeds import Deeds
 from apps.backoffice.simulation.facts import Facts, MeterFact, SubscriptionFact
 from apps.backoffice.simulation.faults import Interruption, Trouble
 from apps.backoffice.simulation.offers import METERS, PRICE_LIST, Seller, units
+from apps.backoffice.simulation.readers import see_all_usage
+from apps.backoffice.simulation.saving import Saving
 from apps.backoffice.simulation.traffic import Buyer, Traffic, external_id
 from apps.catalog.operations.lists import create_price_list
 from apps.catalog.operations.plans import create_plan
@@ -28,7 +27,7 @@ from apps.invoicing.operations.billing import bill_customer, close_due
 from apps.invoicing.operations.closing import mark_overdue
 from apps.invoicing.operations.drafts import issue_due
 from apps.invoicing.operations.issuing import issue_invoice
-from apps.metering.operations import create_meter, roll_up
+from apps.metering.operations import create_meter
 from apps.metering.queries import sender_of
 from apps.payments.operations.collecting import retry_collections
 from apps.payments.operations.methods import add_payment_method
@@ -44,6 +43,7 @@ from apps.tenants.operations import (
     create_tenant,
     move_clock,
 )
+from apps.wallets.operations.due import apply_due
 
 ACTOR: Final = "system:simulation"
 ZONES: Final = (
@@ -104,6 +104,11 @@ class House:
         self.asking = Asking(dice, self.trouble, self._plans, self.price_list.id)
         self._offers = Seller(dice).plans(min(4 + ways.customers // 4, 16))
         self._offer([meter for meter in METERS if not meter.late])
+        self.wall = wall
+        self.saving = Saving(
+            Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts.credit
+        )
+        self.saving.found(self.now)
 
     def live(self, until: datetime, *, say: Callable[[str], None]) -> None:
         """Live to an instant; then have everything billed that is due by it."""
@@ -117,14 +122,18 @@ class House:
             self._welcome(int(self.ways.customers * min(passed * 1.6 + 0.1, 1)))
             self.asking.for_all(self.buyers, self.now)
             self.deeds.with_money(self.buyers, self.facts, self.now)
+            self.saving.act(self.buyers, self.now)
             since, self.now = self.now, then
             move_clock(self.clock.id, to=then, actor=ACTOR, at=then)
             self.traffic.pass_time(self.buyers, since, then)
+            if then == until:
+                self._settle()
+                break
             self._sweep()
+            run_due(tenant_id=self.tenant.id)
             if self.now - told >= 3 * _MONTH:
                 told = self.now
                 say(f"{self.ways.slug} {told:%Y-%m}: {self._figures()}")
-        self._settle()
         say(f"{self.ways.slug} {self.now:%Y-%m}: {self._figures()}")
 
     # --- beginnings -----------------------------------------------------------------------------
@@ -179,7 +188,7 @@ class House:
                 self._plans.append((document, plan.versions.get().id))
 
     def _make_meter(self, meter: MeterFact) -> None:
-        chosen = self.dice.id()
+        chosen = self.facts.meter_ids[meter.key] = self.dice.id()
         self.trouble.survive(
             lambda: create_meter(
                 self.tenant.id,
@@ -331,12 +340,13 @@ class House:
     def _sweep(self) -> None:
         """Do what the schedule would do, in its order, through all trouble."""
         at = self.now
+        self.facts.stops.append(at)
         self._sweep_with(apply_due_changes)
-        self._count_usage()
+        see_all_usage(self.trouble, wall=self.wall)
+        self._sweep_with(apply_due)
         self.trouble.sweep(lambda: self._close(at))
         for part in (issue_due, mark_overdue, retry_collections, resolve_unknown):
             self._sweep_with(part)
-        run_due(tenant_id=self.tenant.id)
 
     def _sweep_with(self, part: Callable[..., int]) -> None:
         whose = {"clock_id": self.clock.id, "tenant_id": self.tenant.id}
@@ -355,25 +365,9 @@ class House:
         except Interruption:
             close_due(at, actor=ACTOR, clock_id=self.clock.id, tenant_id=self.tenant.id)
 
-    def _count_usage(self) -> None:
-        """Let the reader count all there is, however long others hold the horizon back."""
-        self.trouble.survive(roll_up)
-        for _ in range(1200):
-            roll_up()
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT EXISTS (SELECT FROM metering_usageevent e, metering_rollupfrontier f"
-                    " WHERE e.ingest_xid >= f.below_xid::text::xid8)"
-                )
-                if not cursor.fetchone()[0]:
-                    return
-            time.sleep(0.05)
-        raise AssertionError("the reader does not come through")
-
     def _settle(self) -> None:
         """Bill what is due now and whatever changed, issue all of it, and hear every answer."""
         self.traffic.flush(self.now)
-        run_due(tenant_id=self.tenant.id)
         self._sweep()
         for buyer in self.buyers:
             self._bill(buyer.id)

@@ -10,6 +10,7 @@ from django.db.models import Sum
 
 from apps.backoffice.books import breaches
 from apps.backoffice.simulation.facts import Facts
+from apps.backoffice.simulation.judging_credit import Account, judge_credit
 from apps.backoffice.simulation.oracle.lines import Key, lines_of
 from apps.backoffice.simulation.oracle.timeline import life
 from apps.catalog.models import Charge
@@ -29,7 +30,9 @@ def differences(tenant_id: UUID, facts: Facts, until: datetime) -> Iterator[str]
     expected = lines_of(facts, until)
     yield from _first(_in_lines(tenant_id, expected))
     yield from _first(_in_ends(tenant_id, facts, until))
-    yield from _first(_in_books(tenant_id, facts, expected))
+    credit = judge_credit(tenant_id, facts)
+    yield from _first(iter(credit.differences))
+    yield from _first(_in_books(tenant_id, facts, expected, credit.accounts))
     yield from _first(_left_undone(tenant_id))
     for breach in breaches(tenant_id):
         yield f"{breach.rule}: {breach.detail}"
@@ -52,7 +55,7 @@ def billed_lines(tenant_id: UUID) -> dict[Key, Fraction]:
         )
     }
     rows = (
-        InvoiceLine.objects.filter(tenant=tenant_id)
+        InvoiceLine.objects.filter(tenant=tenant_id, charge_id__isnull=False)
         .exclude(invoice__status__in=_NO_DOCUMENT)
         .values_list(
             "subscription_id", "charge_id", "kind", "period_start", "segment_start", "group"
@@ -84,10 +87,15 @@ def _in_ends(tenant_id: UUID, facts: Facts, until: datetime) -> Iterator[str]:
             yield f"subscription {fact.id} ends at {ends[fact.id]}, should end at {should}"
 
 
-def _in_books(tenant_id: UUID, facts: Facts, expected: Mapping[Key, Fraction]) -> Iterator[str]:
-    """Yield accounts whose balance is not what lines, money and losses make it."""
+def _in_books(
+    tenant_id: UUID,
+    facts: Facts,
+    expected: Mapping[Key, Fraction],
+    credit: Mapping[Account, Fraction],
+) -> Iterator[str]:
+    """Yield accounts whose balance is not what lines, credit, money and losses make it."""
     owners = {fact.id: (fact.customer, fact.currency) for fact in facts.subscriptions}
-    should: dict[tuple[str, object, str], Fraction] = defaultdict(Fraction)
+    should: dict[tuple[str, object, str], Fraction] = defaultdict(Fraction, credit.items())
     for key, amount in expected.items():
         customer, currency = owners[key.subscription]
         should["customer", customer, currency] += amount

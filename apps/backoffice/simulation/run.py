@@ -15,6 +15,7 @@ from apps.backoffice.simulation.judging import billed_lines, differences
 from apps.core.tenancy import tenant_scope
 from apps.invoicing.models import Invoice
 from apps.tenants.domain import LateUsagePolicy
+from apps.wallets.models import CreditTransaction
 
 _DAY: Final = timedelta(days=1)
 # among the months to come are a 29 February and both changes of clocks, north and south
@@ -32,6 +33,9 @@ class Verdict:
     events: int = 0
     changes: int = 0
     taken_back: int = 0
+    wallets: int = 0
+    grants: int = 0
+    movements: int = 0  # of credit
     late: int = 0
     duplicates: int = 0
     conflicts: int = 0
@@ -99,6 +103,9 @@ def _count(verdict: Verdict, house: House) -> None:
     verdict.events += len(house.facts.events)
     verdict.changes += house.asking.changes
     verdict.taken_back += house.asking.taken_back
+    verdict.wallets += len(house.facts.credit.wallets)
+    verdict.grants += len(house.facts.credit.grants)
+    verdict.movements += CreditTransaction.objects.filter(tenant=house.tenant).count()
     verdict.late += house.traffic.late
     verdict.duplicates += house.traffic.duplicates
     verdict.conflicts += house.traffic.conflicts

@@ -1,7 +1,7 @@
 """Usage as it really arrives: late, twice, in no order, wrong at first, before anybody asked for it."""
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -9,6 +9,7 @@ from uuid import UUID
 from apps.backoffice.simulation.chance import Dice
 from apps.backoffice.simulation.facts import EventFact, Facts, SubscriptionFact
 from apps.backoffice.simulation.offers import PRICE_LIST, REGIONS, SIZES
+from apps.backoffice.simulation.oracle.timeline import life
 from apps.metering.domain import Receipt, ReceiptStatus, Sender
 from apps.metering.operations import ingest_batch
 
@@ -49,10 +50,12 @@ class Traffic:
         self._held: list[tuple[datetime, _Sent]] = []
         self._known: list[_Sent] = []
         self._number = 0
+        self._looked = datetime.min.replace(tzinfo=UTC)  # when subscriptions last began or ended
         self.duplicates = self.conflicts = self.late = 0
 
     def pass_time(self, buyers: list[Buyer], start: datetime, end: datetime) -> None:
         """Send at ``end`` what happened since ``start``, and what was held back until now."""
+        self._looked = start
         fresh = [
             self._event(buyer, self.dice.instant(start, end))
             for buyer in buyers
@@ -145,9 +148,22 @@ class Traffic:
             self._judge(ingest_batch(self.sender, items, at=at), batch, is_repeat=True)
         self._judge(receipts, batch, is_repeat=False)
         for one in fresh:
-            numbered = replace(one.fact, number=len(self.facts.events), told_at=at)
+            numbered = replace(
+                one.fact,
+                number=len(self.facts.events),
+                told_at=at,
+                misplaced=self._is_misplaced(one.fact),
+            )
             self.facts.events.append(numbered)
             self._known.append(_Sent(one.item, numbered))
+
+    def _is_misplaced(self, event: EventFact) -> bool:
+        for fact in self.facts.subscriptions:
+            if fact.id == event.subscription:
+                found = life(fact, self._looked)
+                over = found.ends is not None and event.at >= found.ends
+                return not found.spells or event.at < fact.started_at or over
+        return False
 
     def _judge(
         self,

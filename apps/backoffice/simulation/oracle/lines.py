@@ -198,8 +198,7 @@ class _Household:
         """Say whether an event counts for the subscription of the slice."""
         event, fact = seen.event, one.fact
         if event.subscription is not None:
-            # what names a subscription before it begins is nobody's
-            return event.subscription == fact.id and event.at >= fact.started_at
+            return event.subscription == fact.id and not event.misplaced
         if event.at < one.part[0]:
             return True  # a level is carried into a household of one subscription only
         return self._owner(meter, event.at) == fact.id

@@ -1,0 +1,353 @@
+"""A customer's prepaid credit, lived through from stop to stop: who moves it, in which order. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fractions import Fraction
+from math import ceil
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from apps.backoffice.simulation.facts import CreditFacts, GrantFact
+from apps.backoffice.simulation.oracle.credit import (
+    PLACES,
+    ZERO,
+    Burned,
+    Difference,
+    Entry,
+    Grant,
+    Purse,
+)
+from apps.backoffice.simulation.oracle.timeline import months_on
+from apps.backoffice.simulation.oracle.usage import rounded
+
+_FINEST: Final = Fraction(10) ** -PLACES
+
+
+class Use(NamedTuple):
+    """What one event used of one meter that has a price in credit."""
+
+    told_at: datetime
+    event: int
+    meter_id: UUID
+    meter: str
+    subscription: UUID | None
+    at: datetime
+    quantity: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class BillLine:
+    """A line of an invoice; ``meter`` "" where it bills no usage."""
+
+    id: UUID
+    charge: tuple[UUID | None, UUID | None]  # whose, and which
+    amount: Fraction
+    is_usage: bool
+    meter: str
+    starts: datetime
+    ends: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """An invoice as it was issued."""
+
+    id: UUID
+    currency: str
+    unit: Fraction  # the smallest one of the currency
+    issued_at: datetime
+    canceled_at: datetime | None
+    is_paid: bool
+    sells: UUID | None  # the grant
+    total: Fraction
+    covered: Fraction
+    lines: Sequence[BillLine]
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    bill: Bill
+    line: BillLine
+    amount: Fraction
+
+
+class Savings:
+    """All wallets of a customer, with what happened to them. Bills are in the order of numbers."""
+
+    def __init__(
+        self,
+        told: CreditFacts,
+        purses: Iterable[Purse],
+        uses: Iterable[Use],
+        bills: Sequence[Bill],
+        bought: Mapping[UUID, GrantFact],  # what top-off rules asked for
+    ) -> None:
+        self.told, self.bills = told, bills
+        self.purses = sorted(purses, key=lambda one: (one.fact.priority, one.fact.id))
+        self.uses: dict[datetime, list[Use]] = defaultdict(list)
+        for use in sorted(uses):
+            self.uses[use.told_at].append(use)
+        mine = {one.fact.id for one in self.purses}
+        self.grants = {
+            one.id: one for one in [*told.grants.values(), *bought.values()] if one.wallet in mine
+        }
+        self.holds = {one.id: one for one in told.holds.values() if one.wallet in mine}
+        self.taken = {
+            one.id: one for one in told.taken.values() if one.of in mine or one.of in self.grants
+        }
+        self.done: set[UUID] = set()
+        self.settled: list[_Settled] = []
+
+    def differences(self, stops: Sequence[datetime]) -> Iterator[str]:
+        """Live through all stops; yield what the logs or the bills say otherwise, and end there."""
+        try:
+            for at in sorted({*stops, *(one.at for purse in self.purses for one in purse.log)}):
+                self._stop(at)
+            self._all_done()
+        except Difference as error:
+            yield str(error)
+
+    def _stop(self, at: datetime) -> None:
+        for purse in self.purses:
+            purse.seen[at].append(purse.balance)
+            self._pass_time(purse, at)
+        for use in self.uses[at]:
+            self._burn(use)
+        for purse in self.purses:
+            self._end_holds(purse, at)
+        for bill in self.bills:
+            if bill.issued_at == at:
+                self._cover(bill)
+        for purse in self.purses:
+            while (entry := purse.next(at)) is not None:
+                self._told(purse, entry)
+                purse.seen[at].append(purse.balance)
+
+    def _pass_time(self, purse: Purse, at: datetime) -> None:
+        for fact in self.grants.values():
+            if fact.wallet == purse.fact.id and not fact.paid and fact.asked_at < at:
+                purse.grants.setdefault(fact.id, Grant(fact, fact.begins_at, fact.expires_at))
+        purse.make_true(at)
+
+    def _end_holds(self, purse: Purse, at: datetime) -> None:
+        over = [self.holds[one] for one in purse.holds if self.holds[one].expires_at <= at]
+        for hold in sorted(over, key=lambda one: (one.expires_at, one.id)):
+            self.done.add(hold.id)
+            purse.end_hold(hold, ZERO)
+
+    # --- usage ----------------------------------------------------------------------------------
+
+    def _burn(self, use: Use) -> None:
+        quantity, last, short = use.quantity, None, ZERO
+        for purse in self.purses:
+            fact = purse.fact
+            price = self.told.prices.get((use.meter, fact.rate is None))
+            if not fact.on_event or fact.opened_at >= use.told_at or price is None:
+                continue
+            if fact.rate is None and fact.currency != "USD":
+                continue
+            if quantity <= 0 or (fact.meters and use.meter not in fact.meters):
+                continue
+            amount = rounded(quantity * Fraction(price), PLACES)
+            if amount <= 0:
+                continue
+            short, last = purse.spend(amount, use.meter), purse
+            if short < amount:
+                money = (amount - short) * (
+                    Fraction(1) if fact.rate is None else Fraction(fact.rate)
+                )
+                purse.burned.append(Burned(use.meter, use.subscription, use.at, money))
+            quantity = short / Fraction(price)
+            purse.seen[use.told_at].append(purse.balance)
+        if last is not None and last.fact.policy != "invoice":
+            last.short += short
+
+    # --- invoices -------------------------------------------------------------------------------
+
+    def _cover(self, bill: Bill) -> None:
+        if bill.sells is not None or bill.total <= 0:
+            if bill.covered:
+                raise Difference(f"credit pays {float(bill.covered)} of {bill.id}")
+            return
+        here = [
+            one
+            for one in self.purses
+            if one.fact.currency == bill.currency and one.fact.opened_at < bill.issued_at
+        ]
+        lines = list(_net(bill.lines))
+        covered = ZERO
+        if any(one.fact.on_event for one in here):
+            lines, covered = self._settle(bill, lines, here)
+        for line in lines:
+            for purse in here:
+                wanted = min(line.amount, bill.total - covered)
+                if wanted <= 0 or purse.fact.on_event or not line.is_usage:
+                    continue
+                paid = _pay(purse, bill, line, wanted)
+                line = replace(line, amount=line.amount - paid)  # noqa: PLW2901 -- what is left
+                covered += paid
+            for purse in here:
+                purse.seen[bill.issued_at].append(purse.balance)
+        if covered != bill.covered:
+            raise Difference(
+                f"credit pays {float(bill.covered)} of {bill.id}, should pay {float(covered)}"
+            )
+
+    def _settle(
+        self, bill: Bill, lines: Sequence[BillLine], here: Sequence[Purse]
+    ) -> tuple[list[BillLine], Fraction]:
+        """Take off what was burned for the same usage before."""
+        total = ZERO
+        left = []
+        for line in lines:
+            taken = ZERO
+            if line.meter:
+                free = self._burned(line, here) - self._settled_before(line, bill)
+                taken = min(max(free, ZERO) // bill.unit * bill.unit, line.amount)
+                taken = min(taken, bill.total - total)
+            if taken > 0:
+                self.settled.append(_Settled(bill, line, taken))
+                here[0].books.move(taken, debit="revenue", credit="customer")
+                total += taken
+            left.append(replace(line, amount=line.amount - taken))
+        return left, total
+
+    def _burned(self, line: BillLine, here: Sequence[Purse]) -> Fraction:
+        return sum(
+            (
+                one.money
+                for purse in here
+                for one in purse.burned
+                if one.meter == line.meter
+                and line.starts <= one.at < line.ends
+                and one.subscription in {None, line.charge[0]}
+            ),
+            ZERO,
+        )
+
+    def _settled_before(self, line: BillLine, bill: Bill) -> Fraction:
+        return sum(
+            (
+                one.amount
+                for one in self.settled
+                if one.line.meter == line.meter
+                and one.bill.currency == bill.currency
+                and one.line.starts < line.ends
+                and one.line.ends > line.starts
+                and (one.bill.canceled_at is None or one.bill.canceled_at >= bill.issued_at)
+            ),
+            ZERO,
+        )
+
+    # --- what people do -------------------------------------------------------------------------
+
+    def _told(self, purse: Purse, entry: Entry) -> None:
+        """Let happen what the log says that somebody did, if he did."""
+        match entry.kind:
+            case "grant":
+                self._begin(purse, entry)
+            case "hold":
+                hold = self.holds[_known(entry.hold)]
+                _refuse(hold.placed_at != entry.at, entry)
+                purse.hold(hold)
+            case "release":
+                hold = self.holds[_known(entry.hold)]
+                _refuse(hold.ended_at != entry.at, entry)
+                self.done.add(hold.id)
+                purse.end_hold(hold, Fraction(hold.captured))
+            case "consume" | "void" | "refund":
+                self._take(purse, entry)
+            case "return":
+                bill = next(one for one in self.bills if one.id == entry.invoice)
+                _refuse(bill.canceled_at != entry.at, entry)
+                paid = [
+                    one for one in purse.log if one.invoice == bill.id and one.kind == "consume"
+                ]
+                purse.give_back(paid)
+            case _:
+                raise Difference(f"nobody asked for {entry}")
+
+    def _begin(self, purse: Purse, entry: Entry) -> None:
+        fact = self.grants[_known(entry.grant)]
+        grant = Grant(fact, max(fact.begins_at, entry.at), fact.expires_at)
+        if fact.paid:
+            sold = next((one for one in self.bills if one.sells == fact.id), None)
+            _refuse(sold is None or not sold.is_paid, entry)
+            if fact.lasts_months is not None:
+                grant.expires = months_on(entry.at, fact.lasts_months, purse.fact.zone)
+        else:
+            _refuse(fact.asked_at != entry.at or fact.begins_at > entry.at, entry)
+        _refuse(fact.id in purse.grants, entry)
+        purse.grants[fact.id] = grant
+        self.done.add(fact.id)
+        purse.begin(grant)
+        purse.make_true(entry.at)
+
+    def _take(self, purse: Purse, entry: Entry) -> None:
+        if entry.kind == "refund":
+            told = next(
+                one for one in self.taken.values() if one.of == entry.grant and one.amount is None
+            )
+        else:
+            told = self.taken[UUID(entry.source.rpartition(" ")[2])]
+        _refuse(told.at != entry.at or told.id in self.done, entry)
+        self.done.add(told.id)
+        if told.amount is None:
+            bill = next(one for one in self.bills if one.sells == told.of)
+            purse.refund(purse.grants[told.of], bill.unit)
+        elif entry.kind == "void":
+            purse.void(purse.grants[told.of], Fraction(told.amount))
+        else:
+            purse.spend(Fraction(told.amount), told.meter)
+
+    def _all_done(self) -> None:
+        """Refuse what was asked for and has left no trace."""
+        for purse in self.purses:
+            if purse.read < len(purse.log):
+                raise Difference(f"nobody asked for {purse.log[purse.read]}")
+        ended = {one.id for one in self.holds.values() if one.ended_at is not None}
+        paid = {one.sells for one in self.bills if one.sells and one.is_paid}
+        for missing in (ended | paid | self.taken.keys()) - self.done:
+            raise Difference(f"{missing} has had no effect")
+
+
+def _pay(purse: Purse, bill: Bill, line: BillLine, wanted: Fraction) -> Fraction:
+    """Pay a line in whole units of the currency; return how much."""
+    rate = None if purse.fact.rate is None else Fraction(purse.fact.rate)
+    there = max(purse.spendable(line.meter), ZERO)
+    money = min(wanted, purse.worth(there) // bill.unit * bill.unit)
+
+    def needed() -> Fraction:
+        return money if rate is None else ceil(money / rate / _FINEST) * _FINEST
+
+    if needed() > there:
+        money -= bill.unit
+    if money <= 0:
+        return ZERO
+    purse.spend(needed(), line.meter, covers=money)
+    return money
+
+
+def _net(lines: Sequence[BillLine]) -> Iterator[BillLine]:
+    """Yield what asks for money, less what other lines of the charge take back."""
+    for charge in dict.fromkeys(one.charge for one in lines):
+        same = [one for one in lines if one.charge == charge]
+        back = -sum((one.amount for one in same if one.amount < 0), ZERO)
+        for one in same:
+            taken = min(back, max(one.amount, ZERO))
+            back -= taken
+            if one.amount > taken:
+                yield replace(one, amount=one.amount - taken)
+
+
+def _known(named: UUID | None) -> UUID:
+    if named is None:
+        raise Difference("an entry names nobody")
+    return named
+
+
+def _refuse(wrong: bool, entry: Entry) -> None:  # noqa: FBT001 -- a condition
+    if wrong:
+        raise Difference(f"nobody asked for {entry}")
