@@ -159,7 +159,7 @@ def allocate(total: Decimal, weights: Sequence[Decimal], currency: str) -> list[
     if not any(weights):
         raise WeightsUnusable("there is no weight above zero to split by")
     places = exponent(currency)
-    units = int(abs(total).scaleb(places, EXACT))
+    units = int(total.copy_abs().scaleb(places, EXACT))
     finest = min(int(weight.as_tuple().exponent) for weight in weights)
     whole_weights = [int(weight.scaleb(-finest, EXACT)) for weight in weights]
     whole = sum(whole_weights)

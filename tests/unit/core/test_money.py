@@ -1,5 +1,6 @@
 """Currencies, the one rounding and the one split, by example."""
 
+from collections.abc import Callable
 from decimal import Context, Decimal, localcontext
 
 import moneyed
@@ -194,6 +195,28 @@ def test_allocate(total: str, weights: list[str], currency: str, parts: list[str
 def test_allocate_refuses_weights_that_say_nothing(weights: list[str]) -> None:
     with pytest.raises(WeightsUnusable):
         allocate(D("1.00"), decimals(*weights), "USD")
+
+
+def test_allocate_does_not_depend_on_the_context() -> None:
+    with localcontext(Context(prec=3)):
+        parts = allocate(D("12345.67"), [D("1.2345678"), D("2.4691356")], "USD")
+    assert parts == [D("4115.22"), D("8230.45")]
+
+
+@pytest.mark.parametrize(
+    ("refused", "detail"),
+    [
+        (lambda: round_money(D("NaN"), "USD"), "NaN is not an amount"),
+        (lambda: round_money(D("1e80"), "USD"), "1.000E+80 is more than any amount can be"),
+        (lambda: allocate(D("0.001"), [D(1)], "USD"), "0.001 has more decimals than USD"),
+        (lambda: allocate(D(1), [D(-1)], "USD"), "a weight is negative or not a number"),
+        (lambda: allocate(D(1), [D(0)], "USD"), "there is no weight above zero to split by"),
+    ],
+)
+def test_who_is_refused_is_told_why(refused: Callable[[], object], detail: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        refused()
+    assert caught.value.detail == detail
 
 
 def test_allocate_refuses_a_total_finer_than_the_currency() -> None:

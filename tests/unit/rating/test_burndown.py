@@ -55,6 +55,11 @@ def test_each_criterion_decides_where_those_before_it_are_equal() -> None:
     ]
 
 
+def test_each_part_tells_its_place_among_all_that_could_pay() -> None:
+    burned = burn(Decimal("1.5"), [credit(3), credit(1), credit(2)])
+    assert [(part.place, part.of) for part in burned.parts] == [(1, 3), (2, 3)]
+
+
 def test_what_nobody_pays_is_short() -> None:
     burned = burn(Decimal("2.5"), [credit(1), credit(2)])
     assert [part.amount for part in burned.parts] == [Decimal(1), Decimal(1)]

@@ -188,6 +188,32 @@ def test_tiers_of_blocks_with_a_limit_in_the_wrong_place(tiers: list[object], de
     assert [one.detail for one in caught.value.errors] == [detail]
 
 
+@pytest.mark.parametrize(
+    ("changed", "detail"),
+    [
+        ({"dimensions": [1]}, "a dimension is the name of a property"),
+        (
+            {"prices": [{"values": [1], "unit_price": "1"}]},
+            "a value is a string, or null for usage without one",
+        ),
+        (
+            {"prices": 2 * [{"values": ["eu"], "unit_price": "1"}]},
+            "prices[0] is for the same values",
+        ),
+    ],
+)
+def test_a_matrix_that_cannot_be_read(changed: dict[str, object], detail: str) -> None:
+    document = {
+        "model": "matrix",
+        "dimensions": ["region"],
+        "prices": [{"values": ["eu"], "unit_price": "1"}],
+        **changed,
+    }
+    with pytest.raises(Invalid) as caught:
+        parse_pricing(document, currency="USD")
+    assert [one.detail for one in caught.value.errors] == [detail]
+
+
 def test_what_is_no_amount() -> None:
     with pytest.raises(AmountNotFinite) as caught:
         money(Decimal("NaN"), "USD")
