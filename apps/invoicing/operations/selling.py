@@ -127,6 +127,7 @@ def _write(
         position=0,
         kind=LineKind.CREDIT,
         grant_id=grant.id,
+        # a correction has the key of what it corrects, whenever it comes
         period_start=corrects.period_start if corrects else at,
         period_end=corrects.period_end if corrects else at,
         service_start=at,

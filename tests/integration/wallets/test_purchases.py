@@ -11,6 +11,7 @@ from apps.core.jobs import run_due
 from apps.customers.models import Customer
 from apps.invoicing.models import Invoice
 from apps.invoicing.operations.closing import cancel_invoice
+from apps.invoicing.operations.selling import refund_credit
 from apps.ledger.domain import AccountKind
 from apps.payments.operations.attempts import charge_invoice
 from apps.payments.operations.collecting import retry_collections
@@ -168,7 +169,7 @@ def test_a_refund_becomes_a_credit_memo(tenant: Tenant) -> None:
     grant = buy(wallet)
     spend(wallet, "3.50")
     refund_grant(grant.id, tenant_id=tenant.id, reason="leaves", actor=ACTOR, at=AT)
-    run_due()
+    refund_credit(grant.id, actor=ACTOR, at=AT + timedelta(days=3))
     run_due()
     (memo,) = Invoice.objects.filter(kind="credit_memo")
     assert (memo.total.amount, memo.status) == (Decimal("-6.50"), "issued")
