@@ -83,10 +83,10 @@ class Saving:
         """Let some customers open wallets, and do something with those there are."""
         for buyer in buyers:
             has = sum(one.customer == buyer.id for one in self._wallets)
-            if self.dice.often(5) and has < 3 and buyer.subscriptions:  # noqa: PLR2004
+            if self.dice.often(15) and has < 3 and buyer.subscriptions:  # noqa: PLR2004
                 self._open(buyer, at)
         for wallet in self._wallets:
-            if self.dice.often(20):
+            if self.dice.often(45):
                 self._act_on(wallet, at)
 
     # --- wallets --------------------------------------------------------------------------------

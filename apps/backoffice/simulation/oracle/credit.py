@@ -71,6 +71,14 @@ class Burned:
 
 
 @dataclass(slots=True)
+class Taken:
+    """What events took of a grant, less what came back, and the last entry that took of it."""
+
+    net: Fraction = ZERO
+    last: int = 0
+
+
+@dataclass(slots=True)
 class Books:
     """What credit does to the accounts; a debit is positive."""
 
@@ -96,6 +104,8 @@ class Purse:
         self.grants: dict[UUID, Grant] = {}
         self.holds: dict[UUID, list[tuple[Grant, Fraction]]] = {}
         self.burned: list[Burned] = []
+        # what events took of each grant (None: lent) for a meter and subscription, and when last
+        self.used: dict[tuple[str, UUID | None], dict[UUID | None, Taken]] = defaultdict(dict)
         self.lent = self.lent_worth = self.short = ZERO
         self.paid_back: list[Grant] = []
 
@@ -144,7 +154,7 @@ class Purse:
             return
         amount = min(self.lent, grant.left)
         spent = self.take(grant, amount, "consume")
-        lent = self._lower(amount)
+        lent = self.lower(amount)
         self.expect("overdraft", None, amount, lent)
         self.paid_back.append(grant)
         self._use(spent if grant.fact.paid else ZERO, ZERO if grant.fact.paid else spent)
@@ -269,7 +279,8 @@ class Purse:
         """Return the nominal worth of credit."""
         return credit if self.fact.rate is None else rounded(credit * Fraction(self.fact.rate), 12)
 
-    def _lower(self, amount: Fraction) -> Fraction:
+    def lower(self, amount: Fraction) -> Fraction:
+        """Let less be lent; return what the difference is worth."""
         kept = part_of(self.lent_worth, self.lent, self.lent - amount)
         value = self.lent_worth - kept
         self.lent -= amount
@@ -329,32 +340,82 @@ class Purse:
     def give_back(self, entries: Sequence[Entry]) -> None:
         """Give back what paid a canceled invoice, in the order in which it did."""
         for entry in entries:
-            amount, paid, promotional = -entry.amount, ZERO, ZERO
-            grants = [self.grants[entry.grant]] if entry.grant else []
+            back = _Back(self)
             if entry.grant is None:
-                lent = min(amount, self.lent)
-                if lent:
-                    value = self._lower(lent)
-                    self.expect("return", None, lent, value)
-                    paid += value
-                    amount -= lent
-                grants = list(dict.fromkeys(reversed(self.paid_back), None)) if amount else []
-            for grant in grants:
-                back = min(amount, grant.amount - grant.left - grant.held)
-                if not back:
-                    continue
-                worth = grant.worth_of(grant.left + grant.held + back)
-                value = worth - grant.worth
-                grant.left += back
-                grant.worth = worth
-                amount -= back
-                self.expect("return", grant, back, value)
-                if grant.fact.paid:
-                    paid += value
-                else:
-                    promotional += value
-            self._apply(-paid, -promotional, -entry.covers)
+                back.lent(-entry.amount)
+            else:
+                back.to(self.grants[entry.grant], -entry.amount)
+            self._apply(-back.paid, -back.promotional, -entry.covers)
         self.write_off_over()
+
+    def burn(self, amount: Fraction, meter: str, subscription: UUID | None) -> Fraction:
+        """Use up credit for an event; return what nobody pays."""
+        first = self.read
+        short = self.spend(amount, meter)
+        for number in range(first, self.read):
+            entry = self.log[number]
+            taken = self.used[meter, subscription].setdefault(entry.grant, Taken())
+            taken.net -= entry.amount
+            taken.last = number
+        return short
+
+    def unburn(self, credit: Fraction, meter: str, subscription: UUID | None) -> Fraction:
+        """Give back what events took, the last first; return how much."""
+        used = self.used[meter, subscription]
+        back = _Back(self)
+        first = self.read
+        for grant, taken in sorted(used.items(), key=lambda one: -one[1].last):
+            wanted = min(credit - back.amount, taken.net)
+            if wanted <= 0:
+                continue
+            if grant is None:
+                back.lent(wanted)
+            else:
+                back.to(self.grants[grant], wanted)
+        for entry in self.log[first : self.read]:
+            used.setdefault(entry.grant, Taken()).net -= entry.amount
+        self._use(-back.paid, -back.promotional)
+        self.write_off_over()
+        return back.amount
+
+
+class _Back:
+    """Credit that comes back for one reason, and what it was worth."""
+
+    def __init__(self, purse: Purse) -> None:
+        self.purse = purse
+        self.amount = self.paid = self.promotional = ZERO
+
+    def to(self, grant: Grant, wanted: Fraction) -> None:
+        """Give back to a grant what may be; no more than was taken of it."""
+        amount = min(wanted, grant.amount - grant.left - grant.held)
+        if not amount:
+            return
+        worth = grant.worth_of(grant.left + grant.held + amount)
+        value = worth - grant.worth
+        grant.left += amount
+        grant.worth = worth
+        self.amount += amount
+        self.purse.expect("return", grant, amount, value)
+        if grant.fact.paid:
+            self.paid += value
+        else:
+            self.promotional += value
+
+    def lent(self, wanted: Fraction) -> None:
+        """Let what was lent be owed no more; the rest goes to those who paid it back."""
+        amount = min(wanted, self.purse.lent)
+        if amount:
+            value = self.purse.lower(amount)
+            self.purse.expect("return", None, amount, value)
+            self.paid += value
+            self.amount += amount
+        rest = wanted - amount
+        payers = {one.fact.id: one for one in reversed(self.purse.paid_back)}
+        for grant in payers.values() if rest else ():
+            before = self.amount
+            self.to(grant, rest)
+            rest -= self.amount - before
 
 
 def _said(told: tuple[str, UUID | None, Fraction, Fraction, Fraction]) -> str:

@@ -13,6 +13,7 @@ from apps.backoffice.simulation.facts import CreditFacts, GrantFact
 from apps.backoffice.simulation.oracle.credit import (
     PLACES,
     ZERO,
+    Books,
     Burned,
     Difference,
     Entry,
@@ -71,6 +72,7 @@ class _Settled:
     bill: Bill
     line: BillLine
     amount: Fraction
+    books: Books
 
 
 class Savings:
@@ -120,6 +122,8 @@ class Savings:
         for bill in self.bills:
             if bill.issued_at == at:
                 self._cover(bill)
+            if bill.canceled_at == at:
+                self._unsettle(bill)
         for purse in self.purses:
             while (entry := purse.next(at)) is not None:
                 self._told(purse, entry)
@@ -140,29 +144,48 @@ class Savings:
     # --- usage ----------------------------------------------------------------------------------
 
     def _burn(self, use: Use) -> None:
+        if use.quantity < 0:
+            self._unburn(use)
+            return
         quantity, last, short = use.quantity, None, ZERO
+        for purse, price in self._priced(use):
+            fact = purse.fact
+            if quantity <= 0 or (fact.meters and use.meter not in fact.meters):
+                continue
+            amount = rounded(quantity * price, PLACES)
+            if amount <= 0:
+                continue
+            short, last = purse.burn(amount, use.meter, use.subscription), purse
+            _note(purse, use, amount - short)
+            quantity = short / price
+        if last is not None and last.fact.policy != "invoice":
+            last.short += short
+
+    def _unburn(self, use: Use) -> None:
+        """Give back what usage that is taken off had taken, unless an invoice has asked for it."""
+        if any(
+            one.line.meter == use.meter
+            and one.line.starts <= use.at < one.line.ends
+            and (one.bill.canceled_at is None or one.bill.canceled_at >= use.told_at)
+            for one in self.settled
+        ):
+            return
+        quantity = -use.quantity
+        for purse, price in reversed(list(self._priced(use))):
+            if quantity <= 0:
+                continue
+            credit = rounded(quantity * price, PLACES)
+            returned = purse.unburn(credit, use.meter, use.subscription)
+            _note(purse, use, -returned)
+            quantity = (credit - returned) / price
+
+    def _priced(self, use: Use) -> Iterator[tuple[Purse, Fraction]]:
+        """Yield the wallets that usage takes credit from, with what a unit of it takes."""
         for purse in self.purses:
             fact = purse.fact
             price = self.told.prices.get((use.meter, fact.rate is None))
-            if not fact.on_event or fact.opened_at >= use.told_at or price is None:
-                continue
-            if fact.rate is None and fact.currency != "USD":
-                continue
-            if quantity <= 0 or (fact.meters and use.meter not in fact.meters):
-                continue
-            amount = rounded(quantity * Fraction(price), PLACES)
-            if amount <= 0:
-                continue
-            short, last = purse.spend(amount, use.meter), purse
-            if short < amount:
-                money = (amount - short) * (
-                    Fraction(1) if fact.rate is None else Fraction(fact.rate)
-                )
-                purse.burned.append(Burned(use.meter, use.subscription, use.at, money))
-            quantity = short / Fraction(price)
-            purse.seen[use.told_at].append(purse.balance)
-        if last is not None and last.fact.policy != "invoice":
-            last.short += short
+            if fact.on_event and fact.opened_at < use.told_at and price is not None:
+                yield purse, Fraction(price)
 
     # --- invoices -------------------------------------------------------------------------------
 
@@ -181,19 +204,27 @@ class Savings:
         if any(one.fact.on_event for one in here):
             lines, covered = self._settle(bill, lines, here)
         for line in lines:
-            for purse in here:
-                wanted = min(line.amount, bill.total - covered)
-                if wanted <= 0 or purse.fact.on_event or not line.is_usage:
-                    continue
-                paid = _pay(purse, bill, line, wanted)
-                line = replace(line, amount=line.amount - paid)  # noqa: PLW2901 -- what is left
-                covered += paid
-            for purse in here:
-                purse.seen[bill.issued_at].append(purse.balance)
+            if line.is_usage:
+                covered += self._pay(bill, line, here, bill.total - covered)
         if covered != bill.covered:
             raise Difference(
                 f"credit pays {float(bill.covered)} of {bill.id}, should pay {float(covered)}"
             )
+
+    def _pay(self, bill: Bill, line: BillLine, here: Sequence[Purse], most: Fraction) -> Fraction:
+        """Pay usage when it is invoiced; note what is left on the last wallet that lends none."""
+        wanted = whole = min(line.amount, most)
+        paying = [one for one in here if not one.fact.on_event]
+        for purse in paying:
+            if wanted > 0:
+                wanted -= _pay(purse, bill, line, wanted)
+                purse.seen[bill.issued_at].append(purse.balance)
+        for purse in reversed(paying) if wanted > 0 else ():
+            meters = purse.fact.meters
+            if purse.fact.policy != "invoice" and (not meters or line.meter in meters):
+                purse.short += _credit_for(purse, wanted)
+                break
+        return whole - wanted
 
     def _settle(
         self, bill: Bill, lines: Sequence[BillLine], here: Sequence[Purse]
@@ -208,11 +239,17 @@ class Savings:
                 taken = min(max(free, ZERO) // bill.unit * bill.unit, line.amount)
                 taken = min(taken, bill.total - total)
             if taken > 0:
-                self.settled.append(_Settled(bill, line, taken))
+                self.settled.append(_Settled(bill, line, taken, here[0].books))
                 here[0].books.move(taken, debit="revenue", credit="customer")
                 total += taken
             left.append(replace(line, amount=line.amount - taken))
         return left, total
+
+    def _unsettle(self, bill: Bill) -> None:
+        """Forget what was taken off an invoice that is canceled: the next one takes it off."""
+        for one in self.settled:
+            if one.bill.id == bill.id:
+                one.books.move(one.amount, debit="customer", credit="revenue")
 
     def _burned(self, line: BillLine, here: Sequence[Purse]) -> Fraction:
         return sum(
@@ -315,19 +352,29 @@ class Savings:
 
 def _pay(purse: Purse, bill: Bill, line: BillLine, wanted: Fraction) -> Fraction:
     """Pay a line in whole units of the currency; return how much."""
-    rate = None if purse.fact.rate is None else Fraction(purse.fact.rate)
     there = max(purse.spendable(line.meter), ZERO)
     money = min(wanted, purse.worth(there) // bill.unit * bill.unit)
-
-    def needed() -> Fraction:
-        return money if rate is None else ceil(money / rate / _FINEST) * _FINEST
-
-    if needed() > there:
+    if _credit_for(purse, money) > there:
         money -= bill.unit
     if money <= 0:
         return ZERO
-    purse.spend(needed(), line.meter, covers=money)
+    purse.spend(_credit_for(purse, money), line.meter, covers=money)
     return money
+
+
+def _credit_for(purse: Purse, money: Fraction) -> Fraction:
+    """Return the credit that it takes to be worth so much money."""
+    if purse.fact.rate is None:
+        return money
+    return ceil(money / Fraction(purse.fact.rate) / _FINEST) * _FINEST
+
+
+def _note(purse: Purse, use: Use, amount: Fraction) -> None:
+    """Remember what an event burned, in money; less than nothing if it gave something back."""
+    if amount:
+        rate = Fraction(1) if purse.fact.rate is None else Fraction(purse.fact.rate)
+        purse.burned.append(Burned(use.meter, use.subscription, use.at, amount * rate))
+        purse.seen[use.told_at].append(purse.balance)
 
 
 def _net(lines: Sequence[BillLine]) -> Iterator[BillLine]:
