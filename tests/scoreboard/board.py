@@ -10,6 +10,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "reliability.md"
 _ROWS: Final = Path(__file__).with_name("rows.txt")
+_MEASURED: Final = Path(__file__).with_name("measured.txt")
 _MOST_SHOWN: Final = 4  # tests per row
 
 
@@ -88,6 +89,14 @@ def page(kept: Mapping[str, list[str]]) -> str:
             lines += ["", f"## {section}", "", "| | what | how | test |", "|---|---|---|---|"]
         by = "–" if row.by == "-" else row.by
         lines.append(f"| {row.id} | {row.text} | {by} | {_tests(kept.get(row.id, []))} |")
+    lines += [
+        "",
+        "## How far the tests themselves can be trusted",
+        "",
+        "| when | by | found |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {line} |" for line in _MEASURED.read_text().splitlines()]
     return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,14 @@ from apps.core.errors import FieldError, Invalid
 from apps.core.money import AmountNotFinite, money
 from apps.rating.documents import Fields
 from apps.rating.filters import parse_filters
-from apps.rating.periods import Alignment, AnchorDayInvalid, Cadence, Unit, schedule_for
+from apps.rating.periods import (
+    Alignment,
+    AnchorDayInvalid,
+    Cadence,
+    CadenceInvalid,
+    Unit,
+    schedule_for,
+)
 from apps.rating.pricing import parse_pricing
 
 NUMBER = 'a number is at most 20 digits with at most 12 decimals, such as "1250.5"'
@@ -212,6 +219,34 @@ def test_a_matrix_that_cannot_be_read(changed: dict[str, object], detail: str) -
     with pytest.raises(Invalid) as caught:
         parse_pricing(document, currency="USD")
     assert [one.detail for one in caught.value.errors] == [detail]
+
+
+BAND = {"from": "08:00", "to": "18:00", "unit_price": "1"}
+
+
+@pytest.mark.parametrize(
+    ("band", "detail"),
+    [
+        (BAND, "the bands leave some of the day unpriced"),
+        (BAND | {"to": "08:00"}, "a band ends after it begins, perhaps on the next day"),
+        (
+            BAND | {"to": "25:00"},
+            "a time is written from 00:00 to 23:59; 24:00 may end a band",
+        ),
+    ],
+)
+def test_bands_of_the_day_that_cannot_be_read(band: dict[str, str], detail: str) -> None:
+    document = {"model": "time_of_day", "zone": "UTC", "bands": [band]}
+    with pytest.raises(Invalid) as caught:
+        parse_pricing(document, currency="USD")
+    assert [one.detail for one in caught.value.errors] == [detail]
+
+
+@pytest.mark.parametrize("count", [0, 1001])
+def test_a_cadence_that_is_too_short_or_too_long(count: int) -> None:
+    with pytest.raises(CadenceInvalid) as caught:
+        Cadence(Unit.MONTH, count)
+    assert caught.value.detail == f"a cadence of {count} months is not one of 1 to 1000"
 
 
 def test_what_is_no_amount() -> None:
