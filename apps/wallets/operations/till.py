@@ -55,7 +55,7 @@ class Till(Entries):
 
     def spendable(self, wallet: Wallet, thing: Thing) -> Decimal:
         """Return how much of the wallet can be spent on a thing now, what may be lent included."""
-        return EXACT.add(self.credit(wallet, thing), self._lendable(wallet))
+        return EXACT.add(self.credit(wallet, thing), self._lendable_for(wallet, thing))
 
     def credit(self, wallet: Wallet, thing: Thing) -> Decimal:
         """Return how much credit of the wallet can be used for a thing now."""
@@ -70,7 +70,7 @@ class Till(Entries):
         transactions, and what is not paid comes back as ``short``.
         """
         burned = burn(amount, [_credit(one) for one in self._usable(wallet, purpose.thing)])
-        lent = min(burned.short, self._lendable(wallet))
+        lent = min(burned.short, self._lendable_for(wallet, purpose.thing))
         shares = share_out(covers, [part.amount for part in burned.parts], lent, amount)
         paid = promotional = ZERO
         for part, share in zip(burned.parts, shares, strict=False):
@@ -300,6 +300,10 @@ class Till(Entries):
         if not wallet.scope.covers(replace(thing, by_name=False)):
             return []
         return [one for one in self.usable(wallet) if one.scope.covers(thing)]
+
+    def _lendable_for(self, wallet: Wallet, thing: Thing) -> Decimal:
+        """Return what may be lent for a thing: nothing for what the wallet itself is not for."""
+        return self._lendable(wallet) if wallet.scope.covers(thing) else ZERO
 
     def _lendable(self, wallet: Wallet) -> Decimal:
         if wallet.insufficient != Insufficient.OVERDRAFT:

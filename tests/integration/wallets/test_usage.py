@@ -368,3 +368,24 @@ def test_usage_of_two_periods_that_burned_is_not_charged_by_one_invoice(
     # three base fees, and 3.00 and 5.00 of usage, all of it paid by the events
     assert figures(bill(customer, AT + 2 * MONTH))[1:] == (8, 15)
     assert wrong() == []
+
+
+@pytest.mark.parametrize(
+    ("scope", "lent"), [(Scope(), 4), (Scope(meters=("calls",)), 4), (Scope(meters=("gb",)), 0)]
+)
+def test_nothing_is_lent_for_what_the_wallet_is_not_for(
+    tenant: Tenant, customer: Customer, meter: Meter, scope: Scope, lent: int
+) -> None:
+    make_meter(tenant, key="gb")
+    subscribe(customer)
+    wallet = make_wallet(
+        customer,
+        scope=scope,
+        insufficient=Insufficient.OVERDRAFT,
+        overdraft_limit=Decimal(50),
+    )
+    use(tenant, 40)
+    # of 10.00 of fees and 4.00 of usage
+    assert figures(bill(customer)) == (14, lent, 14 - lent)
+    assert fresh_wallet(wallet).overdrawn == lent
+    assert wrong() == []

@@ -139,6 +139,7 @@ class Purse:
                 f"entry {self.read + 1} of {entry.at} is {_said(did)}, should be {_said(should)}"
             )
         self.read += 1
+        self.seen[entry.at].append(self.balance)
 
     # --- what moves credit ----------------------------------------------------------------------
 
@@ -228,7 +229,12 @@ class Purse:
 
     def spendable(self, meter: str) -> Fraction:
         """Return how much can be spent on a meter, what would be lent included."""
-        return sum((one.left for one in self.usable(meter)), Fraction(self.fact.limit) - self.lent)
+        return sum((one.left for one in self.usable(meter)), self.lendable(meter))
+
+    def lendable(self, meter: str) -> Fraction:
+        """Return how much would be lent: nothing for what the wallet is not for."""
+        covers = not self.fact.meters or meter in self.fact.meters
+        return Fraction(self.fact.limit) - self.lent if covers else ZERO
 
     def parts(self, amount: Fraction, meter: str) -> list[tuple[Grant, Fraction]]:
         """Return what each grant pays of an amount."""
@@ -261,7 +267,7 @@ class Purse:
                 paid += value
             else:
                 promotional += value
-        lent = min(rest, Fraction(self.fact.limit) - self.lent)
+        lent = min(rest, self.lendable(meter))
         if lent > 0:
             value = self.worth(lent)
             self.lent += lent

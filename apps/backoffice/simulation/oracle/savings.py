@@ -127,7 +127,6 @@ class Savings:
         for purse in self.purses:
             while (entry := purse.next(at)) is not None:
                 self._told(purse, entry)
-                purse.seen[at].append(purse.balance)
 
     def _pass_time(self, purse: Purse, at: datetime) -> None:
         for fact in self.grants.values():
@@ -218,7 +217,6 @@ class Savings:
         for purse in paying:
             if wanted > 0:
                 wanted -= _pay(purse, bill, line, wanted)
-                purse.seen[bill.issued_at].append(purse.balance)
         for purse in reversed(paying) if wanted > 0 else ():
             meters = purse.fact.meters
             if purse.fact.policy != "invoice" and (not meters or line.meter in meters):
@@ -374,7 +372,6 @@ def _note(purse: Purse, use: Use, amount: Fraction) -> None:
     if amount:
         rate = Fraction(1) if purse.fact.rate is None else Fraction(purse.fact.rate)
         purse.burned.append(Burned(use.meter, use.subscription, use.at, amount * rate))
-        purse.seen[use.told_at].append(purse.balance)
 
 
 def _net(lines: Sequence[BillLine]) -> Iterator[BillLine]:
