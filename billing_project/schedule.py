@@ -30,6 +30,7 @@ BEAT_SCHEDULE: Final[dict[str, Entry]] = {
         "schedule": _MINUTE,
     },
     "close due periods": {"task": "invoicing.close_periods", "schedule": _MINUTE},
+    "bill usage over its threshold": {"task": "invoicing.bill_accrued", "schedule": _MINUTE},
     "issue drafts after their grace": {"task": "invoicing.issue_drafts", "schedule": _MINUTE},
     "mark overdue invoices": {"task": "invoicing.mark_overdue", "schedule": _HOUR},
     "retry failed payments": {"task": "payments.retry_collections", "schedule": _MINUTE},

@@ -6,6 +6,7 @@ from apps.catalog.models import (
     AddOnOffer,
     Charge,
     ChargePrice,
+    Coupon,
     Feature,
     Phase,
     PhaseFeature,
@@ -15,9 +16,13 @@ from apps.catalog.models import (
     PriceList,
     Product,
 )
+from apps.catalog.operations.coupons import archive_coupon
+from apps.core.clock import now
 from apps.tenants.desk import (
+    By,
     Desk,
     DeskInline,
+    Verb,
     amount,
     choice,
     document,
@@ -28,6 +33,10 @@ from apps.tenants.desk import (
     plain,
     status,
 )
+
+
+def _archive_coupon(coupon: Coupon, by: By) -> None:
+    archive_coupon(coupon.id, tenant_id=coupon.tenant_id, actor=by.actor, at=now())
 
 
 class PlanInline(DeskInline):
@@ -62,6 +71,35 @@ class FeatureDesk(Desk):
     search_fields = ("key", "name")
     related = ("meter",)
     when_empty = "Features say what a plan lets its customers do: POST /api/v1/features."
+
+
+@admin.register(Coupon)
+class CouponDesk(Desk):
+    resource = "catalog"
+    list_display = (
+        plain("key"),
+        plain("name"),
+        plain("percentage", "per cent"),
+        choice("duration"),
+        plain("periods"),
+        plain("redeemed"),
+        plain("max_redemptions", "at most"),
+        instant("redeem_until", "until, exclusive"),
+    )
+    list_filter = ("duration", "target")
+    search_fields = ("key", "name")
+    verbs = (
+        Verb(
+            name="archive",
+            label="Archive",
+            icon="archive",
+            resource="catalog",
+            run=_archive_coupon,
+            fits=lambda coupon: coupon.archived_at is None,
+            warning="Nobody can redeem it any more. Who has redeemed it keeps it.",
+        ),
+    )
+    when_empty = "A coupon is a discount that is redeemed by its key: POST /api/v1/coupons."
 
 
 class PlanVersionInline(DeskInline):

@@ -92,6 +92,21 @@ class PhaseAlignment(StrEnum):
     CHANGE = "change"  # the change: its first phase begins then
 
 
+class CouponTarget(StrEnum):
+    """Whose charges a coupon discounts."""
+
+    SUBSCRIPTION = "subscription"  # those of the one that it is redeemed for
+    CUSTOMER = "customer"  # those of all subscriptions of the customer
+
+
+class CouponDuration(StrEnum):
+    """How many billing periods a coupon discounts."""
+
+    ONCE = "once"
+    PERIODS = "periods"
+    FOREVER = "forever"
+
+
 class PlanVersionStatus(StrEnum):
     """A draft may change and cannot be sold; a published version never changes."""
 
@@ -135,6 +150,24 @@ class VersionPublished(Conflict):
     """A plan version that was published never changes, and is never deleted."""
 
     reason = "version_published"
+
+
+class CouponInvalid(Invalid):
+    """What was asked for cannot be a coupon; ``errors`` lists every reason."""
+
+    reason = "coupon_invalid"
+
+
+class CouponSpent(Conflict):
+    """The coupon has been redeemed as often as it may be."""
+
+    reason = "coupon_spent"
+
+
+class CouponExpired(Conflict):
+    """The coupon could be redeemed until a time that is over, or was archived."""
+
+    reason = "coupon_expired"
 
 
 class CatalogInvalid(Invalid):
@@ -197,6 +230,7 @@ class ChargeTerms:
     included_quantity: Decimal
     prices: Mapping[tuple[UUID | None, str], PriceTerms]
     proration: Basis | None = None
+    product: str = ""  # the key of what the plan sells
 
     def price(self, price_list_id: UUID | None, currency: str) -> PriceTerms | None:
         """Return the price on a list, or the standard one where the list has none of its own."""
@@ -210,6 +244,31 @@ class ChargeTerms:
         """
         models = [price.model for (_, priced), price in self.prices.items() if priced == currency]
         return max(models, key=lambda model: needs(model) is not Need.QUANTITY, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class CouponTerms:
+    """What a coupon takes off: a percentage of what is left, or an amount per billing period.
+
+    One of ``percentage`` and ``amounts`` (by currency, in major units) is given. Of several coupons
+    the one with the lowest ``priority`` comes first; of the same priority, amounts before
+    percentages. ``products`` and ``charges`` are keys; where both are empty it is for everything.
+    """
+
+    id: UUID
+    key: str
+    name: str
+    percentage: Decimal | None
+    amounts: Mapping[str, Decimal]
+    priority: int
+    products: frozenset[str]
+    charges: frozenset[str]
+
+    def covers(self, charge: ChargeTerms) -> bool:
+        """Say whether the coupon is for a charge."""
+        return (not self.products or charge.product in self.products) and (
+            not self.charges or charge.key in self.charges
+        )
 
 
 _MONEY: Final = frozenset(Aggregation) - {Aggregation.COUNT, Aggregation.UNIQUE_COUNT}

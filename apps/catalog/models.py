@@ -5,6 +5,8 @@ from django.db import models
 from apps.catalog.domain import (
     Behaviour,
     ChargeKind,
+    CouponDuration,
+    CouponTarget,
     FeatureKind,
     PhaseAlignment,
     PhaseKind,
@@ -79,6 +81,61 @@ class Feature(TenantOwned):
                 condition=models.Q(kind="metered", meter__isnull=False)
                 | models.Q(kind__in=("boolean", "limit"), meter__isnull=True),
                 name="feature_meter_if_metered",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Coupon(TenantOwned):
+    """A discount that may be redeemed by its key. What it takes off never changes (by trigger)."""
+
+    ID_PREFIX = "cpn"
+
+    key = models.CharField(max_length=100)
+    name = models.CharField(max_length=200)
+    # one of the two: per cent of what is left, or amounts by currency as decimal strings
+    percentage = models.DecimalField(max_digits=9, decimal_places=6, null=True)
+    amounts = models.JSONField(default=dict)
+    duration = models.CharField(max_length=20, choices=[(d, d) for d in CouponDuration])
+    periods = models.PositiveSmallIntegerField(null=True)  # null: forever
+    target = models.CharField(max_length=20, choices=[(t, t) for t in CouponTarget])
+    # what it is for, by key; everything where both are empty
+    products = models.JSONField(default=list)
+    charges = models.JSONField(default=list)
+    priority = models.SmallIntegerField(default=0)  # the lowest first
+    once_per_customer = models.BooleanField(default=True)
+    max_redemptions = models.PositiveIntegerField(null=True)
+    redeemed = models.PositiveIntegerField(default=0)
+    redeem_until = models.DateTimeField(null=True)  # exclusive
+    created_at = models.DateTimeField()
+    archived_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "key"), name="coupon_key_once"),
+            models.CheckConstraint(
+                condition=models.Q(percentage__isnull=False, amounts={})
+                | models.Q(percentage__isnull=True) & ~models.Q(amounts={}),
+                name="coupon_takes_one_thing_off",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(percentage__isnull=True)
+                | models.Q(percentage__gt=0, percentage__lte=100),
+                name="coupon_percentage_bounded",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(duration="forever", periods__isnull=True)
+                | models.Q(duration="once", periods=1)
+                | models.Q(duration="periods", periods__gt=0),
+                name="coupon_periods_as_duration",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(max_redemptions__isnull=True)
+                | models.Q(max_redemptions__gt=0, redeemed__lte=models.F("max_redemptions")),
+                name="coupon_not_redeemed_too_often",
             ),
         )
 

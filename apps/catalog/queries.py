@@ -22,6 +22,7 @@ from apps.catalog.documents.writing import phases_document
 from apps.catalog.domain import (
     ChargeKind,
     ChargeTerms,
+    CouponTerms,
     FeatureKind,
     GrantTerms,
     MeterTerms,
@@ -34,6 +35,7 @@ from apps.catalog.models import (
     AddOnOffer,
     Charge,
     ChargePrice,
+    Coupon,
     Feature,
     Phase,
     PhaseFeature,
@@ -103,7 +105,12 @@ def grants_of(phase_ids: Iterable[UUID]) -> dict[UUID, tuple[GrantTerms, ...]]:
 
 
 def _read_charges(phase_ids: set[UUID]) -> dict[UUID, tuple[ChargeTerms, ...]]:
-    phases = dict(Phase.objects.filter(pk__in=phase_ids).values_list("pk", "version__status"))
+    phases = {}
+    products = {}
+    for pk, status, product in Phase.objects.filter(pk__in=phase_ids).values_list(
+        "pk", "version__status", "version__plan__product__key"
+    ):
+        phases[pk], products[pk] = status, product
     charges = list(
         Charge.objects.filter(phase__in=phases)
         .select_related("meter_version__meter")
@@ -114,7 +121,8 @@ def _read_charges(phase_ids: set[UUID]) -> dict[UUID, tuple[ChargeTerms, ...]]:
         prices[price.charge_id][price.price_list_id, price.currency] = price_terms(price)
     found: dict[UUID, list[ChargeTerms]] = {phase_id: [] for phase_id in phase_ids}
     for charge in charges:
-        found[charge.phase_id].append(_charge_terms(charge, prices[charge.pk]))
+        terms_of_charge = _charge_terms(charge, prices[charge.pk], products[charge.phase_id])
+        found[charge.phase_id].append(terms_of_charge)
     terms = {phase_id: tuple(listed) for phase_id, listed in found.items()}
     if len(_published) + len(terms) > _MOST_CACHED:
         _published.clear()
@@ -134,7 +142,9 @@ def price_terms(price: ChargePrice) -> PriceTerms:
     )
 
 
-def _charge_terms(charge: Charge, prices: dict[tuple[UUID | None, str], PriceTerms]) -> ChargeTerms:
+def _charge_terms(
+    charge: Charge, prices: dict[tuple[UUID | None, str], PriceTerms], product: str
+) -> ChargeTerms:
     return ChargeTerms(
         id=charge.pk,
         key=charge.key,
@@ -147,6 +157,7 @@ def _charge_terms(charge: Charge, prices: dict[tuple[UUID | None, str], PriceTer
         meter=meter_terms(charge.meter_version) if charge.meter_version else None,
         included_quantity=charge.included_quantity,
         prices=MappingProxyType(prices),
+        product=product,
     )
 
 
@@ -236,6 +247,20 @@ def _charge_draft(charge: Charge) -> ChargeDraft:
         included_quantity=charge.included_quantity,
         prices=tuple(sorted(prices, key=lambda one: (one.price_list or "", one.currency))),
         meter_version=version.number if version else None,
+    )
+
+
+def coupon_terms(coupon: Coupon) -> CouponTerms:
+    """Return what a stored coupon takes off."""
+    return CouponTerms(
+        id=coupon.pk,
+        key=coupon.key,
+        name=coupon.name,
+        percentage=coupon.percentage,
+        amounts={currency: Decimal(amount) for currency, amount in coupon.amounts.items()},
+        priority=coupon.priority,
+        products=frozenset(coupon.products),
+        charges=frozenset(coupon.charges),
     )
 
 

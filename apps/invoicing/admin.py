@@ -13,6 +13,7 @@ from apps.customers.models import Customer
 from apps.customers.queries import customer_now
 from apps.invoicing.domain import COLLECTABLE, DocumentKind, InvoiceStatus
 from apps.invoicing.models import (
+    AccrualLook,
     BalanceApplication,
     CreditPaidOut,
     Invoice,
@@ -299,6 +300,16 @@ class ParkedCustomerDesk(Desk):
     related = ("customer",)
     ordering = ("-parked_at",)
     when_empty = "The last billing runs worked for everybody."
+
+
+@admin.register(AccrualLook)
+class AccrualLookDesk(Desk):
+    resource = "invoices"
+    list_display = (link("customer"), plain("mark", "up to change"))
+    search_fields = ("customer__name",)
+    related = ("customer",)
+    ordering = ("-mark",)
+    when_empty = "Usage is looked at between its bills where a price has a billing threshold."
 
 
 @admin.register(IssuedPdf)

@@ -12,25 +12,24 @@ nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from apps.catalog.domain import ChargeKind, PriceTerms
 from apps.core.errors import Conflict
 from apps.core.money import ARITHMETIC, round_money
+from apps.invoicing.committing import Committed, Settled, settled_turns
+from apps.invoicing.discounting import Discounts, Reduction, reductions
 from apps.invoicing.domain import LineKind
+from apps.invoicing.lines import Billed, Derivation, Expected, LineKey, ProposedLine, Whole
 from apps.invoicing.slicing import WHOLE, Slice
-from apps.metering.domain import Measurement, UsageSpan
+from apps.metering.domain import Measurement
 from apps.rating.periods import Span
-from apps.rating.pricing import Measured, Rated, after_included, rate
-from apps.rating.proration import Basis
+from apps.rating.pricing import Measured, after_included, rate
 
 _ZERO: Final = Decimal(0)
 _PLACES: Final = Decimal("1e-12")
@@ -43,84 +42,14 @@ class PriceMissing(Conflict):
     reason = "price_missing"
 
 
-class LineKey(NamedTuple):
-    """What identifies an expected line; ``group`` is the price point of usage lines."""
-
-    subscription_id: UUID
-    charge_id: UUID
-    kind: LineKind
-    period_start: datetime
-    segment_start: datetime
-    group: str
-
-
-@dataclass(frozen=True, slots=True)
-class Billed:
-    """What the issued lines of a key amount to together, and how the first of them looked.
-
-    ``count`` numbers all lines the key ever had; ``first_line_id`` is the first that still
-    stands, None where every document with the key was canceled.
-    """
-
-    amount: Decimal
-    currency: str
-    count: int
-    first_line_id: UUID | None
-    period_end: datetime
-    service_start: datetime
-    service_end: datetime
-    description: str
-    unit: str
-
-
-class Derivation(Struct, frozen=True):
-    """How an expected amount came about; stored on the line and replayed by ``explain``."""
-
-    price_list: str  # the price point of the usage; "" where it names none
-    price_list_id: UUID | None  # whose price was taken; None is the standard list
-    share: tuple[int, int]  # of the period: numerator, denominator
-    included: Decimal
-    measured: Measured | None
-    rated: Rated | None
-    exact: Decimal  # before the one rounding
-    expected: Decimal  # what the key should amount to
-    already_billed: Decimal  # by earlier lines of the key
-    meter_version: UUID | None = None
-    usage: tuple[UsageSpan, ...] = ()
-    basis: Basis | None = None  # by which the share was told
-
-
-class ProposedLine(Struct, frozen=True):
-    """A line to be written: ``amount`` is expected less already billed."""
-
-    key: LineKey
-    currency: str
-    period_end: datetime
-    service: Span
-    description: str
-    quantity: Decimal
-    unit: str
-    amount: Decimal
-    sequence: int
-    corrects: UUID | None
-    derivation: Derivation
-
-
-class _Expected(Struct, frozen=True):
-    key: LineKey
-    slice: Slice
-    description: str
-    quantity: Decimal
-    unit: str
-    derivation: Derivation
-
-
 def propose(
     slices: Sequence[Slice],
     measured: Mapping[int, Sequence[Measurement]],
     billed: Mapping[LineKey, Billed],
     *,
     price_lists: Mapping[str, UUID],
+    discounts: Discounts | None = None,
+    committed: Sequence[Committed] = (),
 ) -> list[ProposedLine]:
     """Return the lines that make what is billed equal to what should be; none if it is.
 
@@ -129,17 +58,18 @@ def propose(
     """
     lines: list[ProposedLine] = []
     seen: set[LineKey] = set()
-    for index, one in enumerate(slices):
-        for expected in _expected_of(one, measured.get(index, ()), price_lists):
-            past = None
-            if billed:  # hashing a key takes longer than all else here
-                seen.add(expected.key)
-                past = billed.get(expected.key)
-            line = _difference(expected, past)
-            if line is not None:
-                lines.append(line)
+    for expected in _expected(slices, measured, price_lists, discounts, committed):
+        past = None
+        if billed:  # hashing a key takes longer than all else here
+            seen.add(expected.key)
+            past = billed.get(expected.key)
+        line = _difference(expected, past)
+        if line is not None:
+            lines.append(line)
     lines += (
-        _taken_back(key, past) for key, past in billed.items() if key not in seen and past.amount
+        _taken_back(key, past)
+        for key, past in billed.items()
+        if key not in seen and past.amount and not past.is_running
     )
     return lines
 
@@ -150,23 +80,60 @@ def propose(
 class _Price(NamedTuple):
     list_id: UUID | None
     terms: PriceTerms
+    agreed: str = ""
 
 
-def _expected_of(
+def _expected(
+    slices: Sequence[Slice],
+    measured: Mapping[int, Sequence[Measurement]],
+    price_lists: Mapping[str, UUID],
+    discounts: Discounts | None,
+    committed: Sequence[Committed],
+) -> Iterator[Expected]:
+    """Yield all that should be billed: charges, discounts, bounds of both, commitments."""
+    if discounts is None and not committed:
+        for index, one in enumerate(slices):
+            charged = _charged(one, measured.get(index, ()), price_lists)
+            yield from charged
+            yield from _bounds(one, charged)
+        return
+    by_slice = [
+        _charged(one, measured.get(index, ()), price_lists) for index, one in enumerate(slices)
+    ]
+    taken: Mapping[int, Sequence[Reduction]] = {}
+    if discounts is not None:
+        amounts = {index: _sum(charged) for index, charged in enumerate(by_slice)}
+        taken = reductions(slices, amounts, discounts)
+    totals: list[Decimal] = []
+    for index, (one, charged) in enumerate(zip(slices, by_slice, strict=True)):
+        less = [*charged, *(_discount(one, reduction) for reduction in taken.get(index, ()))]
+        whole = [*less, *_bounds(one, less)]
+        totals.append(_sum(whole))
+        yield from whole
+    for commitment in committed:
+        for settled in settled_turns(slices, totals, commitment):
+            yield from _settlements(settled)
+
+
+def _sum(lines: Sequence[Expected]) -> Decimal:
+    return sum((line.derivation.expected for line in lines), _ZERO)
+
+
+def _charged(
     one: Slice, measurements: Sequence[Measurement], price_lists: Mapping[str, UUID]
-) -> Iterator[_Expected]:
+) -> list[Expected]:
     match one.charge.kind:
         case ChargeKind.FIXED:
-            yield _priced(one, LineKind.FIXED, Measured(one.quantity), _price(one), "")
+            return [_priced(one, LineKind.FIXED, Measured(one.quantity), _price(one), "")]
         case ChargeKind.RECURRING:
-            yield _priced(one, LineKind.RECURRING, Measured(one.quantity), _price(one), "")
+            return [_priced(one, LineKind.RECURRING, Measured(one.quantity), _price(one), "")]
         case ChargeKind.USAGE:
-            yield from _usage_lines(one, measurements, price_lists)
+            return _usage_lines(one, measurements, price_lists)
 
 
 def _usage_lines(
     one: Slice, measurements: Sequence[Measurement], price_lists: Mapping[str, UUID]
-) -> Iterator[_Expected]:
+) -> list[Expected]:
     standard = _price(one)
     by_point = {found.price_point: found.measured for found in measurements}
     by_point.setdefault(STANDARD_PRICES, Measured(_ZERO))
@@ -178,12 +145,13 @@ def _usage_lines(
             terms = one.charge.prices.get((listed, one.subscription.currency))
             price = _Price(listed, terms) if terms is not None else standard
         lines.append(_priced(one, LineKind.USAGE, measured, price, point))
-    yield from lines
-    yield from _bounds(one, standard, sum((line.derivation.expected for line in lines), _ZERO))
+    return lines
 
 
 def _price(one: Slice) -> _Price:
-    """Return the price of what names no price point: the subscription's, or the standard one."""
+    """Return the price of what names no price point: agreed on, the subscription's, or standard."""
+    if one.agreed is not None:
+        return _Price(None, one.agreed.terms, one.agreed.name)
     currency = one.subscription.currency
     for listed in (one.price_list_id, None):
         terms = one.charge.prices.get((listed, currency))
@@ -192,7 +160,7 @@ def _price(one: Slice) -> _Price:
     raise PriceMissing(f"The charge {one.charge.key} has no price in {currency}.")
 
 
-def _priced(one: Slice, kind: LineKind, measured: Measured, price: _Price, point: str) -> _Expected:
+def _priced(one: Slice, kind: LineKind, measured: Measured, price: _Price, point: str) -> Expected:
     charge, currency = one.charge, one.subscription.currency
     # usage is itself the part of the period, of which a part is included; a price for time is not
     is_usage = kind is LineKind.USAGE
@@ -201,7 +169,7 @@ def _priced(one: Slice, kind: LineKind, measured: Measured, price: _Price, point
         included = included_in(charge.included_quantity, one.share if is_usage else WHOLE)
     rated = rate(price.terms.model, after_included(measured, included) if included else measured)
     exact = rated.amount if is_usage else _times(rated.amount, one.share)
-    return _Expected(
+    return Expected(
         key=_key(one, kind, point),
         slice=one,
         description=f"{charge.name} ({point})" if point else charge.name,
@@ -220,6 +188,7 @@ def _priced(one: Slice, kind: LineKind, measured: Measured, price: _Price, point
             already_billed=_ZERO,
             meter_version=charge.meter.version_id if charge.meter else None,
             usage=one.usage,
+            agreed=price.agreed,
         ),
     )
 
@@ -229,12 +198,18 @@ def included_in(quantity: Decimal, share: Fraction) -> Decimal:
     return _times(quantity, share).quantize(_PLACES, context=ARITHMETIC)
 
 
-def _bounds(one: Slice, price: _Price, total: Decimal) -> Iterator[_Expected]:
-    """Yield what is missing to the charge's minimum, or exceeds its maximum (taken off).
+def _bounds(one: Slice, charged: Sequence[Expected]) -> Iterator[Expected]:
+    """Yield what is missing to the minimum of a usage charge, or exceeds its maximum (taken off).
 
-    Both are for a whole period and prorated with it where the charge is.
+    Both are for what discounts leave of a whole period, and prorated with it where the charge is.
     """
+    if one.charge.kind is not ChargeKind.USAGE or one.is_early:
+        return
+    price = _price(one)
     minimum, maximum = price.terms.minimum, price.terms.maximum
+    if minimum is None and maximum is None:
+        return
+    total = _sum(charged)
     if minimum is not None:
         exact = max(_times(minimum, one.share) - total, _ZERO)
         yield _bound(one, LineKind.MINIMUM, price, exact, f"{one.charge.name}: to the minimum")
@@ -243,10 +218,8 @@ def _bounds(one: Slice, price: _Price, total: Decimal) -> Iterator[_Expected]:
         yield _bound(one, LineKind.MAXIMUM, price, exact, f"{one.charge.name}: above the maximum")
 
 
-def _bound(
-    one: Slice, kind: LineKind, price: _Price, exact: Decimal, description: str
-) -> _Expected:
-    return _Expected(
+def _bound(one: Slice, kind: LineKind, price: _Price, exact: Decimal, description: str) -> Expected:
+    return Expected(
         key=_key(one, kind, ""),
         slice=one,
         description=description,
@@ -263,6 +236,62 @@ def _bound(
             exact=exact,
             expected=round_money(exact, one.subscription.currency),
             already_billed=_ZERO,
+            agreed=price.agreed,
+        ),
+    )
+
+
+def _discount(one: Slice, reduction: Reduction) -> Expected:
+    return Expected(
+        key=_key(one, LineKind.DISCOUNT, reduction.redemption),
+        slice=one,
+        description=f"{one.charge.name}: discount {reduction.code}",
+        quantity=_ZERO,
+        unit="",
+        derivation=Derivation(
+            price_list="",
+            price_list_id=None,
+            share=(1, 1),
+            included=_ZERO,
+            measured=None,
+            rated=None,
+            exact=-reduction.exact,
+            expected=-reduction.off,
+            already_billed=_ZERO,
+            reduction=reduction,
+        ),
+    )
+
+
+def _settlements(settled: Settled) -> Iterator[Expected]:
+    """Yield what settles a commitment: what is missing to it, and what exceeds it costs more."""
+    commitment = settled.committed.commitment
+    if commitment.true_up:
+        yield _settlement(settled, LineKind.TRUE_UP, settled.missing, "To the commitment")
+    if commitment.overage_factor != 1:
+        yield _settlement(settled, LineKind.OVERAGE, settled.dearer, "Above the commitment")
+
+
+def _settlement(settled: Settled, kind: LineKind, exact: Decimal, description: str) -> Expected:
+    terms, span = settled.committed.subscription, settled.turn.span
+    contract = settled.committed.contract.public_id
+    return Expected(
+        key=LineKey(terms.id, None, kind, span.start, span.start, contract),
+        slice=Whole(terms, span, span),
+        description=description,
+        quantity=_ZERO,
+        unit="",
+        derivation=Derivation(
+            price_list="",
+            price_list_id=None,
+            share=(settled.share.numerator, settled.share.denominator),
+            included=_ZERO,
+            measured=None,
+            rated=None,
+            exact=exact,
+            expected=round_money(exact, terms.currency),
+            already_billed=_ZERO,
+            spending=settled.spending,
         ),
     )
 
@@ -283,7 +312,7 @@ def _times(amount: Decimal, share: Fraction) -> Decimal:
 # --- differences --------------------------------------------------------------------------------
 
 
-def _difference(expected: _Expected, past: Billed | None) -> ProposedLine | None:
+def _difference(expected: Expected, past: Billed | None) -> ProposedLine | None:
     derivation = expected.derivation
     one = expected.slice
     if past is None:
@@ -297,6 +326,8 @@ def _difference(expected: _Expected, past: Billed | None) -> ProposedLine | None
         if not amount:
             return None
         derivation = replace(derivation, already_billed=past.amount)
+        if _goes_on(one, past):
+            first = None
     return ProposedLine(
         key=expected.key,
         currency=one.subscription.currency,
@@ -309,6 +340,16 @@ def _difference(expected: _Expected, past: Billed | None) -> ProposedLine | None
         sequence=count,
         corrects=first,
         derivation=derivation,
+    )
+
+
+def _goes_on(one: Slice | Whole, past: Billed) -> bool:
+    """Say whether the key was billed up to an instant within its part: the rest corrects nothing."""
+    return (
+        isinstance(one, Slice)
+        and one.charge.kind is ChargeKind.USAGE
+        and past.billed_to is not None
+        and past.billed_to < one.part.end
     )
 
 
@@ -325,7 +366,7 @@ def _taken_back(key: LineKey, past: Billed) -> ProposedLine:
         sequence=past.count,
         corrects=past.first_line_id,
         derivation=Derivation(
-            price_list=key.group,
+            price_list=key.group if key.kind is LineKind.USAGE else "",
             price_list_id=None,
             share=(0, 1),
             included=_ZERO,

@@ -64,6 +64,9 @@ class LineKind(StrEnum):
     USAGE = "usage"
     MINIMUM = "minimum"  # what is missing to the charge's minimum
     MAXIMUM = "maximum"  # what exceeds the charge's maximum, taken off
+    DISCOUNT = "discount"  # what a coupon takes off the charge, below zero
+    TRUE_UP = "true_up"  # what is missing to what was committed to
+    OVERAGE = "overage"  # what exceeds a commitment costs more
     CREDIT = "credit"  # sells prepaid credit, or takes it back
     REFUND = "refund"  # gives money of an invoice back, whatever its lines are
 

@@ -11,20 +11,26 @@ from django.db.models import Q, QuerySet
 
 from apps.catalog.domain import ChargeTerms, PriceTerms
 from apps.catalog.models import Charge
-from apps.catalog.queries import charges_of
+from apps.catalog.queries import charges_of, coupon_terms
 from apps.core.errors import Conflict
+from apps.core.ids import decode
 from apps.core.money import ARITHMETIC, round_money
-from apps.invoicing.assembly import Derivation, PriceMissing, included_in
+from apps.invoicing.assembly import PriceMissing, included_in
+from apps.invoicing.committing import Spending, dearer, missing
 from apps.invoicing.derivation import decode_derivation
+from apps.invoicing.discounting import Reduction, percentage_of, shared
 from apps.invoicing.domain import GivesBack, InvoiceStatus, LineKind, SellsCredit
+from apps.invoicing.lines import Derivation
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceTax
 from apps.invoicing.slicing import WHOLE
 from apps.invoicing.wording import (
     amount_words,
     exact_words,
     number_words,
+    reduction_sentences,
     share_words,
     span_words,
+    spending_sentences,
     step_words,
     sum_words,
 )
@@ -32,11 +38,17 @@ from apps.metering.domain import EventBehind, UsageRequest
 from apps.metering.models import MeterVersion
 from apps.metering.queries.measuring import events_behind, measure_as_of
 from apps.rating.pricing import Measured, Step, after_included, needs, pricing_document, rate
+from apps.subscriptions.contracts import agreed_terms, contract_terms
+from apps.subscriptions.domain import ContractTerms
+from apps.subscriptions.models import Contract, CouponRedemption
+from apps.subscriptions.queries import timelines
 from apps.tenants.domain import TaxRounding
 
 _ZERO: Final = Decimal(0)
 _MOST_STEPS: Final = 50  # in words; ``steps`` has all of them
 _BOUNDS: Final = (LineKind.MINIMUM, LineKind.MAXIMUM)
+_SETTLEMENTS: Final = (LineKind.TRUE_UP, LineKind.OVERAGE)
+_CHARGED: Final = (LineKind.FIXED, LineKind.RECURRING, LineKind.USAGE)
 
 
 class NoUsageBehind(Conflict):
@@ -51,8 +63,7 @@ class Explanation:
 
     line: InvoiceLine
     derivation: Derivation
-    charge: ChargeTerms
-    price: PriceTerms
+    price: PriceTerms | None  # None for what settles a commitment
     meter: MeterVersion | None
     earlier: tuple[InvoiceLine, ...]  # the lines of its key that were billed before it
     taxes: tuple[InvoiceTax, ...]  # of its document, at its rates
@@ -60,7 +71,7 @@ class Explanation:
     @property
     def model(self) -> Mapping[str, object]:
         """The price, as it was published."""
-        return pricing_document(self.price.model)
+        return pricing_document(self.price.model) if self.price is not None else {}
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -108,11 +119,11 @@ def explain(line: InvoiceLine) -> Explanation:
     Raises ``SellsCredit`` and ``GivesBack``.
     """
     derivation = _derivation(line)
-    charge, price = _terms(line, derivation)
+    price = _terms(line, derivation)[1] if derivation.spending is None else None
     meter = None
     if derivation.meter_version is not None:
         meter = MeterVersion.objects.select_related("meter").get(pk=derivation.meter_version)
-    return Explanation(line, derivation, charge, price, meter, tuple(_earlier(line)), _taxes(line))
+    return Explanation(line, derivation, price, meter, tuple(_earlier(line)), _taxes(line))
 
 
 def verify(line: InvoiceLine) -> Verification:
@@ -122,9 +133,12 @@ def verify(line: InvoiceLine) -> Verification:
     spans of usage and the snapshot. Events that were dropped by retention since are missing.
     """
     derivation = _derivation(line)
-    charge, price = _terms(line, derivation)
-    measured = _measured(line, derivation, price)
-    expected = _expected(line, derivation, charge, price, measured)
+    if derivation.spending is not None or line.kind in _SETTLEMENTS:
+        measured, expected = Measured(_ZERO), _settled(line, derivation)
+    else:
+        charge, price = _terms(line, derivation)
+        measured = _measured(line, derivation, price)
+        expected = _expected(line, derivation, charge, price, measured)
     billed = _billed_before(line)
     already = derivation.already_billed if derivation.already_billed in billed else billed[0]
     amount = expected - already
@@ -161,8 +175,9 @@ def usage_behind(line: InvoiceLine, *, after: int, limit: int) -> list[EventBehi
     bills no usage.
     """
     derivation = _derivation(line)
-    _, price = _terms(line, derivation)
-    request = _request(line, derivation, price)
+    request = None
+    if derivation.meter_version is not None:
+        request = _request(line, derivation, _terms(line, derivation)[1])
     if request is None:
         raise NoUsageBehind("This line bills no usage; there are no events behind it.")
     return events_behind(request, line.invoice.usage_snapshot, after=after, limit=limit)
@@ -184,6 +199,12 @@ def _sentences(explanation: Explanation) -> list[str]:
         said.append(f"For {share_words(share, derivation.basis)}: {exact} {currency}.")
     if line.kind in _BOUNDS:
         said.append(_bound_sentence(explanation))
+    if derivation.agreed:
+        said.append("The price was agreed on by contract.")
+    if derivation.spending is not None:
+        said += spending_sentences(derivation.spending, currency, LineKind(line.kind))
+    if derivation.reduction is not None:
+        said += reduction_sentences(derivation.reduction, currency)
     if derivation.exact != derivation.expected:
         said.append(
             f"Rounded once, half up: {number_words(derivation.exact)} is"
@@ -222,7 +243,9 @@ def _measured_sentence(line: InvoiceLine, derivation: Derivation, meter: MeterVe
 
 def _bound_sentence(explanation: Explanation) -> str:
     line, price = explanation.line, explanation.price
-    bound = price.minimum if line.kind == LineKind.MINIMUM else price.maximum
+    bound = None
+    if price is not None:
+        bound = price.minimum if line.kind == LineKind.MINIMUM else price.maximum
     words = exact_words(bound or _ZERO, line.currency)
     return f"The {line.kind} of a whole period is {words} {line.currency}."
 
@@ -280,6 +303,8 @@ def _terms(line: InvoiceLine, derivation: Derivation) -> tuple[ChargeTerms, Pric
     (phase_id,) = Charge.objects.filter(id__in=[line.charge_id]).values_list("phase_id", flat=True)
     charge = next(one for one in charges_of([phase_id])[phase_id] if one.id == line.charge_id)
     price = charge.price(derivation.price_list_id, line.currency)
+    if derivation.agreed:
+        price = agreed_terms(derivation.agreed)
     if price is None:
         raise PriceMissing(f"The charge {charge.key} has no price in {line.currency} any more.")
     return charge, price
@@ -318,8 +343,10 @@ def _expected(
 ) -> Decimal:
     """Return what the line's key should amount to."""
     share = Fraction(*derivation.share)
+    if derivation.reduction is not None:
+        return -_taken_off(line, derivation.reduction)
     if line.kind in _BOUNDS:
-        used = _usage_of_slice(line)
+        used = _sum_of_slice(line, Q(kind__in=[LineKind.USAGE, LineKind.DISCOUNT]))
         bound = price.minimum if line.kind == LineKind.MINIMUM else price.maximum
         rest = _times(bound or _ZERO, share) - used
         exact = max(rest, _ZERO) if line.kind == LineKind.MINIMUM else min(rest, _ZERO)
@@ -383,19 +410,86 @@ def _billed_before(line: InvoiceLine) -> list[Decimal]:
     return [sum((one.amount for one in lines), _ZERO) for lines in (without, earlier)]
 
 
-def _usage_of_slice(line: InvoiceLine) -> Decimal:
-    """Return what the usage lines of the line's charge and period amounted to with its document."""
-    document: Invoice = line.invoice
+def _taken_off(line: InvoiceLine, reduction: Reduction) -> Decimal:
+    """Return what the coupon takes off what the line's charge and period come to."""
+    redemption = CouponRedemption.objects.select_related("coupon").get(
+        pk=decode(CouponRedemption.ID_PREFIX, reduction.redemption)
+    )
+    coupon = coupon_terms(redemption.coupon)
+    before = Q(kind=LineKind.DISCOUNT, group__in=reduction.after)
+    base = max(_sum_of_slice(line, Q(kind__in=_CHARGED) | before), _ZERO)
+    if coupon.percentage is not None:
+        off = round_money(percentage_of(base, coupon.percentage), line.currency)
+        return min(off, base)
+    weights = list(reduction.weights)
+    weights[reduction.place] = base
+    whole = coupon.amounts[line.currency]
+    return shared(whole, reduction.used, weights, line.currency)[reduction.place]
+
+
+def _sum_of_slice(line: InvoiceLine, kinds: Q) -> Decimal:
+    """Return what such lines of the line's charge and period amounted to with its document."""
     lines = InvoiceLine.objects.filter(
+        kinds,
         subscription_id=line.subscription_id,
         charge_id=line.charge_id,
-        kind=LineKind.USAGE,
         period_start=line.period_start,
         segment_start=line.segment_start,
-    ).exclude(_gone_by(document.created_at))
+    )
+    return sum((one.amount for one in _known_to(line.invoice, lines)), _ZERO)
+
+
+def _known_to(document: Invoice, lines: QuerySet[InvoiceLine]) -> QuerySet[InvoiceLine]:
+    """Return those of the lines that stood when a document was issued, its own among them."""
+    lines = lines.exclude(_gone_by(document.created_at))
     if document.issued_at is not None:
         before = Q(invoice__issued_at__lt=document.issued_at) | Q(
             invoice__issued_at=document.issued_at, invoice__id__lte=document.id
         )
         lines = lines.filter(before)
-    return sum((one.amount for one in lines), _ZERO)
+    return lines
+
+
+def _settled(line: InvoiceLine, derivation: Derivation) -> Decimal:
+    """Return what settling the commitment comes to, by the lines up to the line's document."""
+    share = Fraction(*derivation.share)
+    if derivation.spending is None or share == 0:
+        return _ZERO  # taken back: the time is no longer settled
+    row = Contract.objects.get(pk=decode(Contract.ID_PREFIX, derivation.spending.contract))
+    contract = contract_terms(row)
+    if contract.commitment is None:
+        return _ZERO
+    spending = Spending(
+        contract=contract.public_id,
+        amount=_times(contract.commitment.amount, share),
+        counted=_spent(line, contract, contract.commitment.charges),
+        overage_factor=contract.commitment.overage_factor,
+    )
+    exact = missing(spending) if line.kind == LineKind.TRUE_UP else dearer(spending)
+    return round_money(exact, line.currency)
+
+
+def _spent(line: InvoiceLine, contract: ContractTerms, keys: frozenset[str]) -> Decimal:
+    """Return what the charges of the periods that begin in the line's time come to."""
+    (terms,) = [
+        one
+        for one in timelines([line.invoice.customer_id])[line.invoice.customer_id]
+        if one.id == line.subscription_id
+    ]
+    turn = contract.turn_at(terms, line.period_start)
+    lines = _known_to(
+        line.invoice, InvoiceLine.objects.filter(subscription_id=line.subscription_id)
+    ).exclude(charge_id=None)
+    if keys:
+        charges = Charge.objects.filter(tenant_id=line.tenant_id, key__in=keys)
+        lines = lines.filter(charge_id__in=charges.values("id"))
+    return sum(
+        (
+            one.amount
+            for one in lines
+            if contract.starts_at <= max(one.period_start, terms.started_at)
+            and max(one.period_start, terms.started_at) < line.period_end
+            and contract.turn_at(terms, one.period_start) == turn
+        ),
+        _ZERO,
+    )

@@ -1,7 +1,7 @@
 """Reading what ``assembly`` needs, for any number of customers in a handful of queries."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, TypeAlias
@@ -10,9 +10,12 @@ from uuid import UUID
 from django.db import connection
 
 from apps.catalog.queries import charges_of, price_list_ids
-from apps.invoicing.assembly import Billed, LineKey, ProposedLine, propose
+from apps.invoicing.agreements import Agreements, agreements_for, at_agreed_prices
+from apps.invoicing.assembly import propose
 from apps.invoicing.domain import LineKind
+from apps.invoicing.lines import Billed, LineKey, ProposedLine
 from apps.invoicing.slicing import (
+    Charges,
     Reach,
     Slice,
     claims_moved,
@@ -23,7 +26,7 @@ from apps.invoicing.slicing import (
 )
 from apps.metering.domain import Measurement, UsageRequest
 from apps.metering.queries import changed_usage, measure
-from apps.rating.pricing import PricingModel, needs
+from apps.rating.pricing import Need, PricingModel, needs
 from apps.rating.proration import Basis
 from apps.subscriptions.domain import BilledMark, SubscriptionTerms
 from apps.subscriptions.queries import timelines
@@ -53,13 +56,15 @@ def gather(
     *,
     reopened: Mapping[UUID, datetime],
     imagined: Mapping[UUID, SubscriptionTerms] | None = None,
+    early: frozenset[UUID] = frozenset(),
 ) -> Gathered:
     """Return what each customer is to be billed by his cutoff.
 
     ``reopened`` gives, for customers whose draft is being replaced, the start of its earliest
     period: the lines of drafts do not count as billed. A subscription that was billed beyond the
     cutoff already is left alone. ``imagined`` are subscriptions with other timelines than they have,
-    by id. Reads only; the caller holds the customers' locks if he means to
+    by id; of ``early`` ones
+    usage is billed up to the cutoff where its charge has a threshold. Reads only; the caller holds the customers' locks if he means to
     store the result.
     """
     everybody = timelines(list(cutoffs), as_of=cutoffs)
@@ -95,19 +100,26 @@ def gather(
     }
     basis = Basis(tenant.proration_basis)
     slices = {
-        customer_id: slices_due(subscriptions, charges, reaches=reaches, basis=basis)
+        customer_id: slices_due(subscriptions, charges, reaches=reaches, basis=basis, early=early)
         for customer_id, subscriptions in everybody.items()
     }
+    agreements = agreements_for(everybody, charges, reaches)
+    for customer_id, agreed in agreements.items():
+        if agreed.contracts:
+            slices[customer_id] = at_agreed_prices(slices[customer_id], agreed.contracts)
     measured, snapshot = _measure(slices)
-    billed = _billed(everybody, reaches)
+    billed = _billed(everybody, reaches, charges)
     lists = price_list_ids(tenant.id)
     by_customer = {}
     for customer_id, subscriptions in everybody.items():
+        agreed_on = agreements.get(customer_id)
         lines = propose(
             slices[customer_id],
             measured.get(customer_id, {}),
             billed.get(customer_id, {}),
             price_lists=lists,
+            discounts=agreed_on.discounts if agreed_on else None,
+            committed=agreed_on.committed if agreed_on else (),
         )
         by_customer[customer_id] = Due(
             lines,
@@ -115,13 +127,23 @@ def gather(
                 BilledMark(
                     terms.id,
                     reaches[terms.id].cutoff,
-                    next_due(terms, charges, reaches[terms.id].cutoff),
+                    _due_again(terms, charges, reaches[terms.id].cutoff, agreed_on),
                 )
                 for terms in subscriptions
             ],
         )
     marks = {customer_id: change.mark for customer_id, change in changes.items()}
     return Gathered(by_customer, marks, snapshot)
+
+
+def _due_again(
+    terms: SubscriptionTerms, charges: Charges, after: datetime, agreed_on: Agreements | None
+) -> datetime | None:
+    due = next_due(terms, charges, after)
+    if agreed_on is None or not agreed_on.committed:
+        return due
+    settled = agreed_on.next_settled(terms.id, after)
+    return min((one for one in (due, settled) if one is not None), default=None)
 
 
 # by charge and currency: many customers have the same
@@ -137,6 +159,8 @@ def _request(one: Slice, number: int, models: _Models) -> UsageRequest | None:
     if key not in models:
         models[key] = one.charge.measured_for(currency)
     model = models[key]
+    if one.agreed is not None and needs(one.agreed.terms.model) is not Need.QUANTITY:
+        model = one.agreed.terms.model
     return UsageRequest(
         number=number,
         tenant_id=one.subscription.tenant_id,
@@ -181,7 +205,8 @@ SELECT i.customer_id, l.subscription_id, l.charge_id, l.kind, l.period_start, l.
        (array_agg(l.service_start ORDER BY l.sequence))[1],
        (array_agg(l.service_end ORDER BY l.sequence))[1],
        (array_agg(l.description ORDER BY l.sequence))[1],
-       (array_agg(l.unit ORDER BY l.sequence))[1]
+       (array_agg(l.unit ORDER BY l.sequence))[1],
+       max(l.service_end) FILTER (WHERE i.status <> 'canceled')
 FROM unnest(%s::uuid[], %s::timestamptz[]) AS w(subscription_id, since)
 JOIN invoicing_invoiceline l
   ON l.subscription_id = w.subscription_id AND l.period_end >= w.since
@@ -191,7 +216,9 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7
 
 
 def _billed(
-    everybody: Mapping[UUID, Sequence[SubscriptionTerms]], reaches: Mapping[UUID, Reach]
+    everybody: Mapping[UUID, Sequence[SubscriptionTerms]],
+    reaches: Mapping[UUID, Reach],
+    charges: Charges,
 ) -> dict[UUID, dict[LineKey, Billed]]:
     asked = [
         (terms.id, reaches[terms.id].window)
@@ -202,20 +229,27 @@ def _billed(
     billed: dict[UUID, dict[LineKey, Billed]] = {}
     if not asked:
         return billed
-    currencies = {
-        terms.id: terms.currency for subscriptions in everybody.values() for terms in subscriptions
-    }
+    listed = {terms.id: terms for subscriptions in everybody.values() for terms in subscriptions}
+    running: set[tuple[UUID, UUID, datetime, datetime]] = set()
     with connection.cursor() as cursor:
         cursor.execute(_BILLED, [[one[0] for one in asked], [one[1] for one in asked]])
         for row in cursor.fetchall():
             customer_id, subscription_id, charge_id, kind, start, segment_start, group = row[:7]
-            amount, count, first, end, service_start, service_end, description, unit = row[7:]
+            amount, count, first, end, service_start, service_end, description, unit, to = row[7:]
             if not in_window(start, end, reaches[subscription_id].window):
                 continue
             key = LineKey(subscription_id, charge_id, LineKind(kind), start, segment_start, group)
+            terms, cutoff = listed[subscription_id], reaches[subscription_id].cutoff
+            is_running = (
+                end > cutoff
+                and key.kind is LineKind.USAGE
+                and _is_used(terms, charges, charge_id, cutoff)
+            )
+            if is_running:
+                running.add((subscription_id, charge_id, start, segment_start))
             billed.setdefault(customer_id, {})[key] = Billed(
                 amount=Decimal(amount),
-                currency=currencies[subscription_id],
+                currency=terms.currency,
                 count=count,
                 first_line_id=first,
                 period_end=end,
@@ -223,5 +257,35 @@ def _billed(
                 service_end=service_end,
                 description=description,
                 unit=unit,
+                billed_to=to,
+                is_running=is_running,
             )
+    return _discounts_run_too(billed, running) if running else billed
+
+
+def _is_used(terms: SubscriptionTerms, charges: Charges, charge_id: UUID, cutoff: datetime) -> bool:
+    """Say whether usage of a charge is still charged for at the cutoff."""
+    return any(
+        one.starts_at <= cutoff
+        and (one.ends_at is None or cutoff < one.ends_at)
+        and any(charge.id == charge_id for charge in charges[one.phase_id])
+        for track in terms.tracks
+        for one in track.segments
+    )
+
+
+def _discounts_run_too(
+    billed: dict[UUID, dict[LineKey, Billed]],
+    running: set[tuple[UUID, UUID, datetime, datetime]],
+) -> dict[UUID, dict[LineKey, Billed]]:
+    """Let discounts of usage that goes on go on with it."""
+    for keys in billed.values():
+        for key, past in keys.items():
+            if (
+                key.kind is LineKind.DISCOUNT
+                and key.charge_id is not None
+                and (key.subscription_id, key.charge_id, key.period_start, key.segment_start)
+                in running
+            ):
+                keys[key] = replace(past, is_running=True)
     return billed

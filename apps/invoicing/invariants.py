@@ -188,6 +188,16 @@ WHERE (%(tenant)s::uuid IS NULL OR l.tenant_id = %(tenant)s)
        <> (c.subscription_id, c.charge_id, c.kind, c.period_start, c.segment_start, c."group")
        OR c.sequence >= l.sequence)
 """
+_OVERDISCOUNTED: Final = """
+SELECT (array_agg(l.id ORDER BY l.id) FILTER (WHERE l.kind = 'discount'))[1], sum(l.amount),
+       sum(l.amount) FILTER (WHERE l.kind = 'discount')
+FROM invoicing_invoiceline l JOIN invoicing_invoice i ON i.id = l.invoice_id
+WHERE (%(tenant)s::uuid IS NULL OR l.tenant_id = %(tenant)s)
+  AND l.kind IN ('fixed', 'recurring', 'usage', 'discount')
+GROUP BY l.subscription_id, l.charge_id, l.period_start, l.segment_start
+HAVING bool_or(l.kind = 'discount') AND NOT bool_or(i.status = 'canceled')
+   AND (sum(l.amount) < 0 OR sum(l.amount) FILTER (WHERE l.kind = 'discount') > 0)
+"""
 _BATCH: Final = 2000
 
 
@@ -241,6 +251,13 @@ def corrections_correct_their_own_key(tenant_id: UUID | None) -> Iterator[str]:
     for line, corrected in rows_that_break(_STRAY_CORRECTIONS, tenant_id):
         names = [encode(InvoiceLine.ID_PREFIX, one) for one in (line, corrected)]
         yield f"{names[0]} says that it corrects {names[1]}, which is not of its kind"
+
+
+def discounts_are_within_what_they_discount(tenant_id: UUID | None) -> Iterator[str]:
+    """Coupons take something off the charge of a period, and never more than it comes to."""
+    for line, left, off in rows_that_break(_OVERDISCOUNTED, tenant_id):
+        name = encode(InvoiceLine.ID_PREFIX, line)
+        yield f"{name} is of discounts that come to {off} and leave {left} of their charge"
 
 
 def numbers_have_no_gaps(tenant_id: UUID | None) -> Iterator[str]:
@@ -365,6 +382,7 @@ RULES: Final[tuple[Rule, ...]] = (
     lines_are_like_their_document,
     lines_of_a_key_follow_each_other,
     corrections_correct_their_own_key,
+    discounts_are_within_what_they_discount,
     numbers_have_no_gaps,
     documents_are_issued_whole,
     statuses_agree_with_payments,

@@ -229,7 +229,8 @@ class InvoiceLine(TenantOwned):
     )
     position = models.PositiveIntegerField()
     kind = models.CharField(max_length=20, choices=[(k, k) for k in LineKind])
-    # of every line but those that sell credit, which have the grant instead, and of refunds
+    # of every line but those that sell credit, which have the grant instead, and of refunds; what
+    # settles a commitment is of no charge
     subscription_id = models.UUIDField(null=True)
     charge_id = models.UUIDField(null=True)
     grant_id = models.UUIDField(null=True)
@@ -270,6 +271,7 @@ class InvoiceLine(TenantOwned):
                     "sequence",
                 ),
                 name="line_of_key_once",
+                nulls_distinct=False,
             ),
             models.UniqueConstraint(fields=("invoice", "position"), name="line_position_once"),
             models.UniqueConstraint(fields=("grant_id", "sequence"), name="credit_sold_once"),
@@ -286,7 +288,13 @@ class InvoiceLine(TenantOwned):
                     subscription_id__isnull=True,
                     charge_id__isnull=True,
                 )
-                | ~models.Q(kind__in=["credit", "refund"])
+                | models.Q(
+                    kind__in=["true_up", "overage"],
+                    grant_id__isnull=True,
+                    subscription_id__isnull=False,
+                    charge_id__isnull=True,
+                )
+                | ~models.Q(kind__in=["credit", "refund", "true_up", "overage"])
                 & models.Q(
                     grant_id__isnull=True,
                     subscription_id__isnull=False,
@@ -462,3 +470,16 @@ class ParkedCustomer(models.Model):
 
     def __str__(self) -> str:
         return self.reason
+
+
+class AccrualLook(models.Model):
+    """Up to which change of his usage a customer was looked at, whether it reaches a threshold."""
+
+    customer = models.OneToOneField(
+        Customer, primary_key=True, on_delete=models.PROTECT, related_name="accrual_look"
+    )
+    tenant_id = models.UUIDField()
+    mark = models.BigIntegerField()  # that of metering.ChangedUsage
+
+    def __str__(self) -> str:
+        return f"{self.customer_id} up to {self.mark}"

@@ -21,6 +21,7 @@ from apps.metering.domain import UsageSpan
 from apps.rating.periods import Cadence, Schedule, Span
 from apps.rating.proration import Basis, prorate
 from apps.subscriptions.domain import (
+    AgreedPrice,
     Stretch,
     SubscriptionTerms,
     schedule_of,
@@ -49,6 +50,8 @@ class Slice(Struct, frozen=True):
     share: Fraction  # of the period, by which prorated prices are multiplied; all of it: WHOLE
     basis: Basis | None  # by which the share was told, where it is not all
     usage: tuple[UsageSpan, ...]  # empty unless the charge is for usage
+    agreed: AgreedPrice | None = None  # by contract, instead of the catalog's
+    is_early: bool = False  # its part ends now, and goes on afterwards
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,13 @@ def slices_due(
     *,
     reaches: Mapping[UUID, Reach],
     basis: Basis,
+    early: frozenset[UUID] = frozenset(),
 ) -> list[Slice]:
     """Return what of the customer's charges is due within each subscription's reach.
 
     By its cutoff, inclusive: in advance, a period is due when it starts; in arrears, when its
-    part ends; a fixed charge when its phase begins. ``basis`` is for charges that have none.
+    part ends; a fixed charge when its phase begins. ``basis`` is for charges that have none. Of
+    ``early`` subscriptions so is the usage up to the cutoff, if its charge has a billing threshold.
     """
     claims = _Claims(customer, charges)
     found: list[Slice] = []
@@ -131,6 +136,8 @@ def slices_due(
                     )
                     for piece in pieces[pace]
                 )
+                if terms.id in early and has_threshold(terms, charge):
+                    found += _running(terms, charge, phase_id, reach, basis=basis, claims=claims)
     return found
 
 
@@ -159,6 +166,50 @@ def claims_moved(customer: Sequence[SubscriptionTerms], charges: Charges) -> dic
             if other is not changed and meters[other.id] & meters[changed.id]:
                 found[other.id] = min(found.get(other.id, since), since)
     return found
+
+
+def has_threshold(terms: SubscriptionTerms, charge: ChargeTerms) -> bool:
+    """Say whether usage of a charge may be billed before its period is over."""
+    return charge.kind is ChargeKind.USAGE and any(
+        price.billing_threshold is not None
+        for (_, currency), price in charge.prices.items()
+        if currency == terms.currency
+    )
+
+
+def _running(
+    terms: SubscriptionTerms,
+    charge: ChargeTerms,
+    phase_id: UUID,
+    reach: Reach,
+    *,
+    basis: Basis,
+    claims: "_Claims",
+) -> Iterator[Slice]:
+    """Yield the part up to the cutoff of the period that is not over by then."""
+    for stretch in stretches(terms, phase_id, charge):
+        ends = min(stretch.ends_at or FOREVER, _end_of(terms))
+        if not stretch.starts_at < reach.cutoff < ends:
+            continue
+        schedule = _grid_of(terms, charge, stretch)
+        period = schedule.period(schedule.index_at(reach.cutoff))
+        whole = Span(max(period.start, stretch.starts_at), min(period.end, ends))
+        if whole.start < reach.cutoff:
+            part = Span(whole.start, reach.cutoff)
+            share = _share(terms, charge, period, whole, basis=basis)
+            yield Slice(
+                subscription=terms,
+                charge=charge,
+                period=period,
+                part=part,
+                segment_start=stretch.starts_at,
+                quantity=stretch.segment.quantity,
+                price_list_id=stretch.segment.price_list_id,
+                share=share,
+                basis=None if share is WHOLE else charge.proration or basis,
+                usage=claims.split(terms, charge, part),
+                is_early=True,
+            )
 
 
 def next_due(terms: SubscriptionTerms, charges: Charges, after: datetime) -> datetime | None:

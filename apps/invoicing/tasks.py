@@ -8,7 +8,7 @@ from apps.core.clock import due_now, now
 from apps.core.jobs import job
 from apps.customers.queries import customer_now
 from apps.invoicing.models import Invoice
-from apps.invoicing.operations import billing, closing, drafts, giving_back, selling
+from apps.invoicing.operations import accruing, billing, closing, drafts, giving_back, selling
 from apps.wallets.models import CreditGrant
 
 
@@ -16,6 +16,12 @@ from apps.wallets.models import CreditGrant
 def close_periods() -> int:
     """Bill everybody for whom something came due; return how many documents that made."""
     return billing.close_due(due_now(), actor="system:close_periods").documents
+
+
+@shared_task(name="invoicing.bill_accrued")
+def bill_accrued() -> int:
+    """Bill usage that has reached its billing threshold; return how many documents that made."""
+    return accruing.bill_accrued(due_now(), actor="system:bill_accrued")
 
 
 @shared_task(name="invoicing.issue_drafts")

@@ -8,6 +8,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from apps.core.money import plain, round_money
+from apps.invoicing.committing import Spending, dearer, missing
+from apps.invoicing.discounting import Reduction
+from apps.invoicing.domain import LineKind
 from apps.rating.pricing import Step
 from apps.rating.proration import Basis
 
@@ -94,3 +97,36 @@ def step_words(step: Step, currency: str) -> str:
 def sum_words(amounts: Iterable[Decimal], currency: str) -> str:
     """Return a sum of unrounded amounts: ``0.00 + 90.00 + 10.00``."""
     return " + ".join(exact_words(amount, currency) for amount in amounts)
+
+
+def reduction_sentences(reduction: Reduction, currency: str) -> list[str]:
+    """Return what a coupon takes off, in words."""
+    if reduction.percentage is not None:
+        base = amount_words(reduction.base, currency)
+        off = exact_words(reduction.exact, currency)
+        rate = number_words(reduction.percentage)
+        return [f"The coupon {reduction.code} takes {rate} % off {base}: {off} {currency}."]
+    whole = amount_words(reduction.amount or Decimal(0), currency)
+    said = [f"The coupon {reduction.code} takes {whole} {currency} off a billing period."]
+    if reduction.used:
+        said.append(f"{amount_words(reduction.used, currency)} of it were taken off before.")
+    if len(reduction.weights) > 1:
+        parts = ", ".join(amount_words(one, currency) for one in reduction.weights)
+        said.append(f"The rest is taken off in proportion to {parts}.")
+    base = amount_words(reduction.base, currency)
+    said.append(f"Off {base} it takes {amount_words(reduction.off, currency)} {currency}.")
+    return said
+
+
+def spending_sentences(spending: Spending, currency: str, kind: LineKind) -> list[str]:
+    """Return what settles a commitment, in words."""
+    amount = exact_words(spending.amount, currency)
+    counted = amount_words(spending.counted, currency)
+    said = [f"Committed to were {amount} {currency}; {counted} were charged."]
+    if kind is LineKind.TRUE_UP:
+        said.append(f"Missing are {exact_words(missing(spending), currency)} {currency}.")
+    else:
+        factor = number_words(spending.overage_factor)
+        more = exact_words(dearer(spending), currency)
+        said.append(f"What exceeds it costs {factor} times as much: {more} {currency} more.")
+    return said

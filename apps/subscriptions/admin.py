@@ -6,10 +6,18 @@ from apps.core.clock import now
 from apps.customers.models import Customer
 from apps.customers.queries import customer_now
 from apps.subscriptions.domain import HOLDING, CancelMode, ChangeVerb, SubscriptionStatus, Wish
-from apps.subscriptions.models import ScheduledChange, Subscription, SubscriptionSegment
+from apps.subscriptions.models import (
+    Contract,
+    CouponRedemption,
+    ScheduledChange,
+    Subscription,
+    SubscriptionSegment,
+)
 from apps.subscriptions.operations import (
     cancel_subscription,
     change_subscription,
+    end_contract,
+    end_discount,
     uncancel_subscription,
 )
 from apps.tenants.desk import (
@@ -45,6 +53,16 @@ def _uncancel(subscription: Subscription, by: By) -> None:
     uncancel_subscription(subscription.id, actor=by.actor, at=at)
 
 
+def _end(redemption: CouponRedemption, by: By) -> None:
+    at = customer_now(redemption.customer, wall=now())
+    end_discount(redemption.id, tenant_id=redemption.tenant_id, actor=by.actor, at=at)
+
+
+def _end_contract(contract: Contract, by: By) -> None:
+    at = customer_now(contract.customer, wall=now())
+    end_contract(contract.id, tenant_id=contract.tenant_id, actor=by.actor, at=at)
+
+
 class SegmentInline(DeskInline):
     model = SubscriptionSegment
     resource = "subscriptions"
@@ -74,6 +92,18 @@ class ScheduledChangeInline(DeskInline):
         document("arguments", "terms"),
     )
     ordering = ("effective_at",)
+
+
+class RedemptionInline(DeskInline):
+    model = CouponRedemption
+    resource = "subscriptions"
+    columns = (
+        link("coupon"),
+        instant("starts_at", "from", zone="zone"),
+        instant("ends_at", "to, exclusive", zone="zone"),
+    )
+    related = ("coupon",)
+    ordering = ("-id",)
 
 
 @admin.register(Subscription)
@@ -119,7 +149,7 @@ class SubscriptionDesk(Desk):
         instant("uncovered_since", "not covered by credit since", zone="zone"),
         document("metadata"),
     )
-    inlines = (SegmentInline, ScheduledChangeInline)
+    inlines = (SegmentInline, ScheduledChangeInline, RedemptionInline)
     verbs = (
         Verb(
             name="cancel",
@@ -208,6 +238,89 @@ class ScheduledChangeDesk(Desk):
     search_fields = ("subscription__external_id",)
     related = ("subscription",)
     when_empty = "No change waits for its time."
+
+
+@admin.register(CouponRedemption)
+class CouponRedemptionDesk(Desk):
+    resource = "subscriptions"
+    list_display = (
+        ident(),
+        link("coupon"),
+        link("customer"),
+        link("subscription"),
+        instant("starts_at", "from", zone="zone"),
+        instant("ends_at", "to, exclusive", zone="zone"),
+    )
+    search_fields = ("coupon__key", "customer__name", "customer__external_id")
+    related = (
+        "coupon",
+        "customer__test_clock",
+        "customer__tenant__test_clock",
+        "subscription",
+    )
+    ordering = ("-id",)
+    verbs = (
+        Verb(
+            name="end",
+            label="End the discount",
+            icon="money_off",
+            resource="subscriptions",
+            run=_end,
+            fits=lambda row: (
+                row.ends_at is None or row.ends_at > customer_now(row.customer, wall=now())
+            ),
+            warning="Billing periods that begin from now on are not discounted.",
+        ),
+    )
+    when_empty = "Coupons are redeemed by POST /api/v1/coupon-redemptions."
+
+
+@admin.register(Contract)
+class ContractDesk(Desk):
+    resource = "subscriptions"
+    list_display = (
+        plain("name"),
+        link("customer"),
+        link("subscription"),
+        instant("starts_at", "from", zone="zone"),
+        instant("ends_at", "to, exclusive", zone="zone"),
+    )
+    search_fields = ("name", "external_id", "customer__name", "customer__external_id")
+    related = (
+        "customer__test_clock",
+        "customer__tenant__test_clock",
+        "subscription",
+    )
+    detail = (
+        ident(),
+        plain("name"),
+        plain("external_id"),
+        link("customer"),
+        link("subscription"),
+        instant("starts_at", "from", zone="zone"),
+        instant("ends_at", "to, exclusive", zone="zone"),
+        plain("currency"),
+        document("prices"),
+        (plain("commitment"), choice("commitment_per", "per"), plain("true_up")),
+        plain("overage_factor"),
+        document("commitment_charges", "charges that count"),
+        document("documents"),
+    )
+    ordering = ("-id",)
+    verbs = (
+        Verb(
+            name="end",
+            label="End now",
+            icon="event_busy",
+            resource="subscriptions",
+            run=_end_contract,
+            fits=lambda row: (
+                row.ends_at is None or row.ends_at > customer_now(row.customer, wall=now())
+            ),
+            warning="Billing periods that begin from now on are billed as if there were none.",
+        ),
+    )
+    when_empty = "What was negotiated is noted by POST /api/v1/contracts."
 
 
 class SubscriptionInline(DeskInline):

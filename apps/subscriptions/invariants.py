@@ -78,6 +78,13 @@ WHERE {_MINE}
     OR s.tenant_id <> p.tenant_id OR s.tenant_id <> c.tenant_id)
 GROUP BY s.id ORDER BY s.id
 """  # noqa: S608 -- constants
+_MISCOUNTED: Final = """
+SELECT c.id, c.redeemed, count(r.id) FROM catalog_coupon c
+LEFT JOIN subscriptions_couponredemption r ON r.coupon_id = c.id
+WHERE (%(tenant)s::uuid IS NULL OR c.tenant_id = %(tenant)s)
+GROUP BY c.id HAVING c.redeemed <> count(r.id) OR c.redeemed > c.max_redemptions
+ORDER BY c.id
+"""
 
 
 _ADD_ONS_ASTRAY: Final = f"""
@@ -151,6 +158,12 @@ def _by_start(laid: Laid) -> dict[tuple[UUID | None, datetime], SegmentTerms]:
     return {(of, one.starts_at): _terms(one) for of, segments in tracks for one in segments}
 
 
+def coupons_are_counted(tenant_id: UUID | None) -> Iterator[str]:
+    """A coupon has been redeemed as often as it says, and no more often than it may be."""
+    for coupon_id, said, found in rows_that_break(_MISCOUNTED, tenant_id):
+        yield f"coupon {encode('cpn', coupon_id)} says it was redeemed {said} times, not {found}"
+
+
 def _terms(segment: SegmentTerms) -> SegmentTerms:
     """Return a segment without its end, which ``segments_tile_time`` looks after."""
     return replace(segment, ends_at=None, settlement=Settlement.PRORATE)
@@ -168,4 +181,5 @@ RULES: Final[tuple[Rule, ...]] = (
     metering_knows_the_same_times,
     parts_belong_to_one_tenant,
     segments_come_of_changes,
+    coupons_are_counted,
 )

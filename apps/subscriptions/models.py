@@ -2,13 +2,14 @@
 
 from django.db import models
 
-from apps.catalog.models import Phase, Plan, PlanVersion, PriceList
+from apps.catalog.models import Coupon, Phase, Plan, PlanVersion, PriceList
 from apps.core.states import Stateful
 from apps.customers.models import Customer
 from apps.rating.periods import Alignment, Unit
 from apps.subscriptions.domain import (
     ChangeStatus,
     ChangeVerb,
+    CommitmentPer,
     Settlement,
     Standing,
     SubscriptionStatus,
@@ -229,3 +230,124 @@ class ScheduledChange(Stateful, TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.verb} at {self.effective_at}"
+
+
+class CouponRedemption(TenantOwned):
+    """A coupon that was redeemed: it discounts the billing periods that begin while it holds.
+
+    Those of one subscription, or (null) of all that the customer has. ``ends_at`` may come closer,
+    nothing else changes.
+    """
+
+    ID_PREFIX = "crd"
+
+    coupon = models.ForeignKey(Coupon, on_delete=models.PROTECT, related_name="redemptions")
+    customer = models.ForeignKey(
+        Customer, on_delete=models.PROTECT, related_name="coupon_redemptions"
+    )
+    subscription = models.ForeignKey(
+        Subscription, null=True, on_delete=models.PROTECT, related_name="coupon_redemptions"
+    )
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField(null=True)  # exclusive; null: never
+    # an amount is taken off once in each of these, counted from the start in the zone
+    period_unit = models.CharField(max_length=10, choices=[(u, u) for u in Unit])
+    period_count = models.PositiveSmallIntegerField()
+    zone = models.CharField(max_length=64)
+    once_per_customer = models.BooleanField()  # as its coupon
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("coupon", "customer", "subscription"),
+                name="coupon_redeemed_once",
+                nulls_distinct=False,
+            ),
+            models.UniqueConstraint(
+                fields=("coupon", "customer"),
+                condition=models.Q(once_per_customer=True),
+                name="coupon_once_per_customer",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(ends_at__isnull=True)
+                | models.Q(ends_at__gte=models.F("starts_at")),
+                name="redemption_ends_after_start",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(period_count__gt=0), name="redemption_period_positive"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.coupon} from {self.starts_at}"
+
+
+class Contract(TenantOwned):
+    """What was negotiated for one subscription or (null) all that a customer has.
+
+    It is about the billing periods that begin while it holds. ``ends_at`` may come closer; name and
+    documents may change; nothing else does (by trigger).
+    """
+
+    ID_PREFIX = "ctr"
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="contracts")
+    subscription = models.ForeignKey(
+        Subscription, null=True, on_delete=models.PROTECT, related_name="contracts"
+    )
+    external_id = models.CharField(max_length=255, null=True)
+    name = models.CharField(max_length=200)
+    currency = models.CharField(max_length=3)
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField(null=True)  # exclusive
+    # the turns of a commitment per period, counted from the start in the zone
+    period_unit = models.CharField(max_length=10, choices=[(u, u) for u in Unit])
+    period_count = models.PositiveSmallIntegerField()
+    zone = models.CharField(max_length=64)
+    # a list of charge, currency, starts_at, pricing, minimum and maximum
+    prices = models.JSONField(default=list)
+    # null: nothing has to be spent
+    commitment = models.DecimalField(max_digits=38, decimal_places=12, null=True)
+    commitment_per = models.CharField(
+        max_length=10, choices=[(p, p) for p in CommitmentPer], blank=True, default=""
+    )
+    commitment_charges = models.JSONField(default=list)  # keys; empty: all
+    overage_factor = models.DecimalField(max_digits=38, decimal_places=12, default=1)
+    true_up = models.BooleanField(default=True)
+    documents = models.JSONField(default=list)  # a list of name and url
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "external_id"), name="contract_external_id_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(ends_at__isnull=True)
+                | models.Q(ends_at__gte=models.F("starts_at")),
+                name="contract_ends_after_start",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(commitment__isnull=True, commitment_per="")
+                | models.Q(commitment__gt=0, commitment_per="period", subscription__isnull=False)
+                | models.Q(
+                    commitment__gt=0,
+                    commitment_per="term",
+                    subscription__isnull=False,
+                    ends_at__isnull=False,
+                ),
+                name="contract_commitment_whole",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(overage_factor__gte=1), name="contract_overage_costs_more"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(period_count__gt=0), name="contract_period_positive"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.external_id or self.name

@@ -14,7 +14,14 @@ Rule = Callable[[Path], list[str]]
 
 _CREATES: Final = {"create", "bulk_create", "get_or_create", "update_or_create", "bulk_update"}
 _CHANGES: Final = _CREATES | {"update", "delete", "aupdate", "adelete", "acreate"}
-_PURE_FILES: Final = {"domain.py", "assembly.py", "slicing.py"}
+_PURE_FILES: Final = {
+    "domain.py",
+    "assembly.py",
+    "committing.py",
+    "discounting.py",
+    "lines.py",
+    "slicing.py",
+}
 _NOT_FOR_MIGRATIONS: Final = {"admin", "api", "models", "operations", "queries", "tasks", "views"}
 _NO_STATES: Final = {
     Path("apps/core/states.py"),  # it is the one that may

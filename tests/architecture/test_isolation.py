@@ -27,6 +27,7 @@ ACROSS: Final = {
     "core_tenants_to_seal",
     "core_tenants_with_chain",
     "invoicing_tenants_to_bill",
+    "invoicing_tenants_with_accruals",
     "invoicing_tenants_with_drafts",
     "invoicing_tenants_with_overdue",
     "metering_add",

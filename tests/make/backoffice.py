@@ -22,6 +22,7 @@ from apps.core.models import (
 )
 from apps.customers.models import Customer, TaxId
 from apps.invoicing.models import (
+    AccrualLook,
     BalanceApplication,
     CreditPaidOut,
     Invoice,
@@ -64,6 +65,8 @@ from apps.wallets.models import SettlementUndone, UsageSettlement
 from apps.wallets.operations.wallets import TopOff
 from tests.make.books import unguarded
 from tests.make.catalog import make_feature, make_offer, make_plan, make_price_list, make_transition
+from tests.make.contracts import make_contract
+from tests.make.coupons import make_coupon, redeem
 from tests.make.customers import make_customer
 from tests.make.invoicing import make_draft, make_issued
 from tests.make.metering import make_meter
@@ -112,6 +115,8 @@ def make_world(tenant: Tenant) -> None:
     subscription = make_subscription(customer, plan)
     wish = Wish(ChangeVerb.ADD_ADD_ON, plan_version_id=extra.id, add_on_id=extra.plan_id)
     change_subscription(subscription.id, wish, change_id=new_id(), actor=ACTOR, at=AT)
+    redeem(subscription, make_coupon(tenant, key=mark))
+    make_contract(subscription)
     ScheduledChange.objects.create(
         tenant=tenant,
         subscription=subscription,
@@ -209,6 +214,7 @@ def _documents(tenant: Tenant, invoice: Invoice, mark: str) -> None:
     IssuedLogo.objects.create(tenant=tenant, sha256=mark, image="data:image/png;base64,")
     with unguarded("invoicing_issuedpdf"):  # no PDF is rendered for this
         IssuedPdf.objects.create(invoice=invoice, tenant_id=tenant.id, content=b"", made_at=AT)
+    AccrualLook.objects.create(customer=invoice.customer, tenant_id=tenant.id, mark=1)
     ParkedCustomer.objects.create(
         customer=invoice.customer,
         tenant_id=tenant.id,

@@ -18,7 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from apps.catalog.domain import ChargeKind, ChargeTerms, PhaseKind, PriceTerms, Timing
-from apps.invoicing.assembly import Billed, LineKey, ProposedLine, propose
+from apps.invoicing.assembly import propose
+from apps.invoicing.lines import Billed, LineKey, ProposedLine
 from apps.invoicing.slicing import in_window, reach_of, slices_due
 from apps.rating.periods import Alignment, Cadence, Schedule, Unit
 from apps.rating.pricing import parse_pricing

@@ -5,7 +5,7 @@ import pytest
 from apps.backoffice.books import breaches
 from apps.core.tenancy import current_tenant, tenant_scope
 from tests.make.races import at_once
-from tests.races import documents, house, money, refunds, terms
+from tests.races import coupons, documents, house, money, refunds, terms
 from tests.races.course import Course
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -62,6 +62,8 @@ MATRIX = [
     pytest.param(terms.roll_up_by_ingest, marks=holds("U10", "U11")),
     pytest.param(terms.event_by_event, marks=holds("U1", "U2")),
     pytest.param(terms.orphan_by_orphan, marks=holds("F70")),
+    pytest.param(coupons.redeem_by_redeem, marks=holds("I9", "F43", "S39")),
+    pytest.param(coupons.redeem_by_itself, marks=holds("I9", "F43")),
     pytest.param(house.request_by_itself, marks=holds("J2", "F43")),
     pytest.param(house.revoke_by_use, marks=holds("S8")),
     pytest.param(house.rotate_by_rotate, marks=holds("S10")),

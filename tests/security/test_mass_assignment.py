@@ -31,6 +31,7 @@ CREATES: Final = (
     Call("POST", "meters", {"key": "new", "aggregation": "count"}),
     Call("POST", "streams", {"handle": "new", "event_name": "new", "subject_path": "a"}),
     Call("POST", "products", {"key": "new", "name": "New"}),
+    Call("POST", "coupons", {"key": "new", "name": "New", "percentage": "5"}),
     Call("POST", "price-lists", {"key": "new", "name": "New"}),
     Call("POST", "credit-units", {"key": "new", "name": "New", "rate": "1"}),
     Call("POST", "features", {"key": "new", "kind": "limit"}),

@@ -86,6 +86,9 @@ products                                       catalog
 products/{pk}                                  catalog
 price-lists                                    catalog
 price-lists/{pk}                               catalog
+coupons                                        catalog
+coupons/{pk}                                   catalog
+coupons/{pk}/archive                           catalog
 plans                                          catalog
 plans/{pk}                                     catalog
 plans/{pk}/archive                             catalog
@@ -99,6 +102,12 @@ plan-versions/{pk}                             catalog
 plan-versions/{pk}/publish                     catalog
 plan-versions/{pk}/retire                      catalog
 catalog                                        catalog
+contracts                                      subscriptions
+contracts/{pk}                                 subscriptions
+contracts/{pk}/end                             subscriptions
+coupon-redemptions                             subscriptions
+coupon-redemptions/{pk}                        subscriptions
+coupon-redemptions/{pk}/end                    subscriptions
 subscriptions                                  subscriptions
 subscriptions/{pk}                             subscriptions
 subscriptions/{pk}/cancel                      subscriptions

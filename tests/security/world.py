@@ -16,8 +16,16 @@ from django.http import Http404
 from django.urls import resolve
 
 from apps.backoffice.models import ClockAdvance
-from apps.catalog.domain import ProductKind
-from apps.catalog.models import AddOnOffer, Feature, Plan, PlanTransition, PlanVersion, Product
+from apps.catalog.domain import CouponTarget, ProductKind
+from apps.catalog.models import (
+    AddOnOffer,
+    Coupon,
+    Feature,
+    Plan,
+    PlanTransition,
+    PlanVersion,
+    Product,
+)
 from apps.catalog.operations.lists import create_product
 from apps.catalog.operations.plans import create_plan
 from apps.core.ids import encode, new_id
@@ -31,7 +39,7 @@ from apps.ledger.models import JournalEntry, LedgerAccount
 from apps.metering.models import EventStream, Meter, OrphanEvent
 from apps.payments.models import Payment, PaymentMethod, Refund
 from apps.subscriptions.domain import CancelMode, Settlement
-from apps.subscriptions.models import ScheduledChange, Subscription
+from apps.subscriptions.models import Contract, CouponRedemption, ScheduledChange, Subscription
 from apps.subscriptions.operations import cancel_subscription
 from apps.taxes.models import TaxRate
 from apps.tenants.domain import Mode, Role
@@ -47,6 +55,8 @@ from apps.wallets.models import (
 from tests.make.backoffice import make_world
 from tests.make.books import unguarded
 from tests.make.catalog import make_feature, make_offer, make_plan, make_price_list, plan_document
+from tests.make.contracts import make_contract
+from tests.make.coupons import make_coupon, redeem
 from tests.make.customers import make_customer
 from tests.make.metering import make_meter
 from tests.make.payments import make_method
@@ -136,12 +146,17 @@ def _more(tenant: Tenant, mark: str) -> None:
     make_price_list(tenant, f"{mark}-list")
     make_feature(tenant.id, f"{mark}-feature")
     make_tax_rate(tenant, key=f"{mark}-rate", country="ZW")
+    make_coupon(tenant, key=f"{mark}-coupon")
+    make_coupon(tenant, key=f"{mark}-spare")
+    make_coupon(tenant, key=f"{mark}-all", target=CouponTarget.CUSTOMER)
     make_meter(tenant, key=f"{mark}_meter")
     subscription = make_subscription(
         customer,
         make_plan(tenant, key=f"{mark}-plan", product=f"{mark}-product"),
         external_id=f"{mark}-subscription",
     )
+    redeem(subscription, make_coupon(tenant, key=f"{mark}-redeemed"))
+    make_contract(subscription, external_id=f"{mark}-contract")
     cancel_subscription(
         subscription.id,
         mode=CancelMode.PERIOD_END,
@@ -217,6 +232,7 @@ def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
     yield "orphan", Names(orphan.public_id, orphan.subject)
     yield "feature", _keyed(one(Feature, key=f"{mark}-feature"))
     yield "tax_rate", _keyed(one(TaxRate))
+    yield from _agreed(one, mark)
     yield "product", _keyed(one(Product))
     yield "price_list", Names(*_price_list(tenant, mark))
     yield "plan", _keyed(one(Plan, key=f"{mark}-plan"))
@@ -234,6 +250,14 @@ def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
     yield "invoice", Names(billed.public_id, billed.display_number)
     yield "line", Names(InvoiceLine.objects.filter(invoice=billed)[0].public_id)
     yield "draft", Names(one(Invoice, status=InvoiceStatus.DRAFT).public_id)
+    yield from _of_wallets(one, mark)
+    yield "payment", Names(payment.public_id, payment.provider_ref)
+    yield from _paid_back(one)
+    yield "method", Names(one(PaymentMethod, customer=customer).public_id)
+    yield from _booked(one)
+
+
+def _of_wallets(one: Any, mark: str) -> Iterator[tuple[str, Names]]:
     wallet = one(Wallet, external_id=f"{mark}-wallet")
     unit = one(CreditUnit, key=f"{mark}-unit")
     held = list(CreditHold.objects.filter(wallet=wallet).order_by("pk"))
@@ -245,10 +269,6 @@ def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
     yield "hold", Names(held[0].public_id, held[0].external_id)
     yield "spare_hold", Names(held[1].public_id)
     yield "transaction", Names(one(CreditTransaction, wallet=wallet).public_id)
-    yield "payment", Names(payment.public_id, payment.provider_ref)
-    yield from _paid_back(one)
-    yield "method", Names(one(PaymentMethod, customer=customer).public_id)
-    yield from _booked(one)
 
 
 def _paid_back(one: Callable[..., Any]) -> Iterator[tuple[str, Names]]:
@@ -261,6 +281,16 @@ def _booked(one: Callable[..., Any]) -> Iterator[tuple[str, Names]]:
     entry = one(JournalEntry)
     yield "account", Names(one(LedgerAccount).public_id)
     yield "entry", Names(entry.public_id, entry.source_key)
+
+
+def _agreed(one: Any, mark: str) -> Iterator[tuple[str, Names]]:
+    yield "coupon", _keyed(one(Coupon, key=f"{mark}-coupon"))
+    yield "spare_coupon", _keyed(one(Coupon, key=f"{mark}-spare"))
+    yield "customers_coupon", _keyed(one(Coupon, key=f"{mark}-all"))
+    redemption = one(CouponRedemption, coupon__key=f"{mark}-redeemed")
+    contract = one(Contract, external_id=f"{mark}-contract")
+    yield "contract", Names(contract.public_id, contract.external_id)
+    yield "redemption", Names(redemption.public_id)
 
 
 def _keyed(row: Any) -> Names:

@@ -14,7 +14,11 @@ from msgspec.structs import replace
 
 from apps.core.ids import new_id
 from apps.core.money import allocate, round_money
+from apps.invoicing.assembly import propose
+from apps.invoicing.committing import Spending, dearer, missing, part_of
+from apps.invoicing.domain import LineKind
 from apps.invoicing.taxing import Standing, TaxableLine, TaxFacts, tax_document
+from apps.metering.domain import Measurement
 from apps.rating.aggregation import (
     Aggregation,
     AggregationRule,
@@ -28,6 +32,7 @@ from apps.rating.pricing import Measured, TimeOfDay, band_of, parse_pricing, rat
 from apps.rating.proration import Basis, prorate
 from apps.taxes.domain import Place, RateTerms, rates_for
 from apps.tenants.domain import TaxRounding
+from tests.make.slices import recurring_slice, redeemed, usage_slice
 
 PAGES = [Path(__file__).parents[2] / "docs" / name for name in ("billing.md", "taxes.md")]
 AT = datetime(2026, 5, 1, tzinfo=UTC)
@@ -215,6 +220,45 @@ def check_corrected_tax(percentage: str, currency: str, billed: str, taxes: str)
 
 
 BUYER = new_id()
+
+
+def check_discounts(coupons: str, charges: str, taken: str, left: str) -> None:
+    due = [recurring_slice(amount) for amount in decimals(charges)]
+    lines = propose(due, {}, {}, price_lists={}, discounts=redeemed(coupons))
+    off = [
+        -sum(
+            (
+                line.amount
+                for line in lines
+                if line.key.charge_id == one.charge.id and line.key.kind is LineKind.DISCOUNT
+            ),
+            Decimal(0),
+        )
+        for one in due
+    ]
+    assert off == decimals(taken)
+    rest = [amount - gone for amount, gone in zip(decimals(charges), off, strict=True)]
+    assert rest == decimals(left)
+
+
+def check_bounds(usage: str, coupon: str, minimum: str, maximum: str, lines: str) -> None:
+    bounds = [Decimal(one) if one else None for one in (minimum, maximum)]
+    due = usage_slice(*bounds)
+    measured = {0: (Measurement("", Measured(Decimal(usage), 1)),)}
+    found = propose([due], measured, {}, price_lists={}, discounts=redeemed(coupon))
+    wanted = dict(part.split() for part in listed(lines))
+    told = {line.key.kind.value: line.amount for line in found}
+    assert told == {kind: Decimal(amount) for kind, amount in wanted.items() if Decimal(amount)}
+
+
+def check_commitment(*cells: str) -> None:
+    commitment, share, charged, factor, short, more = cells
+    amount = part_of(Decimal(commitment), Fraction(share))
+    spending = Spending("", amount, Decimal(charged), Decimal(factor))
+    assert str(round_money(missing(spending), "USD")) == short
+    assert str(round_money(dearer(spending), "USD")) == more
+
+
 CHECKS: dict[Row, Callable[..., None]] = {
     ("start", "zone", "cadence", "alignment", "anchor day", "boundaries"): check_boundaries,
     ("part", "period", "zone", "second", "day", "month_30"): check_shares,
@@ -229,6 +273,9 @@ CHECKS: dict[Row, Callable[..., None]] = {
     ("rates", "sold", "applies"): check_rates,
     ("rate", "tax_rounding", "currency", "lines", "tax"): check_tax,
     ("rate", "currency", "billed, document by document", "tax of each"): check_corrected_tax,
+    ("coupons", "charges", "taken off", "left"): check_discounts,
+    ("commitment", "share", "charged", "overage factor", "missing", "dearer by"): check_commitment,
+    ("usage", "coupon", "minimum", "maximum", "lines"): check_bounds,
 }
 
 ROWS = [

@@ -16,6 +16,7 @@ from apps.backoffice.queries.due import next_due
 from apps.core.errors import NotFound
 from apps.core.failpoints import failpoint
 from apps.core.jobs import NewJob, enqueue_all, in_hand, run_due
+from apps.invoicing.operations.accruing import bill_accrued
 from apps.invoicing.operations.billing import close_due
 from apps.invoicing.operations.closing import mark_overdue
 from apps.invoicing.operations.drafts import issue_due
@@ -158,6 +159,7 @@ def run_everything_due(clock: TestClock, *, wall: datetime) -> None:
     apply_due(at, clock_id=clock_id, tenant_id=tenant_id)
     run_due(tenant_id=tenant_id)  # credit that is bought may pay what is invoiced now
     close_due(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
+    bill_accrued(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     issue_due(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     mark_overdue(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     retry_collections(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)

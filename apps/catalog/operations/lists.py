@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from apps.catalog.domain import KeyTaken, ProductKind
-from apps.catalog.models import Feature, PriceList, Product
+from apps.catalog.models import Coupon, Feature, PriceList, Product
 from apps.core.constraints import broken
 from apps.core.events import record
 
@@ -69,7 +69,7 @@ def create_price_list(
     return price_list
 
 
-def insert(row: Product | PriceList | Feature, key: str, *, once: str) -> None:
+def insert(row: Product | PriceList | Feature | Coupon, key: str, *, once: str) -> None:
     """Insert a new row; raise ``KeyTaken`` if another of the tenant has its key."""
     try:
         with transaction.atomic():

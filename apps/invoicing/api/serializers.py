@@ -103,7 +103,11 @@ class LineView(serializers.Serializer[Any]):
     period_end = InstantField(help_text="Exclusive.")
     service_start = InstantField(help_text="Of the part of it that the line bills.")
     service_end = InstantField(help_text="Exclusive.")
-    price_point = serializers.CharField(source="group", help_text="Empty: the standard prices.")
+    price_point = serializers.CharField(
+        source="group",
+        help_text="Empty: the standard prices. Of a discount, the redemption of its coupon;"
+        " of what settles a commitment, the contract.",
+    )
     quantity = DecimalField()
     unit = serializers.CharField()
     amount = AmountField(help_text="Without tax.")
@@ -122,7 +126,7 @@ class PreviewLineView(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(_LINE_KINDS, source="key.kind")
     description = serializers.CharField()
     subscription = IdField("sub", source="key.subscription_id")
-    charge = IdField("chg", source="key.charge_id")
+    charge = IdField("chg", source="key.charge_id", allow_null=True)
     period_start = InstantField(source="key.period_start")
     period_end = InstantField()
     service_start = InstantField(source="service.start")
@@ -310,6 +314,26 @@ class UsageBehindView(serializers.Serializer[Any]):
     spans = UsageSpanView(many=True, source="derivation.usage")
 
 
+class ReductionView(serializers.Serializer[Any]):
+    """What a coupon takes off, and of what."""
+
+    redemption = serializers.CharField()
+    code = serializers.CharField()
+    percentage = DecimalField(allow_null=True)
+    amount = DecimalField(allow_null=True, help_text="Off a billing period.")
+    used = DecimalField(help_text="Of the amount, by what was due before.")
+    base = DecimalField(help_text="What it is taken off.")
+
+
+class SpendingView(serializers.Serializer[Any]):
+    """What was committed to, and what was spent."""
+
+    contract = serializers.CharField()
+    amount = DecimalField(help_text="For the share of the time that the subscription had.")
+    counted = DecimalField()
+    overage_factor = DecimalField()
+
+
 class EarlierView(serializers.Serializer[Any]):
     """A line that billed part of the same before."""
 
@@ -335,6 +359,15 @@ class ExplanationView(serializers.Serializer[Any]):
     pricing = serializers.DictField(source="model", help_text="The price as it was published.")
     steps = StepView(many=True)
     share = ShareView()
+    discount = ReductionView(
+        source="derivation.reduction", allow_null=True, help_text="Null for all but discounts."
+    )
+    commitment = SpendingView(
+        source="derivation.spending", allow_null=True, help_text="Null unless it settles one."
+    )
+    contract_price = serializers.CharField(
+        source="derivation.agreed", help_text="The contract that sets the price, and which of its."
+    )
     basis = serializers.ChoiceField(
         choices=[basis.value for basis in Basis],
         source="derivation.basis",

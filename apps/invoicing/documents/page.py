@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from django.template.loader import render_to_string
 
-from apps.invoicing.assembly import Derivation
 from apps.invoicing.derivation import decode_derivation
 from apps.invoicing.domain import DocumentKind, InvoiceStatus
+from apps.invoicing.lines import Derivation
 from apps.invoicing.models import Invoice, InvoiceLine, IssuedLogo
 from apps.invoicing.queries import buyers_of, lines_of, seller_of
 from apps.invoicing.wording import (
@@ -232,6 +232,9 @@ def _notes(line: InvoiceLine, derivation: Derivation, steps: int) -> Iterable[st
     if 0 < share < whole and derivation.rated is not None and line.kind != "usage":
         percent = (Decimal(100 * share) / Decimal(whole)).quantize(Decimal("0.01"))
         yield f"{number_words(percent)} % of the period"
+    reduction = derivation.reduction
+    if reduction is not None and reduction.percentage is not None:
+        yield f"{number_words(reduction.percentage)} % of {amount_words(reduction.base, line.currency)}"
     if line.corrects_id is not None or derivation.already_billed:
         yield (
             f"{amount_words(derivation.expected, line.currency)} in all,"

@@ -19,9 +19,9 @@ from apps.core.locks import lock_row
 from apps.core.tenancy import tenant_scope, tenants_by
 from apps.customers.models import Customer
 from apps.customers.queries import on_clock
-from apps.invoicing.assembly import ProposedLine
 from apps.invoicing.domain import DocumentKind, InvoiceStatus
 from apps.invoicing.gathering import gather
+from apps.invoicing.lines import ProposedLine
 from apps.invoicing.models import Invoice, InvoiceLine, ParkedCustomer
 from apps.invoicing.operations.drafting import (
     Order,
@@ -102,7 +102,7 @@ def bill_customer(
         return list(known)
     tenant = Tenant.objects.get(id=tenant_id)
     order = Order(request_id=request_id, by_hand=not issue, actor=actor, at=at)
-    made = _bill(tenant, {customer_id: cutoff}, order)
+    made = bill_locked(tenant, {customer_id: cutoff}, order)
     return list(Invoice.objects.filter(id__in=made).order_by("id"))
 
 
@@ -183,7 +183,7 @@ def refresh_drafts(
     if not cutoffs:
         return []
     order = Order(request_id=None, by_hand=True, keeps_time=True, actor=actor, at=at)
-    return _bill(Tenant.objects.get(id=tenant_id), cutoffs, order)
+    return bill_locked(Tenant.objects.get(id=tenant_id), cutoffs, order)
 
 
 # --- choosing who is due ------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def _close(tenant: Tenant, locked: Sequence[UUID], order: Order) -> tuple[int, i
     cutoffs = _cutoffs(tenant, locked, order) if locked else {}
     if not cutoffs:
         return 0, 0
-    made = _bill(tenant, cutoffs, order)
+    made = bill_locked(tenant, cutoffs, order)
     ParkedCustomer.objects.filter(customer_id__in=cutoffs).delete()
     return len(cutoffs), len(made)
 
@@ -337,8 +337,17 @@ def _park(tenant: Tenant, customer_id: UUID, order: Order, error: Exception) -> 
     record_all([happening], actor=order.actor, at=order.at)
 
 
-def _bill(tenant: Tenant, cutoffs: Mapping[UUID, datetime], order: Order) -> list[UUID]:
-    """Make the documents of locked customers; issue them at once where there is no grace."""
+def bill_locked(
+    tenant: Tenant,
+    cutoffs: Mapping[UUID, datetime],
+    order: Order,
+    *,
+    early: frozenset[UUID] = frozenset(),
+) -> list[UUID]:
+    """Make the documents of locked customers; issue them at once where there is no grace.
+
+    Of ``early`` subscriptions usage is billed up to the cutoff, and the documents are issued at once.
+    """
     drafts = {
         (draft.customer_id, draft.currency): draft
         for draft in Invoice.objects.filter(customer_id__in=cutoffs, status=InvoiceStatus.DRAFT)
@@ -346,14 +355,14 @@ def _bill(tenant: Tenant, cutoffs: Mapping[UUID, datetime], order: Order) -> lis
     reopened = reopened_by(cutoffs) if drafts else {}
     Invoice.objects.filter(id__in=[draft.id for draft in drafts.values()]).delete()
     failpoint("invoicing.bill.after_discard")
-    gathered = gather(tenant, cutoffs, reopened=reopened)
+    gathered = gather(tenant, cutoffs, reopened=reopened, early=early)
     failpoint("invoicing.bill.before_store")
     made = store_drafts(tenant, gathered, cutoffs, drafts, order)
     failpoint("invoicing.bill.after_store")
     mark_billed([mark for due in gathered.by_customer.values() for mark in due.marks])
     clear_changed(gathered.usage_marks)
     failpoint("invoicing.bill.after_marks")
-    if not order.by_hand and not tenant.grace_period:
+    if early or (not order.by_hand and not tenant.grace_period):
         issue_drafts(made, tenant=tenant, actor=order.actor, at=order.at)
     return [draft.id for draft in made]
 

@@ -16,10 +16,10 @@ from apps.core.failpoints import failpoint
 from apps.core.ids import new_id, new_ids
 from apps.core.money import round_money
 from apps.customers.models import Customer
-from apps.invoicing.assembly import ProposedLine
 from apps.invoicing.derivation import encode_derivation
 from apps.invoicing.domain import DocumentKind, InvoiceStatus
 from apps.invoicing.gathering import Gathered
+from apps.invoicing.lines import ProposedLine
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceTax
 from apps.invoicing.operations.issuing import Draft
 from apps.invoicing.tax_facts import tax_facts
@@ -98,7 +98,7 @@ def facts_for(tenant: Tenant, proposed: Mapping[UUID, Sequence[ProposedLine]]) -
     return tax_facts(
         tenant,
         customers=proposed.keys(),
-        charges=(line.key.charge_id for line in lines),
+        charges=(line.key.charge_id for line in lines if line.key.charge_id is not None),
         corrected=[line.corrects for line in lines if line.corrects is not None],
     )
 

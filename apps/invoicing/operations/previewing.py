@@ -8,8 +8,8 @@ from typing import Final
 from django.db import transaction
 
 from apps.core.ids import new_id, new_ids
-from apps.invoicing.assembly import ProposedLine
 from apps.invoicing.gathering import gather
+from apps.invoicing.lines import ProposedLine
 from apps.invoicing.operations.billing import reopened_by
 from apps.invoicing.operations.drafting import facts_for, tax_proposed
 from apps.subscriptions.domain import MoneyPreview, PreviewLine, SubscriptionTerms

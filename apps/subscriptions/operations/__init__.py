@@ -7,10 +7,16 @@ bills or credits the difference.
 
 from apps.subscriptions.operations.canceling import cancel_subscription, uncancel_subscription
 from apps.subscriptions.operations.changing import change_subscription
+from apps.subscriptions.operations.contracting import (
+    create_contract,
+    describe_contract,
+    end_contract,
+)
 from apps.subscriptions.operations.describing import describe_subscription
 from apps.subscriptions.operations.foreseeing import foresee_change
 from apps.subscriptions.operations.marking import mark_billed, mark_changed
 from apps.subscriptions.operations.passing import apply_due_changes, apply_due_changes_of
+from apps.subscriptions.operations.redeeming import end_discount, redeem_coupon
 from apps.subscriptions.operations.renewing import renew_subscription
 from apps.subscriptions.operations.starting import start_subscription
 from apps.subscriptions.operations.uncovering import flag_uncovered
@@ -21,11 +27,16 @@ __all__ = (
     "apply_due_changes_of",
     "cancel_subscription",
     "change_subscription",
+    "create_contract",
+    "describe_contract",
     "describe_subscription",
+    "end_contract",
+    "end_discount",
     "flag_uncovered",
     "foresee_change",
     "mark_billed",
     "mark_changed",
+    "redeem_coupon",
     "renew_subscription",
     "start_subscription",
     "uncancel_subscription",

@@ -35,6 +35,7 @@ from apps.subscriptions.operations import (
     withdraw_change,
 )
 from tests.make.catalog import make_plan
+from tests.make.coupons import make_coupon, redeem
 from tests.make.customers import make_customer
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, make_tenant
@@ -339,6 +340,21 @@ def test_each_rule_of_the_books_sees_what_it_is_for(rule: str, statement: str) -
     make()
 
     assert tricked(statement) == [(rule, 1)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE catalog_coupon SET redeemed = redeemed + 1",
+        "DELETE FROM subscriptions_couponredemption",
+    ],
+)
+def test_a_coupon_that_was_miscounted_is_seen(statement: str) -> None:
+    row = make()
+    redeem(row, make_coupon(row.tenant))
+    assert tricked() == []
+
+    assert tricked(statement) == [("coupons_are_counted", 1)]
 
 
 def test_what_ended_awaits_nothing() -> None:

@@ -11,14 +11,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from apps.catalog.domain import ChargeKind, ChargeTerms, MeterTerms, PriceTerms, Timing
-from apps.invoicing.assembly import (
-    Billed,
-    LineKey,
-    PriceMissing,
-    ProposedLine,
-    propose,
-)
+from apps.invoicing.assembly import PriceMissing, propose
 from apps.invoicing.domain import LineKind
+from apps.invoicing.lines import Billed, LineKey, ProposedLine
 from apps.invoicing.slicing import Reach, in_window, next_due, reach_of, slices_due
 from apps.metering.domain import Measurement, UsageSpan
 from apps.rating.aggregation import Aggregation, AggregationRule

@@ -1,0 +1,179 @@
+"""Reading what coupons and contracts have to do with what is due."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from apps.invoicing.committing import Committed, settled_after
+from apps.invoicing.discounting import Discounts, Turn
+from apps.invoicing.domain import InvoiceStatus, LineKind
+from apps.invoicing.models import InvoiceLine
+from apps.invoicing.slicing import Charges, Reach, Slice, in_window
+from apps.subscriptions.contracts import contracts_of, who_agreed
+from apps.subscriptions.discounts import discounts_of
+from apps.subscriptions.domain import (
+    ContractTerms,
+    DiscountTerms,
+    SubscriptionTerms,
+    agreed_price,
+)
+
+_OPEN: Final = (InvoiceStatus.DRAFT, InvoiceStatus.CANCELED)
+_COUNTED: Final = frozenset(LineKind) - {LineKind.TRUE_UP, LineKind.OVERAGE, LineKind.CREDIT}
+
+
+@dataclass(frozen=True, slots=True)
+class Agreements:
+    """What was agreed on with a customer beside the prices of the catalog."""
+
+    contracts: tuple[ContractTerms, ...]
+    discounts: Discounts | None
+    committed: tuple[Committed, ...]
+
+    def next_settled(self, subscription_id: UUID, after: datetime) -> datetime | None:
+        """Return the first instant after one at which a commitment is to be settled."""
+        found = [
+            settled_after(one, after)
+            for one in self.committed
+            if one.subscription.id == subscription_id
+        ]
+        return min((due for due in found if due is not None), default=None)
+
+
+def agreements_for(
+    everybody: Mapping[UUID, Sequence[SubscriptionTerms]],
+    charges: Charges,
+    reaches: Mapping[UUID, Reach],
+) -> dict[UUID, Agreements]:
+    """Return the agreements of customers who have any.
+
+    One query, and for those who have, up to four more: of coupons, of contracts, of what was taken
+    off and of what was spent in periods that are not looked at.
+    """
+    agreed = who_agreed(everybody)
+    redeemed = discounts_of(agreed.with_coupons) if agreed.with_coupons else {}
+    contracts = contracts_of(agreed.with_contracts) if agreed.with_contracts else {}
+    used = _used(redeemed, everybody, reaches)
+    committed = _committed(contracts, everybody, charges, reaches)
+    return {
+        customer_id: Agreements(
+            contracts=contracts.get(customer_id, ()),
+            discounts=(Discounts(redeemed[customer_id], used) if customer_id in redeemed else None),
+            committed=committed.get(customer_id, ()),
+        )
+        for customer_id in agreed.with_coupons | agreed.with_contracts
+    }
+
+
+def at_agreed_prices(slices: Iterable[Slice], contracts: Sequence[ContractTerms]) -> list[Slice]:
+    """Return the slices, each with the price that a contract sets for it, if one does."""
+    priced = []
+    for one in slices:
+        agreed = agreed_price(contracts, one.subscription, one.charge, one.period.start)
+        priced.append(one if agreed is None else replace(one, agreed=agreed))
+    return priced
+
+
+def _used(
+    redeemed: Mapping[UUID, Sequence[DiscountTerms]],
+    everybody: Mapping[UUID, Sequence[SubscriptionTerms]],
+    reaches: Mapping[UUID, Reach],
+) -> dict[Turn, Decimal]:
+    """Return what issued documents took off billing periods outside the windows."""
+    amounts = {
+        one.public_id: one
+        for discounts in redeemed.values()
+        for one in discounts
+        if one.coupon.percentage is None
+    }
+    billed = _billed_before(redeemed, everybody)
+    used: dict[Turn, Decimal] = defaultdict(Decimal)
+    if not amounts or not billed:
+        return used
+    rows = InvoiceLine.objects.filter(
+        subscription_id__in=list(billed), kind=LineKind.DISCOUNT, group__in=list(amounts)
+    ).exclude(invoice__status__in=_OPEN)
+    for owner, group, start, end, amount, currency in rows.values_list(
+        "subscription_id", "group", "period_start", "period_end", "amount", "currency"
+    ):
+        if owner is None or in_window(start, end, reaches[owner].window):
+            continue
+        discount = amounts[group]
+        number = discount.turn(billed[owner], start)
+        used[Turn(discount.id, number, currency)] -= amount
+    return used
+
+
+def _committed(
+    contracts: Mapping[UUID, Sequence[ContractTerms]],
+    everybody: Mapping[UUID, Sequence[SubscriptionTerms]],
+    charges: Charges,
+    reaches: Mapping[UUID, Reach],
+) -> dict[UUID, tuple[Committed, ...]]:
+    """Return the commitments of each customer, with what was spent outside the windows."""
+    terms = {one.id: one for customer_id in contracts for one in everybody[customer_id]}
+    listed = [
+        (customer_id, contract, terms[contract.subscription_id])
+        for customer_id, found in contracts.items()
+        for contract in found
+        if contract.commitment is not None
+        and contract.subscription_id in terms
+        and terms[contract.subscription_id].segments
+    ]
+    billed = [one for _, _, one in listed if one.billed_until is not None]
+    spent = _spent(billed, reaches)
+    keys = {one.id: one for found in charges.values() for one in found}
+    by_customer: dict[UUID, list[Committed]] = defaultdict(list)
+    for customer_id, contract, one in listed:
+        if contract.commitment is None:
+            continue
+        elsewhere: dict[int, Decimal] = defaultdict(Decimal)
+        for charge_id, start, amount in spent.get(one.id, ()):
+            charge = keys.get(charge_id)
+            covers = (
+                not contract.commitment.charges
+                if charge is None
+                else contract.commitment.covers(charge)
+            )
+            if covers and contract.holds(one, start):
+                elsewhere[contract.turn_at(one, start)] += amount
+        by_customer[customer_id].append(
+            Committed(contract, contract.commitment, one, reaches[one.id], elsewhere)
+        )
+    return {customer_id: tuple(found) for customer_id, found in by_customer.items()}
+
+
+def _spent(
+    subscriptions: Sequence[SubscriptionTerms], reaches: Mapping[UUID, Reach]
+) -> dict[UUID, list[tuple[UUID, datetime, Decimal]]]:
+    """Return what issued lines of periods outside the windows come to: charge, start, amount."""
+    spent: dict[UUID, list[tuple[UUID, datetime, Decimal]]] = defaultdict(list)
+    if not subscriptions:
+        return spent
+    rows = InvoiceLine.objects.filter(
+        subscription_id__in=[one.id for one in subscriptions], kind__in=_COUNTED
+    ).exclude(invoice__status__in=_OPEN)
+    for owner, charge_id, start, end, amount in rows.values_list(
+        "subscription_id", "charge_id", "period_start", "period_end", "amount"
+    ):
+        if owner is None or charge_id is None or in_window(start, end, reaches[owner].window):
+            continue
+        spent[owner].append((charge_id, start, amount))
+    return spent
+
+
+def _billed_before(
+    customers: Iterable[UUID], everybody: Mapping[UUID, Sequence[SubscriptionTerms]]
+) -> dict[UUID, SubscriptionTerms]:
+    return {
+        terms.id: terms
+        for customer_id in customers
+        for terms in everybody[customer_id]
+        if terms.billed_until is not None
+    }

@@ -1,0 +1,198 @@
+"""Usage billed before its period is over, once it reaches a threshold; its end bills the rest."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from apps.backoffice.books import breaches
+from apps.core.ids import new_id
+from apps.core.web.fields import instant_text
+from apps.invoicing.explaining import explain, verify
+from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.operations.accruing import bill_accrued
+from apps.invoicing.operations.billing import close_due
+from apps.subscriptions.domain import CancelMode, Settlement
+from apps.subscriptions.models import Subscription
+from apps.subscriptions.operations import cancel_subscription
+from apps.tenants.domain import LateUsagePolicy
+from tests.make.catalog import BASE_FEE, make_plan
+from tests.make.coupons import make_coupon, redeem
+from tests.make.customers import make_customer
+from tests.make.metering import count_all, make_meter, send
+from tests.make.subscriptions import make_subscription
+from tests.make.tenants import ACTOR
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+APRIL = datetime(2026, 4, 1, tzinfo=UTC)
+MAY = datetime(2026, 5, 1, tzinfo=UTC)
+JUNE = datetime(2026, 6, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+CALLS = {
+    "meter": "calls",
+    "key": "calls",
+    "name": "Calls",
+    "pricing": {
+        "model": "graduated",
+        "tiers": [{"up_to": "1000", "unit_price": "0.02"}, {"up_to": None, "unit_price": "0.01"}],
+    },
+    "billing_threshold": "50.00",
+    "minimum": "5.00",
+}
+
+
+@pytest.fixture(autouse=True)
+def _everything_adds_up() -> Iterator[None]:
+    """Whatever was billed explains itself, is computed again to the cent, and is in the books."""
+    yield
+    for line in InvoiceLine.objects.select_related("invoice"):
+        assert verify(line).differences == ()
+        assert explain(line).sentences
+    assert list(breaches(None)) == []
+
+
+def subscribed(*charges: Any) -> Subscription:
+    """Return a new customer's subscription to a base fee of 49.00, ahead, and calls."""
+    customer = make_customer()
+    make_meter(customer.tenant, key="calls", at=APRIL)
+    version = make_plan(customer.tenant, charges or [BASE_FEE, CALLS])
+    subscription = make_subscription(customer, version, at=APRIL)
+    close_due(APRIL, actor=ACTOR)
+    return subscription
+
+
+def use(subscription: Subscription, key: str, occurred_at: datetime, value: str) -> None:
+    event = {
+        "idempotency_key": key,
+        "meter": "calls",
+        "customer": subscription.customer.public_id,
+        "timestamp": instant_text(occurred_at),
+        "value": value,
+    }
+    (receipt,) = send(subscription.customer.tenant, [event], at=occurred_at)
+    assert receipt.status == "accepted"
+    count_all()
+
+
+def documents() -> list[list[str]]:
+    """Return what each document says, the oldest first."""
+    return [
+        [
+            f"{line.service_start:%b %d} to {line.service_end:%b %d}"
+            f" {line.description} {line.amount:.2f}"
+            for line in one.lines.order_by("position")
+        ]
+        for one in Invoice.objects.order_by("id")
+    ]
+
+
+def sweep(at: datetime) -> int:
+    return bill_accrued(at, actor=ACTOR)
+
+
+FIRST = ["Apr 01 to May 01 Base fee 49.00"]
+
+
+def test_what_reaches_the_threshold_is_billed_once_and_the_rest_at_the_end() -> None:
+    subscription = subscribed()
+    use(subscription, "a", APRIL + DAY, "2000")
+    assert sweep(APRIL + 2 * DAY) == 0  # 20 + 10 = 30
+    use(subscription, "b", APRIL + 3 * DAY, "2000")
+    assert sweep(APRIL + 4 * DAY) == 1  # 20 + 30 = 50
+    assert sweep(APRIL + 4 * DAY) == 0
+    use(subscription, "c", APRIL + 5 * DAY, "4999")
+    assert sweep(APRIL + 6 * DAY) == 0  # 49.99 more
+    use(subscription, "d", APRIL + 7 * DAY, "1")
+    assert sweep(APRIL + 8 * DAY) == 1
+    use(subscription, "e", APRIL + 9 * DAY, "100")
+    assert sweep(APRIL + 10 * DAY) == 0
+    close_due(MAY, actor=ACTOR)
+    assert documents() == [
+        FIRST,
+        ["Apr 01 to Apr 05 Calls 50.00"],
+        ["Apr 01 to Apr 09 Calls 50.00"],
+        ["May 01 to Jun 01 Base fee 49.00", "Apr 01 to May 01 Calls 1.00"],
+    ]
+    assert not InvoiceLine.objects.filter(corrects__isnull=False).exists()
+
+
+def test_a_sweep_that_was_away_catches_up() -> None:
+    subscription = subscribed()
+    for day in (1, 5, 9):
+        use(subscription, f"{day}", APRIL + day * DAY, "5000")
+    assert sweep(APRIL + 20 * DAY) == 1
+    assert documents()[1:] == [["Apr 01 to Apr 21 Calls 160.00"]]
+
+
+def test_a_minimum_waits_for_the_end_and_discounts_do_not() -> None:
+    subscription = subscribed({**CALLS, "minimum": "80.00"})
+    redeem(subscription, make_coupon(subscription.tenant, key="tenth"), APRIL)
+    use(subscription, "a", APRIL + DAY, "4500")
+    assert sweep(APRIL + 2 * DAY) == 0  # 55.00 less 5.50
+    use(subscription, "b", APRIL + 3 * DAY, "500")
+    assert sweep(APRIL + 4 * DAY) == 1
+    close_due(MAY, actor=ACTOR)
+    assert documents() == [
+        ["Apr 01 to Apr 05 Calls 60.00", "Apr 01 to Apr 05 Calls: discount tenth -6.00"],
+        ["Apr 01 to May 01 Calls: to the minimum 26.00"],
+    ]
+
+
+def test_what_was_billed_early_stays_while_another_bill_is_made() -> None:
+    subscription = subscribed()
+    redeem(subscription, make_coupon(subscription.tenant, key="tenth"), APRIL)
+    use(subscription, "a", APRIL + DAY, "5000")
+    assert sweep(APRIL + 2 * DAY) == 1
+    other = make_plan(subscription.tenant, [{**BASE_FEE, "key": "other", "name": "Other"}])
+    make_subscription(subscription.customer, other, at=APRIL + 10 * DAY)
+    close_due(APRIL + 11 * DAY, actor=ACTOR)
+    assert documents()[2:] == [["Apr 11 to May 11 Other 49.00"]]
+
+
+@pytest.mark.parametrize(("day", "total"), [(20, "61.00"), (0, "0.00")])
+def test_an_end_in_mid_period_bills_the_rest_and_an_end_before_takes_all_back(
+    day: int, total: str
+) -> None:
+    subscription = subscribed(CALLS)
+    use(subscription, "a", APRIL + DAY, "5000")
+    assert sweep(APRIL + 2 * DAY) == 1
+    use(subscription, "b", APRIL + 3 * DAY, "100")
+    cancel_subscription(
+        subscription.pk,
+        mode=CancelMode.DATE,
+        ends_at=APRIL + day * DAY,
+        settlement=Settlement.PRORATE,
+        change_id=new_id(),
+        actor=ACTOR,
+        at=APRIL + 20 * DAY,
+    )
+    close_due(APRIL + 20 * DAY, actor=ACTOR)
+    billed = InvoiceLine.objects.filter(subscription_id=subscription.pk)
+    assert f"{sum((line.amount for line in billed), Decimal(0)):.2f}" == total
+
+
+@pytest.mark.parametrize("policy", LateUsagePolicy)
+def test_whatever_the_policy_for_late_usage_the_end_bills_the_rest(policy: LateUsagePolicy) -> None:
+    subscription = subscribed(CALLS)
+    subscription.tenant.late_usage = policy
+    subscription.tenant.save()
+    use(subscription, "a", APRIL + DAY, "5000")
+    assert sweep(APRIL + 2 * DAY) == 1
+    use(subscription, "late", APRIL + DAY, "300")
+    close_due(APRIL + 3 * DAY, actor=ACTOR)
+    close_due(MAY, actor=ACTOR)
+    found = InvoiceLine.objects.filter(subscription_id=subscription.pk).order_by("id")
+    assert [f"{line.description} {line.amount:.2f}" for line in found] == [
+        "Calls 60.00",
+        "Calls 3.00",
+    ]
+
+
+def test_without_a_threshold_nobody_is_looked_at() -> None:
+    subscription = subscribed({**CALLS, "billing_threshold": None})
+    use(subscription, "a", APRIL + DAY, "500000")
+    assert sweep(APRIL + 2 * DAY) == 0
+    assert documents() == []
