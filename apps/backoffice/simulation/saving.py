@@ -80,13 +80,17 @@ class Saving:
             self.facts.prices[key, is_money] = Decimal(price)
 
     def act(self, buyers: Sequence[Buyer], at: datetime) -> None:
-        """Let some customers open wallets, and do something with those there are."""
+        """Let some customers open wallets, and do something with those there are.
+
+        The more wallets there are, the less is done with each: a long simulation stays affordable.
+        """
+        many = len(self._wallets)
         for buyer in buyers:
             has = sum(one.customer == buyer.id for one in self._wallets)
-            if self.dice.often(15) and has < 3 and buyer.subscriptions:  # noqa: PLR2004
+            if self.dice.often(max(15 - many // 2, 1)) and has < 3 and buyer.subscriptions:  # noqa: PLR2004
                 self._open(buyer, at)
         for wallet in self._wallets:
-            if self.dice.often(45):
+            if self.dice.often(max(45 - many, 5)):
                 self._act_on(wallet, at)
 
     # --- wallets --------------------------------------------------------------------------------
