@@ -131,6 +131,7 @@ DESK_NETWORKS = env.list("DESK_NETWORKS", default=[])
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 # what tells the API of subscriptions how much a change would cost
 PREVIEW_OF_CHANGES = "apps.invoicing.operations.previewing.preview_change"
+PREVIEW_OF_AMENDMENTS = "apps.invoicing.operations.correcting.preview_amendment"
 AUTH_USER_MODEL = "tenants.Operator"
 LOGIN_REDIRECT_URL = "/admin/"
 AUTHENTICATION_BACKENDS = ["apps.tenants.api.authentication.CountedLogin"]

@@ -25,6 +25,7 @@ _GROUPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("metering.meter", "speed"),
         ("metering.eventstream", "stream"),
         ("metering.orphanevent", "help_center"),
+        ("metering.eventamendment", "edit_note"),
         ("metering.usagerollup", "stacked_bar_chart"),
     ),
     "Credit": (

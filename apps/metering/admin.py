@@ -9,6 +9,7 @@ from apps.core.errors import Conflict
 from apps.metering.domain import OrphanStatus
 from apps.metering.models import (
     ChangedUsage,
+    EventAmendment,
     EventsDropped,
     EventStream,
     Meter,
@@ -144,6 +145,27 @@ class OrphanEventDesk(Desk):
         ),
     )
     when_empty = "No event is without a home. Events that match nothing are kept here."
+
+
+@admin.register(EventAmendment)
+class EventAmendmentDesk(Desk):
+    resource = "events"
+    list_display = (
+        itself("amendment"),
+        plain("reason"),
+        plain("actor"),
+        plain("voided"),
+        plain("restored"),
+        plain("added"),
+        plain("customers"),
+        instant("since", "usage from"),
+        instant("until", "usage to"),
+    )
+    list_filter = ("action",)
+    search_fields = ("reason", "actor")
+    related = ("undoes",)
+    ordering = ("-id",)
+    when_empty = "Nothing has been corrected. Events are amended by POST /api/v1/event-amendments."
 
 
 @admin.register(UsageSubject)

@@ -1,16 +1,16 @@
 """What a meter is, what is asked of it, and what becomes of an event. Pure."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import msgspec
 
-from apps.core.errors import Conflict, NotFound, Unauthenticated
+from apps.core.errors import Conflict, Invalid, NotFound, Unauthenticated
 from apps.rating.aggregation import AggregationRule
 from apps.rating.filters import Filter, Operator, Scalar
 from apps.rating.pricing import Measured, Need, PricingModel
@@ -32,6 +32,15 @@ class MeterKeyTaken(Conflict):
 
 class MeterArchived(Conflict):
     reason = "meter_archived"
+
+
+class AmendmentAction(StrEnum):
+    """What an amendment does to events."""
+
+    VOID = "void"
+    REPLACE = "replace"
+    BACKFILL = "backfill"
+    UNDO = "undo"
 
 
 class SubjectKind(StrEnum):
@@ -201,6 +210,167 @@ class UsageChange:
 
     since: datetime
     mark: int
+
+
+MOST_VOIDED: Final = 100_000
+MOST_REPLACED: Final = 10_000
+
+
+class AmendmentInvalid(Invalid):
+    """What is to be amended is not there, or what it is to become is no event."""
+
+    reason = "amendment_invalid"
+
+
+class NothingMatched(Conflict):
+    """No event that counts is among those that are asked for."""
+
+    reason = "nothing_matched"
+
+
+class TooManyMatched(Conflict):
+    """Amend a shorter stretch of time, one after the other."""
+
+    reason = "too_many_events"
+
+
+class AmendmentUndone(Conflict):
+    """It has been undone before."""
+
+    reason = "amendment_undone"
+
+
+class AmendmentOverlaid(Conflict):
+    """Events of the amendment were amended again since; that has to be undone first."""
+
+    reason = "amendment_overlaid"
+
+
+class EventsGone(Conflict):
+    """Retention has dropped the events of that time: nothing about them can be reckoned anew."""
+
+    reason = "events_dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class EventSelection:
+    """Events that count now: those with ``keys``, or those of ``[start, end)`` that fit the rest.
+
+    Of the rest, what is None or empty selects nothing away. ``told`` is the selection as it was
+    asked for, to be kept.
+    """
+
+    keys: tuple[str, ...] = ()
+    start: datetime | None = None
+    end: datetime | None = None
+    event_name: str = ""
+    customer_id: UUID | None = None
+    subscription_id: UUID | None = None
+    filters: tuple[Filter, ...] = ()
+    told: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EventChange:
+    """What is different about an event that takes another's place; None and empty leave it alone.
+
+    The value is ``value``, or what it was times ``factor``. ``properties`` are laid over those
+    that it has; None takes one away. ``subject`` is a customer or subscription, by id or name.
+    """
+
+    value: Decimal | None = None
+    factor: Decimal | None = None
+    timestamp: datetime | None = None
+    properties: Mapping[str, object] = field(default_factory=dict)
+    subject: tuple[SubjectKind, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Voiding:
+    """Let events count no more."""
+
+    selection: EventSelection
+
+
+@dataclass(frozen=True, slots=True)
+class Replacing:
+    """Put others in the place of events: all changed alike, or each key in its own way."""
+
+    selection: EventSelection
+    change: EventChange = EventChange()
+    by_key: Mapping[str, EventChange] = field(default_factory=dict)
+
+    def change_of(self, key: str) -> EventChange:
+        """Return what is to be different about the event with a key."""
+        return self.by_key.get(key, self.change)
+
+
+@dataclass(frozen=True, slots=True)
+class Backfilling:
+    """Bring in events, however old, as callers send them."""
+
+    items: Sequence[object]
+
+
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """Take back what an amendment did to each event."""
+
+    amendment_id: UUID
+
+
+AmendmentOrder: TypeAlias = Voiding | Replacing | Backfilling | Undoing
+
+
+@dataclass(frozen=True, slots=True)
+class AmendedEvent:
+    """What an amendment did to one event: -1 took it out, 1 let it count again, 0 brought it in."""
+
+    sign: int
+    key: str
+    customer_id: UUID
+    subscription_id: UUID | None
+    event_name: str
+    occurred_at: datetime
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyDelta:
+    """By how much what a subscription is charged for a period differs; ``amount`` in ``currency``.
+
+    ``is_billed``: the period has been billed; the difference becomes a correction.
+    """
+
+    customer_id: UUID
+    subscription_id: UUID
+    period_start: datetime
+    period_end: datetime
+    currency: str
+    amount: Decimal
+    is_billed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AmendmentPreview:
+    """What an amendment would do, to events and to money."""
+
+    action: AmendmentAction
+    voided: int
+    restored: int
+    added: int
+    customers: int
+    since: datetime | None
+    until: datetime | None
+    deltas: tuple[MoneyDelta, ...]
+
+    @property
+    def totals(self) -> Mapping[str, Decimal]:
+        """The differences summed by currency."""
+        found: dict[str, Decimal] = {}
+        for one in self.deltas:
+            found[one.currency] = found.get(one.currency, Decimal(0)) + one.amount
+        return dict(sorted(found.items()))
 
 
 def filters_document(filters: Iterable[Filter]) -> list[dict[str, object]]:

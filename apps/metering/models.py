@@ -5,10 +5,12 @@ partitioned tables that a migration makes and that SQL alone writes and reads, s
 """
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 from apps.core.states import Stateful
 from apps.customers.models import Customer
+from apps.metering.domain import AmendmentAction
 from apps.rating.aggregation import Aggregation
 from apps.tenants.models import TenantOwned
 
@@ -165,10 +167,60 @@ class OrphanEvent(Stateful, TenantOwned):
         return f"{self.event_name} {self.key}"
 
 
+class EventAmendment(TenantOwned):
+    """What somebody corrected about events, and why. Never changes; undone by another amendment.
+
+    The events stay as they came. What it does to each is in ``metering_eventeffect``, which a
+    migration makes and SQL alone writes and reads: from this transaction on the event does not
+    count, counts again, or was brought in by the amendment.
+    """
+
+    ID_PREFIX = "amd"
+
+    action = models.CharField(max_length=10, choices=[(a, a) for a in AmendmentAction])
+    reason = models.CharField(max_length=500)
+    actor = models.CharField(max_length=120)
+    created_at = models.DateTimeField()
+    selected = models.JSONField(
+        default=dict, encoder=DjangoJSONEncoder
+    )  # which events, as it was asked for
+    change = models.JSONField(
+        default=dict, encoder=DjangoJSONEncoder
+    )  # of "replace": what is different now
+    undoes = models.OneToOneField(
+        "self", null=True, on_delete=models.PROTECT, related_name="undone_by"
+    )
+    voided = models.PositiveIntegerField()  # events that count no more
+    restored = models.PositiveIntegerField()  # events that count again
+    added = models.PositiveIntegerField()  # events brought in
+    customers = models.PositiveIntegerField()
+    # the first and the last instant at which usage differs; null where it touched no event
+    since = models.DateTimeField(null=True)
+    until = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(action__in=[a.value for a in AmendmentAction]),
+                name="amendment_action_known",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(action="undo", undoes__isnull=False)
+                | (~models.Q(action="undo") & models.Q(undoes__isnull=True)),
+                name="amendment_undoes_where_said",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.action} of {self.created_at:%Y-%m-%d %H:%M}"
+
+
 class UsageRollup(models.Model):
     """What one meter version measured for one subject in one UTC hour or day.
 
-    Derived: equals recomputation from the events below the reader's position, always.
+    Derived: equals recomputation from the events below the reader's position, less those that
+    amendments below it have voided, always.
     """
 
     class Grain(models.TextChoices):

@@ -36,6 +36,7 @@ ACROSS: Final = {
     "metering_make_partition",
     "metering_mark",
     "metering_months_in_default",
+    "metering_remake",
     "metering_tenants_with_orphans",
     "metering_tenants_with_rollups",
     "metering_versions_behind",

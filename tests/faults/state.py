@@ -37,6 +37,10 @@ _LOOKS: Final = {
         FROM metering_usageevent e JOIN customers_customer c ON c.id = e.customer_id
         LEFT JOIN subscriptions_subscription s ON s.id = e.subscription_id
     """,
+    "amendments": """
+        SELECT a.action, a.reason, a.voided, x.key, x.sign
+        FROM metering_eventamendment a JOIN metering_eventeffect x ON x.amendment_id = a.id
+    """,
     "orphans": "SELECT key, subject, status, occurred_at, value FROM metering_orphanevent",
     "rollups": """
         SELECT m.key, v.number, c.external_id, r.grain, r.starts_at, r."group", r.count, r.total,

@@ -153,6 +153,8 @@ class _Winter:
         batch = [used(name, day, day) for name in ("acme", "beta", "delta") for day in (31, 40)]
         self.post("late usage", "/events/batch", {"events": late})
         self.post("February", "/events/batch", {"events": [*batch, *late]})
+        void = {"action": "void", "reason": "counted twice", "keys": ["acme-3", "beta-31"]}
+        self.post("correct January", "/event-amendments", void)
         self.do("count February", count_all)
         self.send("grace", "PATCH", "/tenant", {"grace_period_hours": 24})
 

@@ -69,7 +69,7 @@ from tests.make.contracts import make_contract
 from tests.make.coupons import make_coupon, redeem
 from tests.make.customers import make_customer
 from tests.make.invoicing import make_draft, make_issued
-from tests.make.metering import make_meter
+from tests.make.metering import make_amendment, make_meter
 from tests.make.scope import in_its_scope
 from tests.make.subscriptions import make_subscription
 from tests.make.taxes import make_tax_rate
@@ -125,6 +125,7 @@ def make_world(tenant: Tenant) -> None:
         arguments={"settlement": "prorate"},
         created_at=AT,
     )
+    make_amendment(meter, make_customer(tenant))
     _usage(tenant, customer, version, mark)
     make_issued(customer, ["-5.00"])
     invoice = make_issued(customer)  # uses up what the credit memo gave

@@ -11,9 +11,15 @@ from django.db import connection
 from apps.core.ids import new_id
 from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer
-from apps.metering.domain import Receipt
-from apps.metering.models import Meter, UsageSubject
-from apps.metering.operations import create_meter, ingest_batch, register_subject, roll_up
+from apps.metering.domain import Backfilling, Receipt
+from apps.metering.models import EventAmendment, Meter, UsageSubject
+from apps.metering.operations import (
+    amend_events,
+    create_meter,
+    ingest_batch,
+    register_subject,
+    roll_up,
+)
 from apps.metering.queries import sender_of
 from apps.rating.aggregation import Aggregation
 from apps.tenants.models import Tenant
@@ -66,6 +72,26 @@ def send(tenant: Tenant, items: Iterable[Mapping[str, Any]], *, at: datetime = A
         return ingest_batch(sender_of(tenant), keyed, at=at)
 
 
+def make_amendment(meter: Meter, customer: Customer, *, at: datetime = AT) -> EventAmendment:
+    """Return an amendment that brings in one event of the customer."""
+    event = {
+        "idempotency_key": f"event-{next(_numbers)}",
+        "meter": meter.key,
+        "customer": customer.public_id,
+        "timestamp": at.isoformat(),
+        "value": 1,
+    }
+    with tenant_scope(customer.tenant_id):
+        return amend_events(
+            customer.tenant_id,
+            Backfilling([event]),
+            id=new_id(),
+            reason="a queue was down",
+            actor=ACTOR,
+            at=at,
+        )
+
+
 def count_all() -> int:
     """Let the reader count every event there is; return how often events were counted.
 
@@ -76,8 +102,11 @@ def count_all() -> int:
         counted += roll_up()
         with as_superuser(), connection.cursor() as cursor:
             cursor.execute(
-                "SELECT 1 FROM metering_usageevent e, metering_rollupfrontier f"
-                " WHERE e.ingest_xid >= f.below_xid::text::xid8 LIMIT 1"
+                "SELECT 1 FROM metering_rollupfrontier f"
+                " WHERE EXISTS (SELECT FROM metering_usageevent e"
+                "               WHERE e.ingest_xid >= f.below_xid::text::xid8)"
+                " OR EXISTS (SELECT FROM metering_eventeffect x"
+                "            WHERE x.xid >= f.below_xid::text::xid8)"
             )
             if cursor.fetchone() is None:
                 return counted

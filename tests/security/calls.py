@@ -32,6 +32,9 @@ _TERMS: Final = {
     "charges": [{"key": "base", "pricing": {"model": "flat", "amount": "59.00"}}],
 }
 _EVENT: Final = {"idempotency_key": "{new}", "timestamp": "2026-05-01T11:00:00Z", "value": "1"}
+_LATER: Final = {**_EVENT, "timestamp": "2026-05-01T12:00:00Z"}
+_UNDO: Final = {"action": "undo", "reason": "a mistake"}
+_BACKFILL: Final = {"action": "backfill", "reason": "a queue was down"}
 _CUTOFF: Final = {"cutoff": "2026-05-01T12:00:00Z"}
 _TEST: Final = Mode.TEST
 
@@ -82,6 +85,17 @@ CALLS: Final = (
         {"events": [{**_EVENT, "meter": "{meter_name}", "customer": "{customer}"}]},
     ),
     Call("POST", "subscriptions/{subscription}/usages", {"meter": "{meter}", "quantity": "1"}),
+    Call("GET", "event-amendments/{amendment}"),
+    Call("GET", "event-amendments/{amendment}/events"),
+    Call("POST", "event-amendments", {**_UNDO, "amendment": "{amendment}"}),
+    Call(
+        "POST",
+        "event-amendments",
+        {
+            **_BACKFILL,
+            "events": [{**_LATER, "meter": "{meter_name}", "customer": "{customer}"}],
+        },
+    ),
     Call("GET", "orphan-events/{orphan}"),
     Call("GET", "orphan-events?subject={orphan_name}"),
     Call("POST", "orphan-events/reattach", {"ids": ["{orphan}"], "customer": "{customer}"}),
@@ -348,6 +362,7 @@ NAMES_NOTHING: Final = frozenset(
         ("GET", "jobs"),
         ("POST", "meters"),
         ("POST", "streams"),
+        ("GET", "event-amendments"),
         ("GET", "orphan-events/count"),
         ("GET", "credit-units"),
         ("POST", "credit-units"),

@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.holds("S1", "S2", "B33", "T1")]
 # filters by a value that is nobody's
 VALUES: Final = frozenset(
     {
+        "action",
         "actor",
         "before",
         "category",

@@ -71,6 +71,9 @@ streams/{handle}/events/bulk                   events
 events                                         events
 events/batch                                   events
 subscriptions/{pk}/usages                      events
+event-amendments                               events
+event-amendments/{pk}                          events
+event-amendments/{pk}/events                   events
 orphan-events                                  events
 orphan-events/count                            events
 orphan-events/reattach                         events

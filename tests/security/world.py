@@ -36,7 +36,7 @@ from apps.invoicing.domain import DocumentKind, InvoiceStatus
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.operations.billing import bill_customer
 from apps.ledger.models import JournalEntry, LedgerAccount
-from apps.metering.models import EventStream, Meter, OrphanEvent
+from apps.metering.models import EventAmendment, EventStream, Meter, OrphanEvent
 from apps.payments.models import Payment, PaymentMethod, Refund
 from apps.subscriptions.domain import CancelMode, Settlement
 from apps.subscriptions.models import Contract, CouponRedemption, ScheduledChange, Subscription
@@ -58,7 +58,7 @@ from tests.make.catalog import make_feature, make_offer, make_plan, make_price_l
 from tests.make.contracts import make_contract
 from tests.make.coupons import make_coupon, redeem
 from tests.make.customers import make_customer
-from tests.make.metering import make_meter
+from tests.make.metering import make_amendment, make_meter
 from tests.make.payments import make_method
 from tests.make.subscriptions import make_subscription
 from tests.make.taxes import make_tax_rate
@@ -149,7 +149,7 @@ def _more(tenant: Tenant, mark: str) -> None:
     make_coupon(tenant, key=f"{mark}-coupon")
     make_coupon(tenant, key=f"{mark}-spare")
     make_coupon(tenant, key=f"{mark}-all", target=CouponTarget.CUSTOMER)
-    make_meter(tenant, key=f"{mark}_meter")
+    make_amendment(make_meter(tenant, key=f"{mark}_meter"), customer)
     subscription = make_subscription(
         customer,
         make_plan(tenant, key=f"{mark}-plan", product=f"{mark}-product"),
@@ -229,7 +229,10 @@ def _things(tenant: Tenant, mark: str) -> Iterator[tuple[str, Names]]:
     meter = one(Meter, key=f"{mark}_meter")
     yield "meter", Names(meter.public_id, meter.key)
     yield "stream", Names(stream.public_id, stream.handle)
-    yield "orphan", Names(orphan.public_id, orphan.subject)
+    yield from (
+        ("amendment", Names(one(EventAmendment).public_id)),
+        ("orphan", Names(orphan.public_id, orphan.subject)),
+    )
     yield "feature", _keyed(one(Feature, key=f"{mark}-feature"))
     yield "tax_rate", _keyed(one(TaxRate))
     yield from _agreed(one, mark)

@@ -363,7 +363,12 @@ def bill_locked(
     clear_changed(gathered.usage_marks)
     failpoint("invoicing.bill.after_marks")
     if early or (not order.by_hand and not tenant.grace_period):
-        issue_drafts(made, tenant=tenant, actor=order.actor, at=order.at)
+        issue_drafts(
+            [draft for draft in made if not draft.waits],
+            tenant=tenant,
+            actor=order.actor,
+            at=order.at,
+        )
     return [draft.id for draft in made]
 
 

@@ -72,7 +72,17 @@ def store_drafts(
         tax = tax_proposed(document_id, customer_id, currency, lines, facts)
         total = net + tax.total
         kind = kind_of(total)
-        draft = Draft(document_id, customer_id, kind, currency, net, _ZERO, tax.total, total)
+        draft = Draft(
+            document_id,
+            customer_id,
+            kind,
+            currency,
+            net,
+            _ZERO,
+            tax.total,
+            total,
+            waits=_waits(tenant, proposed),
+        )
         made.append(_Made(draft, proposed, line_ids, tax, before))
     _store_documents(tenant, gathered.usage_snapshot, cutoffs, made, order)
     failpoint("invoicing.store.between_tables")
@@ -194,8 +204,12 @@ def _issue_after(tenant: Tenant, made: _Made, order: Order) -> datetime | None:
     """Return when grace ends; None for a draft that waits for an operator."""
     if made.before and order.keeps_time:
         return made.before.issue_after
-    asks = tenant.late_usage == LateUsagePolicy.ASK and any(line.corrects for line in made.lines)
-    return None if order.by_hand or asks else order.at + tenant.grace_period
+    return None if order.by_hand or made.draft.waits else order.at + tenant.grace_period
+
+
+def _waits(tenant: Tenant, lines: Sequence[ProposedLine]) -> bool:
+    """Say whether an operator is to be asked before lines are issued: one of them is a correction."""
+    return tenant.late_usage == LateUsagePolicy.ASK and any(line.corrects for line in lines)
 
 
 def _store_lines(tenant_id: UUID, made: Sequence[_Made]) -> None:

@@ -51,6 +51,7 @@ class Draft(NamedTuple):
     total: Decimal
     sells_credit: bool = False
     gives_back: bool = False  # beyond any correction
+    waits: bool = False  # for an operator, to whom the tenant's policy leaves corrections
 
 
 @transaction.atomic

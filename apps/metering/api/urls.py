@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
+from apps.metering.api.amendments import Amendments
 from apps.metering.api.ingestion import EventBatch, Events, StreamBulk, StreamEvents, Usages
 from apps.metering.api.meters import Meters, Streams
 from apps.metering.api.orphans import Orphans
@@ -11,6 +12,7 @@ from apps.metering.api.usage import CustomerUsage, SubscriptionUsage
 router = SimpleRouter(trailing_slash=False)
 router.register("meters", Meters, basename="meter")
 router.register("streams", Streams, basename="stream")
+router.register("event-amendments", Amendments, basename="event-amendment")
 router.register("orphan-events", Orphans, basename="orphan-event")
 
 urlpatterns: list[URLPattern | URLResolver] = [

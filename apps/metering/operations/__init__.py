@@ -1,5 +1,6 @@
 """Writing usage."""
 
+from apps.metering.operations.amendments import amend_events
 from apps.metering.operations.changes import clear_changed
 from apps.metering.operations.ingestion import ingest_batch
 from apps.metering.operations.meters import archive_meter, create_meter, revise_meter
@@ -17,6 +18,7 @@ from apps.metering.operations.subjects import close_subject, register_subject
 __all__ = [
     "Reattached",
     "StreamPaths",
+    "amend_events",
     "archive_meter",
     "archive_stream",
     "change_stream",

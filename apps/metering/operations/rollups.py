@@ -2,7 +2,8 @@
 
 An event is counted once its transaction lies below the horizon of a snapshot: then no transaction
 that could still store an event with a lower number is running, so the frontier may move past it.
-One reader at a time; the frontier moves in the transaction that writes the rollups.
+One reader at a time; the frontier moves in the transaction that writes the rollups. Amendments are
+read in the same way: what those below the frontier have taken out is in no rollup.
 """
 
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ _HORIZON: Final = "SELECT first, below, is_any, bound FROM metering_horizon(%s)"
 _ADD: Final = """
 SELECT metering_add(%(first)s::text::xid8, %(below)s::text::xid8, %(version)s::uuid,
                     %(customers)s::uuid[], %(since)s::timestamptz)
+"""
+_REMAKE: Final = """
+SELECT metering_remake(%(first)s::text::xid8, %(below)s::text::xid8, %(version)s::uuid)
 """
 _MARK: Final = """
 SELECT metering_mark(%(first)s::text::xid8, %(below)s::text::xid8, %(version)s::uuid,
@@ -76,6 +80,8 @@ def _advance() -> int | None:
         below = horizon if bound is None else min(bound, horizon)
         cursor.execute(_ADD, _range(first, below))
         failpoint("metering.rollup.after_add")
+        cursor.execute(_REMAKE, _range(first, below))
+        failpoint("metering.rollup.after_remake")
         cursor.execute(_MARK, _range(first, below))
         failpoint("metering.rollup.after_mark")
         (counted,) = cursor.fetchone()
@@ -114,6 +120,7 @@ def _catch_up(version_id: UUID) -> int | None:
             position.target_xid, position.after_customer = target, customers[-1]
         else:
             cursor.execute(_ADD, _range(target, frontier, version_id))
+            cursor.execute(_REMAKE, _range(target, frontier, version_id))
             cursor.execute(_MARK, _range(target, frontier, version_id))
             position.target_xid, position.after_customer = None, None
             position.caught_up = True
