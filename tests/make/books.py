@@ -1,9 +1,10 @@
-"""Making rows that must not exist, to see that they are found."""
+"""Making rows that must not exist, to see that they are found; and counting all there are."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import connection
+from psycopg import sql
 
 from tests.servers import as_superuser
 
@@ -22,3 +23,18 @@ def unguarded(*tables: str) -> Iterator[None]:
             for table in tables:
                 cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
         cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+
+
+def counted_rows() -> dict[str, int]:
+    """Return how many rows each table holds."""
+    with as_superuser(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT c.relname FROM pg_class c"
+            " WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
+        )
+        tables = [row[0] for row in cursor.fetchall()]
+        found = {}
+        for table in tables:
+            cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)))
+            found[table] = cursor.fetchone()[0]
+    return found

@@ -32,6 +32,7 @@ _TERMS: Final = {
     "charges": [{"key": "base", "pricing": {"model": "flat", "amount": "59.00"}}],
 }
 _EVENT: Final = {"idempotency_key": "{new}", "timestamp": "2026-05-01T11:00:00Z", "value": "1"}
+_APRIL: Final = {"start": "2026-04-01T00:00:00Z", "end": "2026-05-01T00:00:00Z"}
 _LATER: Final = {**_EVENT, "timestamp": "2026-05-01T12:00:00Z"}
 _UNDO: Final = {"action": "undo", "reason": "a mistake"}
 _BACKFILL: Final = {"action": "backfill", "reason": "a queue was down"}
@@ -85,6 +86,11 @@ CALLS: Final = (
         {"events": [{**_EVENT, "meter": "{meter_name}", "customer": "{customer}"}]},
     ),
     Call("POST", "subscriptions/{subscription}/usages", {"meter": "{meter}", "quantity": "1"}),
+    Call(
+        "POST",
+        "simulations/invoice",
+        {**_APRIL, "customer": "{customer}", "plan": "{plan}", "price_list": "{price_list}"},
+    ),
     Call("GET", "event-amendments/{amendment}"),
     Call("GET", "event-amendments/{amendment}/events"),
     Call("POST", "event-amendments", {**_UNDO, "amendment": "{amendment}"}),

@@ -125,6 +125,7 @@ subscriptions/{pk}/uncancel                    subscriptions
 invoices                                       invoices
 invoices/preview                               invoices
 invoices/{pk}                                  invoices
+simulations/invoice                            invoices
 invoices/{pk}/cancel                           invoices
 invoices/{pk}/events                           invoices
 invoices/{pk}/html                             invoices

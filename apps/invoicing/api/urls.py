@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
+from apps.invoicing.api.simulations import Simulations
 from apps.invoicing.api.views import InvoiceEvents, InvoiceLines, Invoices
 
 router = SimpleRouter(trailing_slash=False)
@@ -12,6 +13,7 @@ _LINE = "invoices/<str:pk>/lines/<str:line>"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *router.urls,
+    path("simulations/invoice", Simulations.as_view({"post": "invoice"})),
     path("invoices/<str:pk>/events", InvoiceEvents.as_view({"get": "log"})),
     path(f"{_LINE}/explain", InvoiceLines.as_view({"get": "explain"})),
     path(f"{_LINE}/verify", InvoiceLines.as_view({"get": "verify"})),

@@ -107,18 +107,23 @@ def bill_customer(
 
 
 def preview_customer(
-    customer_id: UUID, *, tenant_id: UUID, cutoff: datetime
+    customer_id: UUID, *, tenant_id: UUID, cutoff: datetime, begun_before: datetime | None = None
 ) -> list[PreviewDocument]:
     """Return the documents that billing the customer to ``cutoff`` would make, storing nothing.
 
-    The cutoff may lie in the future: the usage counted is what there is so far.
+    The cutoff may lie in the future: the usage counted is what there is so far. Only services that
+    begin before ``begun_before`` are told, if it is given.
     """
     tenant = Tenant.objects.get(id=tenant_id)
     cutoffs = {customer_id: cutoff}
     reopened = reopened_by([customer_id])
     with transaction.atomic():
         due = gather(tenant, cutoffs, reopened=reopened).by_customer.get(customer_id)
-        lines = due.lines if due else []
+        lines = [
+            line
+            for line in (due.lines if due else [])
+            if begun_before is None or line.service.start < begun_before
+        ]
         facts = facts_for(tenant, {customer_id: lines})
     return [
         _foreseen(customer_id, currency, alike, net, facts)

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from django.db import connection
-from psycopg import sql
 
 from apps.backoffice.books import breaches
 from apps.core.ids import new_id
@@ -33,12 +31,12 @@ from apps.metering.models import EventAmendment, Meter
 from apps.metering.operations import amend_events
 from apps.metering.queries import latest_version, measure
 from apps.tenants.domain import LateUsagePolicy
+from tests.make.books import counted_rows
 from tests.make.catalog import make_plan
 from tests.make.customers import make_customer
 from tests.make.metering import count_all, make_meter, send
 from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR
-from tests.servers import as_superuser
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -133,21 +131,6 @@ class Company:
         for line in InvoiceLine.objects.filter(invoice__customer=self.customer):
             assert verify(line).verified, line
         assert list(breaches(self.tenant.pk)) == []
-
-
-def counted_rows() -> dict[str, int]:
-    """Return how many rows each table holds."""
-    with as_superuser(), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT c.relname FROM pg_class c"
-            " WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
-        )
-        tables = [row[0] for row in cursor.fetchall()]
-        found = {}
-        for table in tables:
-            cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)))
-            found[table] = cursor.fetchone()[0]
-    return found
 
 
 def worked() -> list[tuple[str, ...]]:
