@@ -1,12 +1,20 @@
 """Meters, streams, orphans and rollups on the desk."""
 
+import csv
+from datetime import datetime
+from io import StringIO
+
+from django import forms
 from django.contrib import admin
 from django.db.models import Q
 from unfold.paginator import InfinitePaginator
 
 from apps.core.clock import now
 from apps.core.errors import Conflict
-from apps.metering.domain import OrphanStatus
+from apps.core.ids import encode
+from apps.core.money import plain as plain_digits
+from apps.customers.models import Customer
+from apps.metering.domain import OrphanStatus, Undoing
 from apps.metering.models import (
     ChangedUsage,
     EventAmendment,
@@ -21,11 +29,14 @@ from apps.metering.models import (
     UsageRollup,
     UsageSubject,
 )
+from apps.metering.operations.amendments import amend_events
 from apps.metering.operations.orphans import reattach_orphans
+from apps.metering.previewing import previewer
 from apps.tenants.desk import (
     By,
     Desk,
     DeskInline,
+    Download,
     Verb,
     choice,
     document,
@@ -147,6 +158,53 @@ class OrphanEventDesk(Desk):
     when_empty = "No event is without a home. Events that match nothing are kept here."
 
 
+class _Why(forms.Form):
+    """What is asked for before an amendment is undone."""
+
+    reason = forms.CharField(max_length=500, help_text="Kept for ever beside your name.")
+
+
+def _time_of(amendment: EventAmendment) -> datetime:
+    return tenant_now(tenant_of(amendment.tenant_id), wall=now())
+
+
+def _undo(amendment: EventAmendment, by: By) -> None:
+    amend_events(
+        amendment.tenant_id,
+        Undoing(amendment.pk),
+        id=by.effect_id,
+        reason=by.given["reason"],
+        actor=by.actor,
+        at=_time_of(amendment),
+    )
+
+
+def _undoing_in_money(amendment: EventAmendment) -> tuple[str, str, bytes]:
+    """Return by how much each period would differ if the amendment were undone now."""
+    told = previewer()(
+        amendment.tenant_id,
+        Undoing(amendment.pk),
+        actor="system:desk",
+        at=_time_of(amendment),
+    )
+    rows = [["customer", "subscription", "from", "to", "billed", "difference", "currency"]]
+    rows += [
+        [
+            encode(Customer.ID_PREFIX, one.customer_id),
+            encode("sub", one.subscription_id),
+            one.period_start.isoformat(),
+            one.period_end.isoformat(),
+            "yes" if one.is_billed else "no",
+            plain_digits(one.amount),
+            one.currency,
+        ]
+        for one in told.deltas
+    ]
+    text = StringIO()
+    csv.writer(text).writerows(rows)
+    return f"undo-{amendment.public_id}.csv", "text/csv", text.getvalue().encode()
+
+
 @admin.register(EventAmendment)
 class EventAmendmentDesk(Desk):
     resource = "events"
@@ -163,8 +221,22 @@ class EventAmendmentDesk(Desk):
     )
     list_filter = ("action",)
     search_fields = ("reason", "actor")
-    related = ("undoes",)
+    related = ("undoes", "undone_by")
     ordering = ("-id",)
+    verbs = (
+        Verb(
+            name="undo",
+            label="Undo",
+            icon="undo",
+            resource="events",
+            run=_undo,
+            fits=lambda amendment: not hasattr(amendment, "undone_by"),
+            form=_Why,
+            warning="What it took out counts again, what it brought in counts no more; the"
+            " difference is billed or credited. The file beside says how much that is.",
+        ),
+    )
+    downloads = (Download(name="undoing", label="What undoing would cost", read=_undoing_in_money),)
     when_empty = "Nothing has been corrected. Events are amended by POST /api/v1/event-amendments."
 
 

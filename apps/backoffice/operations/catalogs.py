@@ -53,21 +53,23 @@ def plan_catalog(
     with transaction.atomic():
         made = upload_catalog(tenant_id, document=document, actor=actor, at=at)
         planned = tuple(
-            Planned(one, _touched(one, at=at) if _is_new_version(one) else Touched())
+            Planned(one, _touched(one.id, one.version, at=at) if _is_new(one) else Touched())
             for one in made
         )
         transaction.set_rollback(True)
     return planned
 
 
-def _is_new_version(one: Uploaded) -> bool:
-    return one.kind == "plan" and one.change is Change.CHANGED and one.version is not None
+def _is_new(one: Uploaded) -> bool:
+    return one.kind == "plan" and one.change is Change.CHANGED
 
 
-def _touched(one: Uploaded, *, at: datetime) -> Touched:
-    version = PlanVersion.objects.get(plan_id=one.id, number=one.version)
+def _touched(plan_id: UUID, number: int | None, *, at: datetime) -> Touched:
+    version = PlanVersion.objects.filter(plan_id=plan_id, number=number or 0).first()
+    if version is None:
+        return Touched()
     concerned = (
-        Subscription.objects.filter(plan_version__plan_id=one.id, next_bill_at__isnull=False)
+        Subscription.objects.filter(plan_version__plan_id=plan_id, next_bill_at__isnull=False)
         .exclude(plan_version=version)
         .select_related("customer", "plan_version__plan")
         .order_by("id")

@@ -1,14 +1,10 @@
 """Corrections of events over HTTP."""
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, ClassVar, Protocol, cast
-from uuid import UUID
+from typing import Any, ClassVar, cast
 
-from django.conf import settings
 from django.core import signing
 from django.db.models import QuerySet
-from django.utils.module_loading import import_string
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
@@ -33,7 +29,6 @@ from apps.metering.api.usage import subject_named
 from apps.metering.domain import (
     AmendmentAction,
     AmendmentOrder,
-    AmendmentPreview,
     Backfilling,
     EventChange,
     EventSelection,
@@ -44,6 +39,7 @@ from apps.metering.domain import (
 )
 from apps.metering.models import EventAmendment, UsageSubject
 from apps.metering.operations import amend_events
+from apps.metering.previewing import previewer
 from apps.metering.queries.amendments import events_amended
 from apps.metering.queries.meters import latest_version, meter_named, terms_of
 from apps.rating.filters import Filter, parse_filters
@@ -96,19 +92,6 @@ _EXAMPLES = [
         },
     ),
 ]
-
-
-class Previewer(Protocol):
-    """Tells what an amendment would do, to events and to money."""
-
-    def __call__(
-        self, tenant_id: UUID, order: AmendmentOrder, *, actor: str, at: datetime
-    ) -> AmendmentPreview: ...
-
-
-def previewer() -> Previewer:
-    """Return what the project has named to tell it: only apps above this one know of money."""
-    return cast("Previewer", import_string(settings.PREVIEW_OF_AMENDMENTS))
 
 
 class Amendments(Door):

@@ -13,7 +13,7 @@ from apps.core.tenancy import tenant_scope
 from apps.invoicing.domain import InvoiceStatus
 from apps.invoicing.models import Invoice
 from apps.metering.domain import OrphanStatus
-from apps.metering.models import OrphanEvent
+from apps.metering.models import EventAmendment, OrphanEvent
 from apps.metering.operations import ingest_batch
 from apps.metering.queries import sender_of
 from apps.payments.domain import PaymentStatus
@@ -27,7 +27,7 @@ from tests.integration.backoffice.test_pages import pages
 from tests.make.catalog import make_plan
 from tests.make.customers import make_customer
 from tests.make.invoicing import fresh, make_draft, make_issued
-from tests.make.metering import make_meter
+from tests.make.metering import make_amendment, make_meter
 from tests.make.payments import make_owing
 from tests.make.subscriptions import make_subscription
 from tests.make.taxes import make_tax_rate
@@ -43,6 +43,7 @@ ALLOWED = {
         "Invoice issue",
         "Invoice write_off",
         "Job revive",
+        "EventAmendment undo",
         "OrphanEvent reattach",
         "Payment return",
         "Payment settle",
@@ -76,6 +77,7 @@ ALLOWED = {
         "TaxRate archive",
     },
     Role.SUPPORT: {
+        "EventAmendment undo",
         "OrphanEvent reattach",
         "Subscription cancel",
         "Subscription cancel_now",
@@ -84,7 +86,12 @@ ALLOWED = {
         "Subscription suspend",
         "Subscription uncancel",
     },
-    Role.DEVELOPER: {"ApiKey revoke", "Job revive", "OrphanEvent reattach"},
+    Role.DEVELOPER: {
+        "ApiKey revoke",
+        "EventAmendment undo",
+        "Job revive",
+        "OrphanEvent reattach",
+    },
     Role.READ_ONLY: set(),
 }
 
@@ -369,3 +376,23 @@ def test_the_pdf_of_an_invoice_is_a_click_away(tenant: Tenant) -> None:
     answer = client.get(reverse("admin:invoicing_invoice_download", args=[invoice.pk, "pdf"]))
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/pdf")
     assert answer.content.startswith(b"%PDF")
+
+
+def test_an_amendment_is_undone_after_a_look_at_what_it_costs(tenant: Tenant) -> None:
+    client, _ = client_of(tenant, Role.SUPPORT)
+    customer = make_customer(tenant)
+    meter = make_meter(tenant, key="calls")
+    price = {"model": "per_unit", "unit_price": "0.25"}
+    make_subscription(customer, make_plan(tenant, [{"meter": "calls", "pricing": price}]))
+    amendment = make_amendment(meter, customer)
+    answer = client.get(
+        reverse("admin:metering_eventamendment_download", args=[amendment.pk, "undoing"])
+    )
+    assert [line.split(",")[4:] for line in answer.content.decode().splitlines()] == [
+        ["billed", "difference", "currency"],
+        ["no", "-0.25", "USD"],
+    ]
+    assert EventAmendment.objects.count() == 1
+    client.post(verb_url(amendment, "undo"), {"effect": str(new_id()), "reason": "it was right"})
+    undone = EventAmendment.objects.get(undoes=amendment)
+    assert (undone.voided, undone.reason) == (1, "it was right")

@@ -17,7 +17,7 @@ from apps.backoffice.operations.catalogs import Planned, plan_catalog
 from apps.catalog.operations.upload_catalog import upload_catalog
 from apps.catalog.queries import catalog_document
 from apps.core.clock import now
-from apps.core.errors import BillingError
+from apps.core.errors import BillingError, Invalid
 from apps.core.money import plain
 from apps.tenants.models import Tenant
 from apps.tenants.queries import tenant_now
@@ -74,9 +74,11 @@ class Command(BaseCommand):
             planned = plan_catalog(tenant.id, document=document, actor=_ACTOR, at=at)
             if options["action"] == "apply":
                 upload_catalog(tenant.id, document=document, actor=_ACTOR, at=at)
-        except BillingError as error:
+        except Invalid as error:
             problems = [f"{one.field}: {one.detail}" for one in error.errors]
             raise CommandError("\n".join(problems or [error.detail or error.reason])) from error
+        except BillingError as error:
+            raise CommandError(error.detail or error.reason) from error
         if options["json"]:
             items = [_told(one) for one in planned]
             self.stdout.write(json.dumps({"action": options["action"], "items": items}))
