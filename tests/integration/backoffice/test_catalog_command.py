@@ -119,7 +119,7 @@ def test_a_changed_plan_is_a_new_version_and_touches_subscriptions(
     [
         ("plans: [{key: growth", "cannot be read"),
         ("plans: [{key: growth, prise: 5}]", "prise"),
-        ("- 1", "JSON object"),
+        ("- 1", "an object is needed"),
         (yaml.safe_dump({"plans": [{"key": "growth", "name": "G", "charges": 7}]}), "charges"),
     ],
 )

@@ -138,6 +138,7 @@ def rows_to_act_on(tenant: Tenant) -> dict[str, Any]:
         "CreditHold": hold(wallet, "1.00"),
         "Wallet": wallet,
         "ApiKey": ApiKey.objects.get(tenant=tenant),
+        "EventAmendment": make_amendment(make_meter(tenant), customer),
         "Invoice": make_draft(customer),
         "Job": make_dead_job(tenant),
         "OrphanEvent": make_orphan(tenant),
