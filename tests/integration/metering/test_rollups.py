@@ -95,6 +95,7 @@ def test_hours_and_days_are_kept(customer: Customer, meter: Meter) -> None:
 def test_a_slow_transaction_is_not_skipped(customer: Customer, meter: Meter) -> None:
     """It began before others that are read already, and commits after them."""
     slow = psycopg.connect(**_where())
+    slow.execute("SELECT set_config('app.tenant_id', %s, false)", [str(customer.tenant_id)])
     slow.execute(
         "INSERT INTO metering_usageevent (tenant_id, id, customer_id, event_name, occurred_at,"
         " value, properties, key, received_at)"
