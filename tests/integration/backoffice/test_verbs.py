@@ -25,10 +25,13 @@ from apps.tenants.domain import Role
 from apps.tenants.models import ApiKey, Membership, Operator, Tenant
 from tests.integration.backoffice.test_pages import pages
 from tests.make.catalog import make_plan
+from tests.make.contracts import make_contract
+from tests.make.coupons import make_coupon, redeem
 from tests.make.customers import make_customer
 from tests.make.invoicing import fresh, make_draft, make_issued
 from tests.make.metering import make_amendment, make_meter
 from tests.make.payments import make_owing
+from tests.make.refunds import pay_back
 from tests.make.subscriptions import make_subscription
 from tests.make.taxes import make_tax_rate
 from tests.make.tenants import ACTOR, AT, make_key, make_operator, make_tenant
@@ -37,6 +40,11 @@ from tests.make.wallets import hold, make_paid, make_wallet
 # what each role may do, by the page's model and the verb's name; owners may do everything
 ALLOWED = {
     Role.ADMIN: {
+        "Coupon archive",
+        "Invoice pay_memo_back",
+        "Payment pay_back",
+        "Refund fail_refund",
+        "Refund settle_refund",
         "ApiKey revoke",
         "Invoice cancel",
         "Invoice collect",
@@ -47,6 +55,8 @@ ALLOWED = {
         "OrphanEvent reattach",
         "Payment return",
         "Payment settle",
+        "Contract end",
+        "CouponRedemption end",
         "Subscription cancel",
         "Subscription cancel_now",
         "Subscription pause",
@@ -62,6 +72,10 @@ ALLOWED = {
         "TaxRate archive",
     },
     Role.FINANCE: {
+        "Invoice pay_memo_back",
+        "Payment pay_back",
+        "Refund fail_refund",
+        "Refund settle_refund",
         "Invoice cancel",
         "Invoice collect",
         "Invoice issue",
@@ -79,6 +93,8 @@ ALLOWED = {
     Role.SUPPORT: {
         "EventAmendment undo",
         "OrphanEvent reattach",
+        "Contract end",
+        "CouponRedemption end",
         "Subscription cancel",
         "Subscription cancel_now",
         "Subscription pause",
@@ -87,6 +103,7 @@ ALLOWED = {
         "Subscription uncancel",
     },
     Role.DEVELOPER: {
+        "Coupon archive",
         "ApiKey revoke",
         "EventAmendment undo",
         "Job revive",
@@ -133,7 +150,13 @@ def rows_to_act_on(tenant: Tenant) -> dict[str, Any]:
     make_key(tenant)
     wallet = make_wallet(customer)
     grant = make_paid(wallet)
+    coupon = make_coupon(tenant)
+    subscription = make_subscription(customer, make_plan(tenant))
     return {
+        "Contract": make_contract(subscription),
+        "Coupon": coupon,
+        "CouponRedemption": redeem(subscription, coupon),
+        "Refund": pay_back(make_received(make_issued(make_customer(tenant)))),
         "CreditGrant": grant,
         "CreditHold": hold(wallet, "1.00"),
         "Wallet": wallet,
@@ -143,7 +166,7 @@ def rows_to_act_on(tenant: Tenant) -> dict[str, Any]:
         "Job": make_dead_job(tenant),
         "OrphanEvent": make_orphan(tenant),
         "Payment": make_received(make_issued(make_customer(tenant))),
-        "Subscription": make_subscription(customer, make_plan(tenant)),
+        "Subscription": subscription,
         "TaxRate": make_tax_rate(tenant),
     }
 
