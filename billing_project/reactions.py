@@ -12,6 +12,10 @@ REACTIONS: Final[dict[str, tuple[str, ...]]] = {
     "invoice.issued": ("payments.collect_invoice",),
     "invoice.canceled": ("payments.end_collection", "wallets.cancel_purchase"),
     "invoice.written_off": ("payments.end_collection",),
+    # a migration goes on, batch by batch
+    "plan_migration.begun": ("subscriptions.continue_migration",),
+    "plan_migration.progressed": ("subscriptions.continue_migration",),
+    "plan_migration.rolling_back": ("subscriptions.continue_migration",),
     # credit is bought by an invoice: asked for, sold, and given or not
     "credit_grant.requested": ("invoicing.sell_credit",),
     "credit_grant.refunded": ("invoicing.refund_credit",),

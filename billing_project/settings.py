@@ -130,6 +130,7 @@ DESK_NETWORKS = env.list("DESK_NETWORKS", default=[])
 # how many proxies of ours a request passes; only what they write into X-Forwarded-For counts
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 # what tells the API of subscriptions how much a change would cost
+PREVIEW_OF_MIGRATIONS = "apps.invoicing.operations.previewing.preview_subscriptions"
 PREVIEW_OF_CHANGES = "apps.invoicing.operations.previewing.preview_change"
 PREVIEW_OF_AMENDMENTS = "apps.invoicing.operations.correcting.preview_amendment"
 AUTH_USER_MODEL = "tenants.Operator"

@@ -9,6 +9,8 @@ from apps.subscriptions.domain import HOLDING, CancelMode, ChangeVerb, Subscript
 from apps.subscriptions.models import (
     Contract,
     CouponRedemption,
+    PlanMigration,
+    PlanMigrationMember,
     ScheduledChange,
     Subscription,
     SubscriptionSegment,
@@ -20,6 +22,7 @@ from apps.subscriptions.operations import (
     end_discount,
     uncancel_subscription,
 )
+from apps.subscriptions.operations.migrating import roll_back_migration
 from apps.tenants.desk import (
     By,
     Desk,
@@ -321,6 +324,59 @@ class ContractDesk(Desk):
         ),
     )
     when_empty = "What was negotiated is noted by POST /api/v1/contracts."
+
+
+def _roll_back(migration: PlanMigration, by: By) -> None:
+    roll_back_migration(migration.id, actor=by.actor, at=now())
+
+
+class MemberInline(DeskInline):
+    model = PlanMigrationMember
+    resource = "subscriptions"
+    columns = (link("subscription"), choice("outcome"), plain("reason"))
+    related = ("subscription",)
+    ordering = ("id",)
+
+
+@admin.register(PlanMigration)
+class PlanMigrationDesk(Desk):
+    resource = "subscriptions"
+    list_display = (
+        ident(),
+        link("from_version", "from"),
+        link("to_version", "to"),
+        status(),
+        instant("effective_at", "effective"),
+        instant("created_at", "since"),
+    )
+    list_filter = ("status",)
+    search_fields = ("from_version__plan__key",)
+    related = ("from_version__plan", "to_version__plan")
+    ordering = ("-id",)
+    inlines = (MemberInline,)
+    verbs = (
+        Verb(
+            name="roll_back",
+            label="Roll back",
+            icon="undo",
+            resource="subscriptions",
+            run=_roll_back,
+            fits=lambda row: row.rolled_back_at is None,
+            warning="Everybody who was moved gets the version back that he had, as of the same"
+            " instant. What was billed since is credited by the next run.",
+        ),
+    )
+    when_empty = "Nobody was moved to another version: POST /api/v1/plan-migrations."
+
+
+@admin.register(PlanMigrationMember)
+class PlanMigrationMemberDesk(Desk):
+    resource = "subscriptions"
+    list_display = (ident(), link("migration"), link("subscription"), choice("outcome"))
+    list_filter = ("outcome",)
+    search_fields = ("subscription__external_id",)
+    related = ("migration__from_version__plan", "migration__to_version__plan", "subscription")
+    ordering = ("-id",)
 
 
 class SubscriptionInline(DeskInline):

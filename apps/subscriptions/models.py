@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from apps.catalog.domain import Behaviour
 from apps.catalog.models import Coupon, Phase, Plan, PlanVersion, PriceList
 from apps.core.states import Stateful
 from apps.customers.models import Customer
@@ -10,6 +11,8 @@ from apps.subscriptions.domain import (
     ChangeStatus,
     ChangeVerb,
     CommitmentPer,
+    MemberOutcome,
+    MigrationStatus,
     Settlement,
     Standing,
     SubscriptionStatus,
@@ -351,3 +354,71 @@ class Contract(TenantOwned):
 
     def __str__(self) -> str:
         return self.external_id or self.name
+
+
+class PlanMigration(Stateful, TenantOwned):
+    """A move of many subscriptions to another version of their plan, as of one instant."""
+
+    ID_PREFIX = "mig"
+
+    status = models.CharField(
+        max_length=20,
+        choices=[(s, s) for s in MigrationStatus],
+        default=MigrationStatus.RUNNING,
+    )
+    from_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="+")
+    to_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="+")
+    effective_at = models.DateTimeField()
+    behaviour = models.CharField(max_length=20, choices=[(b, b) for b in Behaviour])
+    batch_size = models.PositiveIntegerField()
+    created_at = models.DateTimeField()
+    rolled_back_at = models.DateTimeField(null=True)  # when that was asked for
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(
+                condition=~models.Q(from_version=models.F("to_version")),
+                name="migration_to_another_version",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(batch_size__gt=0), name="migration_batch_not_empty"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.from_version} to {self.to_version}"
+
+
+class PlanMigrationMember(TenantOwned):
+    """One subscription of a migration, and what has become of it."""
+
+    ID_PREFIX = "mgm"
+
+    migration = models.ForeignKey(PlanMigration, on_delete=models.PROTECT, related_name="members")
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="+")
+    # the change that moved it, which rolling back undoes
+    change = models.ForeignKey(
+        ScheduledChange, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    outcome = models.CharField(
+        max_length=20, choices=[(o, o) for o in MemberOutcome], default=MemberOutcome.PENDING
+    )
+    reason = models.CharField(max_length=500, blank=True, default="")
+
+    class Meta:
+        ordering = ("migration", "id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("migration", "subscription"), name="migration_member_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(outcome__in=["pending", "refused"], change__isnull=True)
+                | models.Q(outcome__in=["migrated", "rolled_back"], change__isnull=False),
+                name="migration_member_has_change",
+            ),
+        )
+        indexes = (models.Index(fields=("migration", "outcome"), name="migration_members_left"),)
+
+    def __str__(self) -> str:
+        return f"{self.subscription_id}: {self.outcome}"

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet
 
 from apps.catalog.domain import ChargeTerms, PhaseKind, PlanVersionStatus
 from apps.catalog.models import Phase
@@ -25,6 +25,7 @@ from apps.subscriptions.domain import (
     ChangeStatus,
     ChangeVerb,
     Laid,
+    MemberOutcome,
     Opening,
     PhaseAlignment,
     PhaseLength,
@@ -38,7 +39,12 @@ from apps.subscriptions.domain import (
     replay,
     with_trial,
 )
-from apps.subscriptions.models import ScheduledChange, Subscription, SubscriptionSegment
+from apps.subscriptions.models import (
+    PlanMigration,
+    ScheduledChange,
+    Subscription,
+    SubscriptionSegment,
+)
 
 _MOST_CACHED: Final = 20_000
 
@@ -414,3 +420,16 @@ def held_by(customer_ids: Iterable[UUID]) -> dict[UUID, list[UUID]]:
     for owner, subscription_id in rows.order_by("id").values_list("customer_id", "id"):
         found[owner].append(subscription_id)
     return dict(found)
+
+
+def migrations_for(tenant_id: UUID) -> QuerySet[PlanMigration]:
+    """Return the tenant's migrations with how many of their members stand where; one query."""
+    counts = {
+        outcome.value: Count("members", filter=Q(members__outcome=outcome))
+        for outcome in MemberOutcome
+    }
+    return (
+        PlanMigration.objects.filter(tenant=tenant_id)
+        .select_related("from_version__plan", "to_version")
+        .annotate(**counts)
+    )

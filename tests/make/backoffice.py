@@ -71,7 +71,7 @@ from tests.make.customers import make_customer
 from tests.make.invoicing import make_draft, make_issued
 from tests.make.metering import make_amendment, make_meter
 from tests.make.scope import in_its_scope
-from tests.make.subscriptions import make_subscription
+from tests.make.subscriptions import make_migration, make_subscription
 from tests.make.taxes import make_tax_rate
 from tests.make.tenants import ACTOR, AT, make_key, make_member
 from tests.make.wallets import hold, make_grant, make_price, make_unit, make_wallet
@@ -126,6 +126,7 @@ def make_world(tenant: Tenant) -> None:
         created_at=AT,
     )
     make_amendment(meter, make_customer(tenant))
+    make_migration(make_subscription(customer, make_plan(tenant)))
     _usage(tenant, customer, version, mark)
     make_issued(customer, ["-5.00"])
     invoice = make_issued(customer)  # uses up what the credit memo gave

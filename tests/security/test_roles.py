@@ -111,6 +111,10 @@ contracts/{pk}/end                             subscriptions
 coupon-redemptions                             subscriptions
 coupon-redemptions/{pk}                        subscriptions
 coupon-redemptions/{pk}/end                    subscriptions
+plan-migrations                                subscriptions
+plan-migrations/{pk}                           subscriptions
+plan-migrations/{pk}/members                   subscriptions
+plan-migrations/{pk}/roll-back                 subscriptions
 subscriptions                                  subscriptions
 subscriptions/{pk}                             subscriptions
 subscriptions/{pk}/cancel                      subscriptions

@@ -39,7 +39,13 @@ from apps.ledger.models import JournalEntry, LedgerAccount
 from apps.metering.models import EventAmendment, EventStream, Meter, OrphanEvent
 from apps.payments.models import Payment, PaymentMethod, Refund
 from apps.subscriptions.domain import CancelMode, Settlement
-from apps.subscriptions.models import Contract, CouponRedemption, ScheduledChange, Subscription
+from apps.subscriptions.models import (
+    Contract,
+    CouponRedemption,
+    PlanMigration,
+    ScheduledChange,
+    Subscription,
+)
 from apps.subscriptions.operations import cancel_subscription
 from apps.taxes.models import TaxRate
 from apps.tenants.domain import Mode, Role
@@ -294,6 +300,7 @@ def _agreed(one: Any, mark: str) -> Iterator[tuple[str, Names]]:
     contract = one(Contract, external_id=f"{mark}-contract")
     yield "contract", Names(contract.public_id, contract.external_id)
     yield "redemption", Names(redemption.public_id)
+    yield "migration", Names(one(PlanMigration).public_id)
 
 
 def _keyed(row: Any) -> Names:

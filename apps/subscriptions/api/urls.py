@@ -5,6 +5,7 @@ from rest_framework.routers import SimpleRouter
 
 from apps.subscriptions.api.contracts import Contracts
 from apps.subscriptions.api.entitlements import Entitlements
+from apps.subscriptions.api.migrating import PlanMigrations
 from apps.subscriptions.api.redemptions import CouponRedemptions
 from apps.subscriptions.api.views import Subscriptions
 
@@ -12,6 +13,7 @@ router = SimpleRouter(trailing_slash=False)
 router.register("subscriptions", Subscriptions, basename="subscription")
 router.register("contracts", Contracts, basename="contract")
 router.register("coupon-redemptions", CouponRedemptions, basename="coupon-redemption")
+router.register("plan-migrations", PlanMigrations, basename="plan-migration")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *router.urls,

@@ -49,6 +49,12 @@ from apps.subscriptions.domain.life import (
     TransitionRefused,
     settlement_of,
 )
+from apps.subscriptions.domain.migrating import (
+    LARGEST_BATCH,
+    MIGRATION_TRANSITIONS,
+    MemberOutcome,
+    MigrationStatus,
+)
 from apps.subscriptions.domain.paying import (
     Stretch,
     stretches,
@@ -62,7 +68,7 @@ from apps.subscriptions.domain.periods import (
     next_boundary,
     period_end,
 )
-from apps.subscriptions.domain.previews import MoneyPreview, PreviewLine
+from apps.subscriptions.domain.previews import MoneyPreview, PreviewLine, SubscriptionPreview
 from apps.subscriptions.domain.replaying import recurring_period, replay
 from apps.subscriptions.domain.timeline import (
     AddOnTrack,
@@ -83,9 +89,11 @@ __all__ = (
     "CHANGE_TRANSITIONS",
     "FURTHEST",
     "HOLDING",
+    "LARGEST_BATCH",
     "LARGEST_QUANTITY",
     "LAST_INSTANT",
     "LONGEST_TRIAL_DAYS",
+    "MIGRATION_TRANSITIONS",
     "SUBSCRIPTION_TRANSITIONS",
     "AddOnNotOffered",
     "AddOnTrack",
@@ -110,6 +118,8 @@ __all__ = (
     "DiscountTerms",
     "ExternalIdTaken",
     "Laid",
+    "MemberOutcome",
+    "MigrationStatus",
     "MoneyPreview",
     "NoCancellation",
     "NoTerm",
@@ -124,6 +134,7 @@ __all__ = (
     "Stretch",
     "SubscriptionEnded",
     "SubscriptionInvalid",
+    "SubscriptionPreview",
     "SubscriptionStatus",
     "SubscriptionTerms",
     "TransitionRefused",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +37,24 @@ class MoneyPreview:
     @property
     def difference(self) -> Decimal:
         """What the change itself costs by then, or gives back, without tax."""
+        return self.total - self.otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionPreview:
+    """What one subscription would be billed by ``cutoff`` with other terms, and as it is.
+
+    Amounts are in ``currency`` and before tax; below zero, they are credited.
+    """
+
+    subscription_id: UUID
+    customer_id: UUID
+    external_id: str | None
+    currency: str
+    total: Decimal
+    otherwise: Decimal
+
+    @property
+    def difference(self) -> Decimal:
+        """What the other terms cost by then, or give back."""
         return self.total - self.otherwise

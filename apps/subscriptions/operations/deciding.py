@@ -197,7 +197,7 @@ def _plan(
         )
     return replace(
         change,
-        anchoring=wish.anchoring or _anchoring(held, coming),
+        anchoring=wish.anchoring or anchoring_for(held, coming),
         drops=dropped(version.plan, terms.add_ons),
     )
 
@@ -220,7 +220,7 @@ def _rule(
     return None if was == to else transition_between(was, to)
 
 
-def _anchoring(held: SegmentTerms, coming: SegmentTerms) -> Anchoring:
+def anchoring_for(held: SegmentTerms, coming: SegmentTerms) -> Anchoring:
     """Return whether periods go on: they do where the new ones are as long as the old."""
     charges = charges_of([held.phase_id, coming.phase_id])
     was = leading_cadence(charges[held.phase_id])

@@ -45,7 +45,7 @@ def enact(
         subscription=subscription,
         verb=change.verb,
         effective_at=change.effective_at,
-        arguments=_arguments(change, behaviour),
+        arguments=arguments_of(change, behaviour),
         # those asked for at one instant, as on a test clock, are told apart by it
         created_at=at if latest is None or latest < at else latest + _TICK,
     )
@@ -105,8 +105,8 @@ def take_back(
     relay_timeline(subscription, row.effective_at, bill_now=False, actor=actor, at=at)
 
 
-def _arguments(change: Change, behaviour: Behaviour) -> dict[str, str | list[str]]:
-    """Return what the verb needs, as ``queries.change_of`` reads it."""
+def arguments_of(change: Change, behaviour: Behaviour) -> dict[str, str | list[str]]:
+    """Return what a change's verb needs, as ``queries.change_of`` reads it."""
     given: dict[str, str | list[str]] = {
         "settlement": change.settlement.value,
         "behaviour": behaviour.value,
