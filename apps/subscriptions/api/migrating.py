@@ -100,7 +100,7 @@ class MigrationView(serializers.Serializer[Any]):
     rolled_back_at = InstantField(allow_null=True)
 
 
-class MemberView(serializers.Serializer[Any]):
+class MigrationMemberView(serializers.Serializer[Any]):
     """What has become of one subscription."""
 
     object = ObjectField("plan_migration_member")
@@ -233,14 +233,14 @@ class PlanMigrations(Door):
         shown = {"cutoff": cutoff, "subscriptions": told, "refused": rows}
         return Response(MigrationPreviewView(shown).data)
 
-    @extend_schema(responses=MemberView(many=True))
+    @extend_schema(responses=MigrationMemberView(many=True))
     @action(detail=True, methods=["get"])
     def members(self, request: Request, pk: str) -> Response:
         """Answer a page of the subscriptions of a migration, and what has become of them."""
         migration: PlanMigration = self.get_object()
         rows = PlanMigrationMember.objects.filter(migration=migration)
         page = self.paginate_queryset(rows)
-        return self.get_paginated_response(MemberView(page, many=True).data)
+        return self.get_paginated_response(MigrationMemberView(page, many=True).data)
 
     @extend_schema(request=None, responses=MigrationView)
     @action(detail=True, methods=["post"], url_path="roll-back")
