@@ -85,8 +85,8 @@ def test_counts_are_of_this_tenant_alone(tenant: Tenant) -> None:
         parked=1,
         dead_jobs=1,
         failing_jobs=0,
-        active_subscriptions=1,
-        customers=1,
+        active_subscriptions=2,
+        customers=2,
     )
 
 

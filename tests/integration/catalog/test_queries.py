@@ -80,6 +80,7 @@ def test_charges_are_told_as_they_were_published() -> None:
             meter=None,
             included_quantity=Decimal(0),
             prices={(None, "USD"): PriceTerms(Flat(Decimal(99)))},
+            product=version.plan.product.key,
         ),
         ChargeTerms(
             id=usage.pk,
@@ -108,6 +109,7 @@ def test_charges_are_told_as_they_were_published() -> None:
                 ),
                 (partner.pk, "USD"): PriceTerms(PerUnit(Decimal("0.008"))),
             },
+            product=version.plan.product.key,
         ),
     )
     assert found[1].price(partner.pk, "USD") == found[1].prices[partner.pk, "USD"]

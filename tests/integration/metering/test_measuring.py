@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from apps.core.tenancy import enter_tenant
 from apps.metering.domain import UsageRequest, UsageSpan
 from apps.metering.invariants import rollups_equal_events
 from apps.metering.queries import latest_version, measure, measure_as_of, meter_terms
@@ -44,6 +45,7 @@ def test_measuring_is_counting(
     asked: list[tuple[int | None, tuple[UsageSpan, ...], Need]],
 ) -> None:
     tenant = make_tenant()
+    enter_tenant(tenant.pk)
     customer = make_customer(tenant)
     other = make_customer(tenant)
     subs = [None, *(make_subject(customer, opens_at=START).pk for _ in range(2))]

@@ -29,6 +29,7 @@ from datetime import datetime
 import django
 django.setup()
 
+from apps.core.tenancy import enter_tenant
 from apps.payments.operations import attempts, booking
 from apps.payments.providers.sandbox import Sandbox
 
@@ -45,6 +46,7 @@ elif where == "behind the call":
 else:
     booking.post_all = die
 
+enter_tenant(uuid.UUID(tenant))
 attempts.charge_invoice(
     uuid.UUID(invoice), id=uuid.UUID(payment), tenant_id=uuid.UUID(tenant),
     actor="system:test", at=datetime.fromisoformat(at),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from apps.core.constraints import broken
 from apps.core.errors import BillingError
 from apps.core.ids import new_id
+from apps.core.tenancy import enter_tenant
 from apps.rating.periods import Cadence, Unit
 from apps.subscriptions import invariants
 from apps.subscriptions.domain import (
@@ -212,6 +213,7 @@ def test_no_order_of_operations_breaks_a_timeline(
     *, starts: int, renews: bool, trial: bool, deeds: list[tuple[str, int, int]], db: None
 ) -> None:
     tenant = make_tenant()
+    enter_tenant(tenant.pk)
     phases: list[dict[str, Any]] = [
         *([{"kind": "trial", "duration": {"unit": "day", "count": 14}}] if trial else []),
         {"kind": "discount", "duration": "monthly"},

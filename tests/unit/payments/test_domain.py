@@ -80,6 +80,7 @@ def test_refusals_are_told_by_their_code() -> None:
         "payment_method_expired",
         "authentication_required",
         "provider_unreachable",
+        "refund_refused",
     }
     assert all(issubclass(error, PaymentDeclined) for error in REFUSALS.values())
     assert set(REFUSALS) <= {code.value for code in FailureCode}
