@@ -32,7 +32,7 @@ from tests.make.invoicing import fresh, make_draft, make_issued
 from tests.make.metering import make_amendment, make_meter
 from tests.make.payments import make_owing
 from tests.make.refunds import pay_back
-from tests.make.subscriptions import make_subscription
+from tests.make.subscriptions import make_migration, make_subscription
 from tests.make.taxes import make_tax_rate
 from tests.make.tenants import ACTOR, AT, make_key, make_operator, make_tenant
 from tests.make.wallets import hold, make_paid, make_wallet
@@ -59,6 +59,7 @@ ALLOWED = {
         "CouponRedemption end",
         "Subscription cancel",
         "Subscription cancel_now",
+        "PlanMigration roll_back",
         "Subscription pause",
         "Subscription resume",
         "Subscription suspend",
@@ -97,6 +98,7 @@ ALLOWED = {
         "CouponRedemption end",
         "Subscription cancel",
         "Subscription cancel_now",
+        "PlanMigration roll_back",
         "Subscription pause",
         "Subscription resume",
         "Subscription suspend",
@@ -166,6 +168,7 @@ def rows_to_act_on(tenant: Tenant) -> dict[str, Any]:
         "Job": make_dead_job(tenant),
         "OrphanEvent": make_orphan(tenant),
         "Payment": make_received(make_issued(make_customer(tenant))),
+        "PlanMigration": make_migration(subscription),
         "Subscription": subscription,
         "TaxRate": make_tax_rate(tenant),
     }
