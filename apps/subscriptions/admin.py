@@ -372,7 +372,13 @@ class PlanMigrationDesk(Desk):
 @admin.register(PlanMigrationMember)
 class PlanMigrationMemberDesk(Desk):
     resource = "subscriptions"
-    list_display = (ident(), link("migration"), link("subscription"), choice("outcome"))
+    list_display = (
+        ident(),
+        link("migration"),
+        link("subscription"),
+        instant("effective_at", "effective"),
+        choice("outcome"),
+    )
     list_filter = ("outcome",)
     search_fields = ("subscription__external_id",)
     related = ("migration__from_version__plan", "migration__to_version__plan", "subscription")

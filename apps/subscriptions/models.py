@@ -397,6 +397,7 @@ class PlanMigrationMember(TenantOwned):
 
     migration = models.ForeignKey(PlanMigration, on_delete=models.PROTECT, related_name="members")
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="+")
+    effective_at = models.DateTimeField()  # where none was named, by the clock of its customer
     # the change that moved it, which rolling back undoes
     change = models.ForeignKey(
         ScheduledChange, null=True, on_delete=models.PROTECT, related_name="+"

@@ -1,7 +1,6 @@
 """Migrations of subscriptions to another version of their plan, over HTTP."""
 
 import csv
-from datetime import datetime
 from io import StringIO
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -72,7 +71,10 @@ class MigrationBody(StrictSerializer):
         max_length=10_000,
         help_text="Ids or external ids; all that are on the version unless given.",
     )
-    effective_at = InstantField(required=False, help_text="Now unless given; past or future.")
+    effective_at = InstantField(
+        required=False,
+        help_text="Past or future; now unless given, for each by the clock of its customer.",
+    )
     behaviour = serializers.ChoiceField(
         choices=[one.value for one in Behaviour if one is not Behaviour.NEXT_PERIOD],
         default=Behaviour.PRORATE.value,
@@ -106,6 +108,7 @@ class MigrationMemberView(serializers.Serializer[Any]):
     object = ObjectField("plan_migration_member")
     id = IdField("mgm")
     subscription = IdField("sub", source="subscription_id")
+    effective_at = InstantField(help_text="As of when it is moved.")
     change = IdField("sch", source="change_id", allow_null=True)
     outcome = serializers.ChoiceField(choices=[one.value for one in MemberOutcome])
     reason = serializers.CharField()
@@ -134,7 +137,9 @@ class MigrationPreviewView(serializers.Serializer[Any]):
     """What a migration would cost whom; nothing of it is stored."""
 
     object = ObjectField("plan_migration_preview")
-    cutoff = InstantField()
+    cutoff = InstantField(
+        help_text="Up to when it is told; for customers on a test clock, by that clock."
+    )
     subscriptions = MoneyRow(many=True)
     refused = RefusedRow(many=True)
 
@@ -189,7 +194,7 @@ class PlanMigrations(Door):
         preview = one_of("true", "false", "csv")(request.query_params.get("preview", "false"))
         cohort = self._cohort(given)
         if preview != "false":
-            return self._preview(cohort, self.at, as_csv=preview == "csv")
+            return self._preview(cohort, as_csv=preview == "csv")
         migration = begin_migration(
             self.tenant_id,
             cohort,
@@ -218,18 +223,19 @@ class PlanMigrations(Door):
             self.tenant_id,
             from_version_id=was.pk,
             to_version_id=to.pk,
-            effective_at=given.get("effective_at") or self.at,
+            effective_at=given.get("effective_at"),
             behaviour=Behaviour(given["behaviour"]),
             subscription_ids=ids,
         )
 
-    def _preview(self, cohort: Cohort, at: datetime, *, as_csv: bool) -> Any:
-        terms, refused = foresee_migration(cohort, at=at)
-        cutoff = max(at, cohort.effective_at)
-        told = cohort_previewer()(list(terms.values()), cutoff=cutoff)
+    def _preview(self, cohort: Cohort, *, as_csv: bool) -> Any:
+        terms, refused = foresee_migration(cohort, at=self.at)
+        tell = cohort_previewer()
+        told = [row for until, some in terms.items() for row in tell(some, cutoff=until)]
         if as_csv:
             return _csv(told, refused)
         rows = [{"subscription": pk, "reason": reason} for pk, reason in refused.items()]
+        cutoff = max(self.at, cohort.effective_at or self.at)
         shown = {"cutoff": cutoff, "subscriptions": told, "refused": rows}
         return Response(MigrationPreviewView(shown).data)
 

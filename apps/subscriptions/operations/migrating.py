@@ -19,6 +19,7 @@ from apps.core.ids import encode, new_id, new_ids
 from apps.core.locks import lock_rows
 from apps.core.states import move, move_all
 from apps.customers.models import Customer
+from apps.customers.queries import customer_now
 from apps.subscriptions.domain import (
     CHANGE_TRANSITIONS,
     HOLDING,
@@ -54,13 +55,21 @@ _ALIVE: Final = HOLDING | {SubscriptionStatus.SCHEDULED}
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """Which subscriptions are to be moved where, as of when, and how that settles."""
+    """Which subscriptions are to be moved where, as of when, and how that settles.
+
+    Without ``effective_at`` each is moved as of the time that it is for its customer.
+    """
 
     from_version: PlanVersion
     to_version: PlanVersion
-    effective_at: datetime
+    effective_at: datetime | None
     behaviour: Behaviour
     rows: tuple[Subscription, ...]
+
+    def instants(self, *, wall: datetime) -> dict[UUID, datetime]:
+        """Return as of when each subscription is moved, if ``wall`` is the time of the tenant."""
+        named = self.effective_at
+        return {one.pk: named or customer_now(one.customer, wall=wall) for one in self.rows}
 
 
 def cohort_of(
@@ -68,7 +77,7 @@ def cohort_of(
     *,
     from_version_id: UUID,
     to_version_id: UUID,
-    effective_at: datetime,
+    effective_at: datetime | None,
     behaviour: Behaviour = Behaviour.PRORATE,
     subscription_ids: Sequence[UUID] | None = None,
 ) -> Cohort:
@@ -89,9 +98,11 @@ def cohort_of(
         raise SubscriptionInvalid(
             "the periods of many end at many times; name an instant", field="behaviour"
         )
-    found = Subscription.objects.filter(
-        tenant=tenant_id, plan_version=was, status__in=_ALIVE
-    ).order_by("pk")
+    found = (
+        Subscription.objects.filter(tenant=tenant_id, plan_version=was, status__in=_ALIVE)
+        .select_related("customer__test_clock", "customer__tenant__test_clock")
+        .order_by("pk")
+    )
     if subscription_ids is not None:
         found = found.filter(pk__in=list(subscription_ids))
     rows = tuple(found)
@@ -118,8 +129,9 @@ def begin_migration(
 ) -> PlanMigration:
     """Take down who is to be moved; jobs move them, ``batch_size`` at a time.
 
-    All as of the cohort's instant, or of a subscription's start if that comes later. A repeat with
-    the same ``id`` returns what is there. Raises ``SubscriptionInvalid`` for a batch that is too
+    All as of the cohort's instant, or of a subscription's start if that comes later; where it names
+    none, each as of the time that it is now for its customer. A repeat with the same ``id`` returns
+    what is there. Raises ``SubscriptionInvalid`` for a batch that is too
     large.
     """
     known = PlanMigration.objects.filter(pk=id, tenant=tenant_id).first()
@@ -132,11 +144,12 @@ def begin_migration(
         tenant_id=tenant_id,
         from_version=cohort.from_version,
         to_version=cohort.to_version,
-        effective_at=cohort.effective_at,
+        effective_at=cohort.effective_at or at,
         behaviour=cohort.behaviour,
         batch_size=batch_size,
         created_at=at,
     )
+    instants = cohort.instants(wall=at)
     insert_rows(
         PlanMigrationMember,
         {
@@ -144,6 +157,7 @@ def begin_migration(
             "tenant": Same(tenant_id),
             "migration": Same(migration.pk),
             "subscription": [one.pk for one in cohort.rows],
+            "effective_at": [instants[one.pk] for one in cohort.rows],
             "outcome": Same(MemberOutcome.PENDING.value),
             "reason": Same(""),
         },
@@ -176,14 +190,29 @@ def continue_migration(migration_id: UUID, *, actor: str) -> None:
     batch = list(members[: migration.batch_size])
     if batch:
         owners = [one.subscription_id for one in batch]
-        customers = Subscription.objects.filter(pk__in=owners).values_list("customer", flat=True)
-        lock_rows(Customer, set(customers), tenant_id=migration.tenant_id)
+        customers = Customer.objects.filter(subscriptions__in=owners).select_related(
+            "test_clock", "tenant__test_clock"
+        )
+        times = {one.pk: customer_now(one, wall=at) for one in customers}
+        lock_rows(Customer, list(times), tenant_id=migration.tenant_id)
         rows = lock_rows(Subscription, owners, tenant_id=migration.tenant_id)
-        work(migration, batch, {one.pk: one for one in rows}, actor, at)
+        for time, group in _by_time(rows, times).items():
+            some = [one for one in batch if one.subscription_id in group]
+            work(migration, some, group, actor, time)
     if members.exists():
         record("plan_migration.progressed", migration, actor=actor, at=at, members=len(batch))
     else:
         move(migration, to=ended, allowed=MIGRATION_TRANSITIONS, actor=actor, at=at)
+
+
+def _by_time(
+    rows: Iterable[Subscription], times: Mapping[UUID, datetime]
+) -> dict[datetime, dict[UUID, Subscription]]:
+    """Return the subscriptions of those for whom it is the same time, which most of them are."""
+    found: dict[datetime, dict[UUID, Subscription]] = {}
+    for row in rows:
+        found.setdefault(times[row.customer_id], {})[row.pk] = row
+    return found
 
 
 @transaction.atomic
@@ -212,40 +241,44 @@ def roll_back_migration(migration_id: UUID, *, actor: str, at: datetime) -> Plan
 
 def foresee_migration(
     cohort: Cohort, *, at: datetime
-) -> tuple[dict[UUID, SubscriptionTerms], dict[UUID, str]]:
+) -> tuple[dict[datetime, list[SubscriptionTerms]], dict[UUID, str]]:
     """Return the timelines with the migration, and of those that would be refused the reason.
 
-    Each up to ``at``, or to its change where that lies ahead. Stores nothing.
+    Each up to the time that it is for its customer if it is ``at`` for the tenant, or to the
+    cohort's instant where that lies ahead; those with the same end are together. Stores nothing.
     """
+    instants = cohort.instants(wall=at)
     changes, refused = _decide(
-        cohort.rows, cohort.from_version.pk, cohort.to_version, _wish(cohort)
+        cohort.rows, cohort.from_version.pk, cohort.to_version, cohort.behaviour, instants
     )
     rows = [one for one in cohort.rows if one.pk in changes]
-    until = {one.pk: max(at, changes[one.pk].effective_at) for one in rows}
+    cutoffs = {one.pk: max(customer_now(one.customer, wall=at), instants[one.pk]) for one in rows}
+    until = {one.pk: max(cutoffs[one.pk], changes[one.pk].effective_at) for one in rows}
     was, laid = replayed(rows, until), replayed(rows, until, more=changes)
-    terms = {}
+    terms: dict[datetime, list[SubscriptionTerms]] = {}
     for row in rows:
         since = concerned_since(changes[row.pk].effective_at, was[row.pk].all(), laid[row.pk].all())
         now = terms_with(row, laid[row.pk])
-        terms[row.pk] = replace(now, changed_from=min(since, now.changed_from or since))
+        now = replace(now, changed_from=min(since, now.changed_from or since))
+        terms.setdefault(cutoffs[row.pk], []).append(now)
     return terms, refused
 
 
-def _wish(of: Cohort | PlanMigration) -> Change:
-    settlement = settlement_of(Behaviour(of.behaviour))
-    return Change(ChangeVerb.CHANGE_PLAN, of.effective_at, settlement)
-
-
 def _decide(
-    rows: Sequence[Subscription], from_version_id: UUID, to: PlanVersion, wish: Change
+    rows: Sequence[Subscription],
+    from_version_id: UUID,
+    to: PlanVersion,
+    behaviour: Behaviour,
+    instants: Mapping[UUID, datetime],
 ) -> tuple[dict[UUID, Change], dict[UUID, str]]:
     """Return the change of each subscription, or why it is refused."""
     phases = phases_of([to.pk])[to.pk]
     charges = [one for listed in charges_of(p.id for p in phases).values() for one in listed]
     wished = {
-        row.pk: replace(
-            wish,
-            effective_at=max(wish.effective_at, row.started_at),
+        row.pk: Change(
+            ChangeVerb.CHANGE_PLAN,
+            max(instants[row.pk], row.started_at),
+            settlement_of(behaviour),
             plan_version_id=to.pk,
             phases=phases,
         )
@@ -286,15 +319,17 @@ def _move_batch(
     actor: str,
     at: datetime,
 ) -> None:
-    to = migration.to_version
-    changes, refused = _decide(list(rows.values()), migration.from_version_id, to, _wish(migration))
+    behaviour = Behaviour(migration.behaviour)
+    instants = {one.subscription_id: one.effective_at for one in batch}
+    changes, refused = _decide(
+        list(rows.values()), migration.from_version_id, migration.to_version, behaviour, instants
+    )
     moving = [one for one in rows.values() if one.pk in changes]
     latest = dict(
         ScheduledChange.objects.filter(subscription__in=[one.pk for one in moving])
         .values_list("subscription")
         .annotate(at=Max("created_at"))
     )
-    behaviour = Behaviour(migration.behaviour)
     made = {
         row.pk: ScheduledChange(
             id=new_id(),

@@ -21,6 +21,7 @@ from apps.subscriptions.invariants import RULES
 from apps.subscriptions.models import (
     PlanMigration,
     PlanMigrationMember,
+    ScheduledChange,
     Subscription,
     SubscriptionSegment,
 )
@@ -31,12 +32,13 @@ from apps.subscriptions.operations.migrating import (
     continue_migration,
     roll_back_migration,
 )
+from apps.tenants.domain import Mode
 from apps.tenants.models import Tenant
 from tests.make.api import Api
 from tests.make.catalog import make_plan, make_version
 from tests.make.customers import make_customer
 from tests.make.subscriptions import make_subscription
-from tests.make.tenants import ACTOR, make_key, make_tenant
+from tests.make.tenants import ACTOR, make_clock, make_key, make_tenant
 
 pytestmark = pytest.mark.django_db
 
@@ -220,6 +222,72 @@ def test_a_change_that_was_made_since_stays() -> None:
     row = Subscription.objects.get()
     assert (row.plan_version.number, str(row.quantity.normalize())) == (1, "2")
     assert close(on(2, 1)) == 11 + 62
+
+
+def test_each_is_moved_by_the_clock_of_its_customer() -> None:
+    with time_machine.travel(on(1, 1), tick=False):
+        tenant = make_tenant(mode=Mode.TEST)
+        version = make_plan(tenant, [seats("31.00")], key="plan", at=on(1, 1))
+        # in real time it is 11 January; on the clocks 5 January and 21 March
+        clocks = {"s0": None, "s1": make_clock(tenant, at=on(1, 5)), "s2": None}
+        clocks["s2"] = make_clock(tenant, at=on(3, 21))
+        for name, clock in clocks.items():
+            customer = make_customer(tenant, zone="UTC", email="")
+            Customer.objects.filter(pk=customer.pk).update(test_clock=clock)
+            make_subscription(customer, version, at=on(1, 1), external_id=name)
+        make_version(version, [seats("62.00")], at=on(1, 1))
+    api = Api(make_key(tenant))
+    close_due(on(1, 1), actor=ACTOR)
+
+    told = begin(api, on(1, 11), "?preview=true").json()["subscriptions"]
+    # of the month that has begun 21 of 31 days, 27 of 31, and 11 of 31 at 31 more
+    assert {one["external_id"]: one["difference"] for one in told} == {
+        "s0": "21.00",
+        "s1": "27.00",
+        "s2": "11.00",
+    }
+    begun = begin(api, on(1, 11), batch_size=2).json()
+    work()
+
+    members = api.get(f"/plan-migrations/{begun['id']}/members").json()["data"]
+    assert sorted(one["effective_at"] for one in members) == [
+        "2026-01-05T00:00:00Z",
+        "2026-01-11T00:00:00Z",
+        "2026-03-21T00:00:00Z",
+    ]
+    assert versions() == [2, 2, 2]
+    ends = SubscriptionSegment.objects.filter(ends_at__isnull=False)
+    assert dict(ends.values_list("subscription__external_id", "ends_at")) == {
+        "s0": on(1, 11),
+        "s1": on(1, 5),
+        "s2": on(3, 21),
+    }
+    noted = ScheduledChange.objects.values_list("subscription__external_id", "created_at")
+    assert dict(noted) == {"s0": on(1, 11), "s1": on(1, 5), "s2": on(3, 21)}
+
+
+def test_an_instant_that_is_named_may_lie_ahead_on_one_clock_and_behind_on_another() -> None:
+    with time_machine.travel(on(1, 1), tick=False):
+        tenant = make_tenant(mode=Mode.TEST)
+        version = make_plan(tenant, [seats("31.00")], key="plan", at=on(1, 1))
+        for name, shows in (("s0", on(1, 5)), ("s1", on(3, 1))):
+            customer = make_customer(tenant, zone="UTC", email="")
+            clock = make_clock(tenant, at=shows)
+            Customer.objects.filter(pk=customer.pk).update(test_clock=clock)
+            make_subscription(customer, version, at=on(1, 1), external_id=name)
+        make_version(version, [seats("62.00")], at=on(1, 1))
+    api = Api(make_key(tenant))
+
+    begun = begin(api, on(1, 11), effective_at="2026-02-01T00:00:00Z").json()
+    work()
+    assert versions() == [1, 2]
+
+    with time_machine.travel(on(1, 12), tick=False):
+        api.post(f"/plan-migrations/{begun['id']}/roll-back")
+    work()
+    assert versions() == [1, 1]
+    statuses = ScheduledChange.objects.values_list("subscription__external_id", "status")
+    assert dict(statuses) == {"s0": "withdrawn", "s1": "undone"}
 
 
 @pytest.mark.parametrize(
