@@ -10,6 +10,8 @@ REACTIONS: Final[dict[str, tuple[str, ...]]] = {
     "meter.created": ("metering.reattach_orphans",),
     "meter.revised": ("metering.reattach_orphans",),
     "invoice.issued": ("payments.collect_invoice",),
+    # of a subscription that was canceled with a refund
+    "invoice.refund_wanted": ("payments.refund_unused",),
     "invoice.canceled": ("payments.end_collection", "wallets.cancel_purchase"),
     "invoice.written_off": ("payments.end_collection",),
     # a migration goes on, batch by batch

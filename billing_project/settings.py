@@ -132,6 +132,7 @@ TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 # what tells the API of subscriptions how much a change would cost
 PREVIEW_OF_MIGRATIONS = "apps.invoicing.operations.previewing.preview_subscriptions"
 PREVIEW_OF_CHANGES = "apps.invoicing.operations.previewing.preview_change"
+PREVIEW_OF_CANCELLATIONS = "apps.payments.operations.unused.preview_cancellation"
 PREVIEW_OF_AMENDMENTS = "apps.invoicing.operations.correcting.preview_amendment"
 AUTH_USER_MODEL = "tenants.Operator"
 LOGIN_REDIRECT_URL = "/admin/"

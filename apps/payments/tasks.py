@@ -8,7 +8,7 @@ from apps.core.clock import now
 from apps.core.jobs import job
 from apps.customers.queries import customer_now
 from apps.invoicing.models import Invoice
-from apps.payments.operations import collecting, refund_resolving, resolving
+from apps.payments.operations import collecting, refund_resolving, resolving, unused
 
 
 @job("payments.collect_invoice")
@@ -20,6 +20,18 @@ def collect_invoice(subject: str) -> None:
         tenant_id=invoice.tenant_id,
         actor="system:payments.collect_invoice",
         at=customer_now(invoice.customer, wall=now()),
+    )
+
+
+@job("payments.refund_unused")
+def refund_unused(subject: str) -> None:
+    """Pay back what a credit memo gives of time that was paid, of a subscription that was canceled."""
+    memo = _invoice(subject)
+    unused.refund_unused(
+        memo.id,
+        tenant_id=memo.tenant_id,
+        actor="system:payments.refund_unused",
+        at=customer_now(memo.customer, wall=now()),
     )
 
 

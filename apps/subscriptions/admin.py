@@ -40,9 +40,16 @@ from apps.tenants.desk import (
 )
 
 
-def _cancel(subscription: Subscription, by: By, mode: CancelMode) -> None:
+def _cancel(subscription: Subscription, by: By, mode: CancelMode, *, refund: bool = False) -> None:
     at = customer_now(subscription.customer, wall=now())
-    cancel_subscription(subscription.id, mode=mode, change_id=by.effect_id, actor=by.actor, at=at)
+    cancel_subscription(
+        subscription.id,
+        mode=mode,
+        refund=refund,
+        change_id=by.effect_id,
+        actor=by.actor,
+        at=at,
+    )
 
 
 def _change(subscription: Subscription, by: By, verb: ChangeVerb) -> None:
@@ -172,6 +179,17 @@ class SubscriptionDesk(Desk):
             fits=lambda row: row.status != SubscriptionStatus.ENDED,
             warning="It ends at once. What was billed ahead for the rest of its period is"
             " credited by the next run.",
+        ),
+        Verb(
+            name="cancel_refund",
+            label="Cancel now and refund",
+            icon="currency_exchange",
+            resource="subscriptions",
+            besides="payments",
+            run=lambda row, by: _cancel(row, by, CancelMode.NOW, refund=True),
+            fits=lambda row: row.status != SubscriptionStatus.ENDED,
+            warning="It ends at once. What was paid ahead for the rest of its period goes back to"
+            " the payments that paid it, as soon as the next run has credited it.",
         ),
         Verb(
             name="uncancel",

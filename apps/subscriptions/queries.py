@@ -1,7 +1,7 @@
 """Reading subscriptions and their timelines."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from apps.customers.queries import customer_now, on_clock
 from apps.rating.periods import Alignment, Span
 from apps.subscriptions.domain import (
     HOLDING,
+    REFUND_PAID,
     AddOnTrack,
     Anchoring,
     CalendarPeriod,
@@ -154,18 +155,19 @@ def replayed(
     until: Mapping[UUID, datetime] = MappingProxyType({}),
     *,
     more: Mapping[UUID, Change] | None = None,
+    without: Collection[UUID] = (),
 ) -> dict[UUID, Laid]:
     """Return the timelines that changes make of subscriptions.
 
     Those that were applied; those that wait and take effect by the instant in ``until``, if it has
-    one; and one ``more``, as the last that was asked for. At most seven queries, none for no rows.
+    one; and one ``more``, as the last that was asked for. Not those ``without``. At most seven queries, none for no rows.
     """
     if not rows:
         return {}
     told: dict[UUID, list[ScheduledChange]] = {row.pk: [] for row in rows}
     changes = ScheduledChange.objects.filter(
         subscription__in=list(told), status__in=[ChangeStatus.APPLIED, ChangeStatus.PENDING]
-    )
+    ).exclude(pk__in=without)
     for change in changes.order_by("effective_at", "created_at", "id"):
         if change.status == ChangeStatus.APPLIED or (
             change.subscription_id in until and change.effective_at <= until[change.subscription_id]
@@ -257,6 +259,7 @@ def change_of(row: ScheduledChange, phases: Mapping[UUID, tuple[PhaseLength, ...
         ),
         add_on_id=UUID(given["add_on"]) if given.get("add_on") else None,
         drops=frozenset(UUID(one) for one in given.get("drops", ())),
+        refund=given.get("refund") == REFUND_PAID,
     )
 
 
@@ -411,6 +414,20 @@ def billing_calendar(row: Subscription, *, after: datetime) -> Iterator[Calendar
     """Yield the billing periods of a subscription that end after an instant, in order."""
     terms = terms_of(row, row.segments.order_by("starts_at"))
     return calendar(terms, charges_of(terms.phase_ids), after=after)
+
+
+def refunded_ends(subscription_ids: Iterable[UUID]) -> dict[UUID, datetime]:
+    """Return of these subscriptions those canceled with a refund, each with its end; one query.
+
+    Also those whose cancellation still waits to be applied at that instant.
+    """
+    rows = ScheduledChange.objects.filter(
+        subscription__in=list(subscription_ids),
+        verb=ChangeVerb.CANCEL,
+        status__in=[ChangeStatus.APPLIED, ChangeStatus.PENDING],
+        arguments__refund=REFUND_PAID,
+    )
+    return dict(rows.order_by("effective_at").values_list("subscription_id", "effective_at"))
 
 
 def held_by(customer_ids: Iterable[UUID]) -> dict[UUID, list[UUID]]:

@@ -177,6 +177,8 @@ class _Winter:
         (first,) = self.remember("acme paid", lambda: paid[:1])
         why = {"amount": "10.00", "reason": "The service was down."}
         self.post("acme complains", f"/payments/{first}/refunds", why)
+        leaves = {"mode": "now", "settlement": "refund"}
+        self.post("acme leaves", "/subscriptions/acme-1/cancel", leaves)
 
     def keep_house(self) -> None:
         self.do("partitions", lambda: keep_partitions(datetime(2027, 6, 1, tzinfo=UTC)))

@@ -8,28 +8,36 @@ from typing import Any
 from apps.core.ids import new_id
 from apps.core.jobs import run_due
 from apps.invoicing.models import Invoice
+from apps.invoicing.operations.billing import bill_customer
 from apps.invoicing.operations.giving_back import claw_back_credit
 from apps.invoicing.operations.issuing import issue_invoice
 from apps.ledger.models import JournalEntry
 from apps.payments.models import Payment, Refund, SandboxRefund
+from apps.payments.operations.attempts import charge_invoice
 from apps.payments.operations.refund_outcomes import fail_refund, settle_refund
 from apps.payments.operations.refund_resolving import resolve_refunds
 from apps.payments.operations.refunding import begin_refund, refund_memo, refund_payment
+from apps.payments.operations.unused import refund_unused
+from apps.subscriptions.domain import CancelMode
+from apps.subscriptions.operations import cancel_subscription
 from apps.tenants.domain import Mode
 from apps.tenants.models import Tenant
 from apps.wallets.domain import EntryKind, InsufficientCredit
 from apps.wallets.models import CreditTransaction
 from apps.wallets.operations.purchasing import purchase_credit
+from tests.make.catalog import make_plan
 from tests.make.invoicing import fresh, make_draft, make_issued
 from tests.make.payments import make_payer, usd
 from tests.make.races import refusals, winners
 from tests.make.refunds import given_back, make_paid_invoice, receive
+from tests.make.subscriptions import make_subscription
 from tests.make.tenants import ACTOR, AT, make_clock, make_tenant
 from tests.make.wallets import fresh_grant, fresh_wallet, make_wallet, spend
 from tests.races.course import Race
 from tests.races.documents import told
 
 _WHY: dict[str, Any] = {"reason": "It was down."}
+_AHEAD = {"key": "base", "pricing": {"model": "flat", "amount": "100.00"}}
 
 
 def refund_by_refund() -> Race:
@@ -102,6 +110,31 @@ def memo_by_billing() -> Race:
         ],
         judge,
     )
+
+
+def cancel_by_refund() -> Race:
+    """Somebody pays 12 back while an end of which 100 goes back takes effect: never more than came in."""
+    customer = make_payer(zone="UTC", at=AT)
+    subscription = make_subscription(customer, make_plan(customer.tenant, [_AHEAD]), AT)
+    act: dict[str, Any] = {"actor": ACTOR, "at": AT}
+    bill: dict[str, Any] = {"tenant_id": customer.tenant_id, "issue": True, "actor": ACTOR}
+    (invoice,) = bill_customer(customer.id, request_id=new_id(), cutoff=AT, **bill, at=AT)
+    payment = charge_invoice(invoice.id, id=new_id(), **told(invoice))
+    leaving: dict[str, Any] = {"mode": CancelMode.DATE, "ends_at": AT, "refund": True, **act}
+    cancel_subscription(subscription.id, **leaving)
+    (memo,) = bill_customer(customer.id, request_id=new_id(), cutoff=AT, **bill, at=AT)
+
+    def refund() -> Any:
+        return refund_payment(payment.id, id=new_id(), amount=usd("12.00"), **_WHY, **told(invoice))
+
+    def judge(results: list[Any]) -> None:
+        assert set(refusals(results)) <= {"refund_exceeds_paid", "nothing_to_refund"}
+        refund_unused(memo.id, **told(memo))
+        assert given_back(payment) == 100
+        by_job = Refund.objects.filter(payment=payment, reason__startswith="Paid ahead")
+        assert by_job.count() == 1
+
+    return Race([partial(refund_unused, memo.id, **told(memo)), refund] * 3, judge)
 
 
 def ask_by_ask() -> Race:

@@ -38,6 +38,7 @@ MATRIX = [
     pytest.param(money.settle_by_settle, marks=holds("Y6", "J1", "F50")),
     pytest.param(refunds.refund_by_refund, marks=holds("I8", "B103", "S39")),
     pytest.param(refunds.refund_by_itself, marks=holds("Y9", "J2")),
+    pytest.param(refunds.cancel_by_refund, marks=holds("I8", "Y9", "F42")),
     pytest.param(refunds.settle_by_settle, marks=holds("Y6", "Y9")),
     pytest.param(refunds.memo_by_billing, marks=holds("I8", "F45")),
     pytest.param(refunds.ask_by_ask, marks=holds("Y3", "F30")),

@@ -157,6 +157,11 @@ class Door(viewsets.GenericViewSet[Any]):
         """The id of what this request creates; a repeat with the same key gets the same."""
         return self.claim.effect_id if self.claim else new_id()
 
+    def want(self, resource: str, access: str) -> None:
+        """Refuse a caller without the scope, here for what an action does beside its resource."""
+        if not self.principal.may(resource, access):
+            raise ScopeMissing(f"This needs the scope {resource}:{access}.")
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authenticate, authorise, read strictly, and claim the idempotency key."""
         super().initial(request, *args, **kwargs)
@@ -164,8 +169,7 @@ class Door(viewsets.GenericViewSet[Any]):
             raise NotAuthenticated
         limit_caller(request.user.actor)
         access = "read" if request.method in _SAFE else "write"
-        if not request.user.may(self.resource, access):
-            raise ScopeMissing(f"This needs the scope {self.resource}:{access}.")
+        self.want(self.resource, access)
         if request.method == "OPTIONS":
             return
         self._check_query(request)

@@ -30,6 +30,7 @@ from apps.invoicing.models import BalanceApplication, Invoice, IssuedLogo
 from apps.invoicing.numbering import take_numbers
 from apps.invoicing.operations.credit_tax import tax_what_credit_leaves
 from apps.invoicing.queries import buyers_of, open_credit, seller_of
+from apps.invoicing.unused import tell_of_unused
 from apps.ledger.domain import Amount, Fact, FactKind, NewEntry, entry_for
 from apps.ledger.operations import post_all
 from apps.tenants.domain import CreditTaxed
@@ -158,6 +159,10 @@ def issue_drafts(
         at=at,
         also={"closed_at": Same(at)},
     )
+    corrections = [
+        one.id for one in drafts if one.kind is DocumentKind.CREDIT_MEMO and not one.gives_back
+    ]
+    tell_of_unused(corrections, tenant_id=tenant.id, actor=actor, at=at)
     selling = {one.id for one in drafts if one.sells_credit}
     tell_of_credit_sold(selling.intersection(settled), tenant_id=tenant.id, actor=actor, at=at)
 

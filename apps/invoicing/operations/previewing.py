@@ -57,6 +57,7 @@ def preview_change(terms: SubscriptionTerms, *, cutoff: datetime) -> MoneyPrevie
                 quantity=one.quantity,
                 unit=one.unit,
                 amount=one.amount,
+                corrects=one.corrects,
             )
             for one in lines
         ),

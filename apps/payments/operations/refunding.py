@@ -65,7 +65,7 @@ class ByHand:
 
 
 @dataclass(slots=True)
-class _Sources:
+class Sources:
     """What a refund takes, in its currency."""
 
     from_account: Decimal = _ZERO
@@ -171,7 +171,7 @@ def begin_refund(
     if known is not None:
         return known
     _check(payment, by_hand, at)
-    left = _left(payment)
+    left = refundable(payment)
     if amount is not None:
         refuse_amount(amount, document=payment.public_id, currency=payment.currency)
         if amount.amount > left:
@@ -186,7 +186,7 @@ def begin_refund(
     else:
         memo = _memo_for(payment, memo_id)
         room = credit_left(memo)
-        sources = _Sources(memos=((memo_id, min(wanted, room)),)) if room else _Sources()
+        sources = Sources(memos=((memo_id, min(wanted, room)),)) if room else Sources()
     if not sources.total:
         raise NothingToRefund(f"Nothing of {payment.public_id} can be paid back.")
     if amount is not None and sources.total < wanted:
@@ -195,7 +195,7 @@ def begin_refund(
             " back: credit memos have given the rest already.",
             field="amount",
         )
-    return _place(payment, sources, id=id, reason=reason, by_hand=by_hand, actor=actor, at=at)
+    return place_refund(payment, sources, id=id, reason=reason, by_hand=by_hand, actor=actor, at=at)
 
 
 @transaction.atomic(durable=True)
@@ -230,7 +230,7 @@ def begin_memo_refunds(
     payments = _payments_for(memo, payment_id)
     parts, rest = [], min(wanted, left)
     for payment in payments[:_MOST_PAYMENTS]:
-        part = min(_left(payment), rest)
+        part = min(refundable(payment), rest)
         if part > 0:
             _check(payment, by_hand, at)
             parts.append((payment, part))
@@ -244,9 +244,9 @@ def begin_memo_refunds(
             field="amount",
         )
     return [
-        _place(
+        place_refund(
             payment,
-            _Sources(memos=((memo.id, part),)),
+            Sources(memos=((memo.id, part),)),
             id=one,
             reason=reason,
             by_hand=by_hand,
@@ -270,9 +270,9 @@ def carry_out_refund(refund: Refund, *, actor: str, at: datetime) -> Refund:
     return apply_refund_outcome(refund.id, outcome, tenant_id=refund.tenant_id, actor=actor, at=at)
 
 
-def _place(
+def place_refund(
     payment: Payment,
-    sources: _Sources,
+    sources: Sources,
     *,
     id: UUID,  # noqa: A002 -- the id that the refund gets
     reason: str,
@@ -323,10 +323,10 @@ def _place(
     return refund
 
 
-def _sources(payment: Payment, wanted: Decimal) -> _Sources:
+def _sources(payment: Payment, wanted: Decimal) -> Sources:
     """Find what is owed of a payment, and what must be credited for the rest, up to ``wanted``."""
     unapplied = payment.amount.amount - _annotated(payment, "allocated", "from_account")
-    found = _Sources(from_account=min(wanted, max(unapplied, _ZERO)))
+    found = Sources(from_account=min(wanted, max(unapplied, _ZERO)))
     rest = wanted - found.from_account
     paid = list(
         Allocation.objects.filter(payment=payment)
@@ -406,7 +406,7 @@ def _payments_for(memo: Invoice, payment_id: UUID | None) -> Sequence[Payment]:
     about = invoices_behind(memo)
     paid = set(Allocation.objects.filter(invoice__in=about).values_list("payment_id", flat=True))
     settled = found.filter(status=PaymentStatus.SUCCEEDED).order_by("-settled_at", "-id")
-    with_money = [one for one in settled if _left(one) > 0]
+    with_money = [one for one in settled if refundable(one) > 0]
     return sorted(with_money, key=lambda one: one.id not in paid)
 
 
@@ -423,7 +423,7 @@ def _lock_with_customer(payment_id: UUID, tenant_id: UUID) -> Payment:
     return found.get()
 
 
-def _left(payment: Payment) -> Decimal:
+def refundable(payment: Payment) -> Decimal:
     """Return what of the payment was not paid back and is not being."""
     return Decimal(payment.amount.amount) - _annotated(payment, "refunded")
 

@@ -7,7 +7,12 @@ from typing import Protocol, cast
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from apps.subscriptions.domain import MoneyPreview, SubscriptionPreview, SubscriptionTerms
+from apps.subscriptions.domain import (
+    CancellationPreview,
+    MoneyPreview,
+    SubscriptionPreview,
+    SubscriptionTerms,
+)
 
 
 class Previewer(Protocol):
@@ -19,6 +24,19 @@ class Previewer(Protocol):
 def previewer() -> Previewer:
     """Return what the project has named to tell it."""
     return cast("Previewer", import_string(settings.PREVIEW_OF_CHANGES))
+
+
+class CancellationPreviewer(Protocol):
+    """Tells what the end of a subscription costs, and what of it goes back to payments."""
+
+    def __call__(
+        self, terms: SubscriptionTerms, *, ended_at: datetime, refund: bool, cutoff: datetime
+    ) -> CancellationPreview: ...
+
+
+def cancellation_previewer() -> CancellationPreviewer:
+    """Return what the project has named to tell it."""
+    return cast("CancellationPreviewer", import_string(settings.PREVIEW_OF_CANCELLATIONS))
 
 
 class CohortPreviewer(Protocol):

@@ -38,10 +38,11 @@ from apps.subscriptions.domain import (
     Standing,
     SubscriptionStatus,
 )
-from apps.subscriptions.models import Subscription, SubscriptionSegment
+from apps.subscriptions.models import ScheduledChange, Subscription, SubscriptionSegment
 
 _LAST_DAY: Final = 31
 _LENGTH_OF_DATE: Final = 10
+REFUND: Final = "refund"  # a settlement: credit it, and pay it back
 
 
 @extend_schema_field({"type": "string", "format": "date", "example": "2026-04-01"})
@@ -129,7 +130,11 @@ class CancelBody(StrictSerializer):
     mode = serializers.ChoiceField(choices=[mode.value for mode in CancelMode])
     ends_at = BoundaryField(required=False, help_text='With the mode "date"; exclusive.')
     settlement = serializers.ChoiceField(
-        choices=[one.value for one in Settlement], default=Settlement.PRORATE.value
+        choices=[*(one.value for one in Settlement), REFUND],
+        default=Settlement.PRORATE.value,
+        help_text=(
+            "refund: as prorate, and what is credited of what was paid goes back to the payments."
+        ),
     )
 
 
@@ -280,10 +285,15 @@ class ScheduledChangeView(serializers.Serializer[Any]):
     verb = serializers.ChoiceField(choices=[verb.value for verb in ChangeVerb])
     status = serializers.ChoiceField(choices=[one.value for one in ChangeStatus])
     effective_at = InstantField()
-    settlement = serializers.ChoiceField(
-        choices=[one.value for one in Settlement], source="arguments.settlement"
-    )
+    settlement = serializers.SerializerMethodField()
     created_at = InstantField()
+
+    @extend_schema_field(
+        serializers.ChoiceField(choices=[*(one.value for one in Settlement), REFUND])
+    )
+    def get_settlement(self, change: ScheduledChange) -> str:
+        given: str = change.arguments["settlement"]
+        return REFUND if change.arguments.get("refund") else given
 
 
 class ChangeLineView(serializers.Serializer[Any]):
@@ -315,6 +325,12 @@ class ChangePreviewView(serializers.Serializer[Any]):
     )
     otherwise_tax = AmountField(help_text="On top of `otherwise`.")
     difference = AmountField(help_text="total − otherwise; below zero it is credited.")
+
+
+class CancelPreviewView(ChangePreviewView):
+    """What an end would do and cost; nothing of it is stored."""
+
+    refund = AmountField(help_text="What would go back to payments, tax included.")
 
 
 class SubscriptionView(serializers.Serializer[Any]):

@@ -32,10 +32,12 @@ from apps.customers.queries import customer_now
 from apps.rating.periods import Alignment, zone_info
 from apps.rating.periods import instant as instant_of
 from apps.subscriptions import operations
-from apps.subscriptions.api.previewing import previewer
+from apps.subscriptions.api.previewing import cancellation_previewer, previewer
 from apps.subscriptions.api.serializers import (
+    REFUND,
     CalendarView,
     CancelBody,
+    CancelPreviewView,
     ChangeBody,
     ChangePreviewView,
     DescriptionBody,
@@ -48,6 +50,7 @@ from apps.subscriptions.domain import (
     Behaviour,
     CancelMode,
     ChangeVerb,
+    MoneyPreview,
     PhaseAlignment,
     PlanNotOnSale,
     Settlement,
@@ -55,10 +58,14 @@ from apps.subscriptions.domain import (
     Wish,
 )
 from apps.subscriptions.models import ScheduledChange, Subscription
+from apps.subscriptions.operations.foreseeing import Foreseen
 from apps.subscriptions.queries import billing_calendar, shown, subscriptions_for
 
 _MOST_PERIODS: Final = 100
 _PERIODS: Final = 24
+_PREVIEW: Final = OpenApiParameter(
+    "preview", bool, description="true: tell what it would do and cost, and do nothing."
+)
 
 
 def _customers(name: str) -> QuerySet[Customer]:
@@ -186,8 +193,13 @@ class Subscriptions(Door):
         return subscription, customer_now(subscription.customer, wall=now())
 
     @extend_schema(
+        parameters=[_PREVIEW],
         request=CancelBody,
-        responses=SubscriptionView,
+        responses=PolymorphicProxySerializer(
+            component_name="SubscriptionOrCancelPreview",
+            serializers=[SubscriptionView, CancelPreviewView],
+            resource_type_field_name=None,
+        ),
         examples=[
             OpenApiExample(
                 "With the current billing period", value={"mode": "period_end"}, request_only=True
@@ -197,22 +209,44 @@ class Subscriptions(Door):
                 value={"mode": "date", "ends_at": "2026-06-15T00:00:00Z", "settlement": "none"},
                 request_only=True,
             ),
+            OpenApiExample(
+                "At once, and what was paid ahead goes back",
+                value={"mode": "now", "settlement": "refund"},
+                request_only=True,
+            ),
         ],
     )
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], parameters=frozenset({"preview"}))
     def cancel(self, request: Request, pk: str) -> Response:
         """End a subscription: at once, with its current billing period, or on a date.
 
         An end that lies ahead waits among the `scheduled_changes` and can be withdrawn; one in the
-        past, down to the start, is settled by the next invoice.
+        past, down to the start, is settled by the next invoice. The settlement `refund` needs the
+        scope `payments:write` too.
         """
         given = self.read(CancelBody)
+        preview = self._previews()
         subscription, at = self._found()
+        refund = given["settlement"] == REFUND
+        if refund:
+            self.want("payments", "write")
+        asked: dict[str, Any] = {
+            "mode": CancelMode(given["mode"]),
+            "ends_at": given.get("ends_at"),
+            "settlement": Settlement.PRORATE if refund else Settlement(given["settlement"]),
+        }
+        if preview:
+            found = operations.foresee_cancellation(subscription, **asked, at=at)
+            ended_at = found.change.effective_at
+            end = cancellation_previewer()(
+                found.terms, ended_at=ended_at, refund=refund, cutoff=max(at, ended_at)
+            )
+            shown_as = {**_told(subscription, found, end.told), "refund": end.refund}
+            return Response(CancelPreviewView(shown_as).data)
         operations.cancel_subscription(
             subscription.pk,
-            mode=CancelMode(given["mode"]),
-            ends_at=given.get("ends_at"),
-            settlement=Settlement(given["settlement"]),
+            **asked,
+            refund=refund,
             change_id=self.effect_id,
             actor=self.actor,
             at=at,
@@ -229,11 +263,7 @@ class Subscriptions(Door):
         return self.answer(subscription.pk)
 
     @extend_schema(
-        parameters=[
-            OpenApiParameter(
-                "preview", bool, description="true: tell what it would do and cost, and do nothing."
-            )
-        ],
+        parameters=[_PREVIEW],
         request=ChangeBody,
         responses=PolymorphicProxySerializer(
             component_name="SubscriptionOrPreview",
@@ -266,10 +296,10 @@ class Subscriptions(Door):
         billed or credited by its difference. What lies ahead waits among the `scheduled_changes`.
         """
         given = self.read(ChangeBody)
-        preview = one_of("true", "false")(request.query_params.get("preview", "false"))
+        preview = self._previews()
         subscription, at = self._found()
         wish = self._wish(given)
-        if preview == "true":
+        if preview:
             return self._preview(subscription, wish, at)
         operations.change_subscription(
             subscription.pk, wish, change_id=self.effect_id, actor=self.actor, at=at
@@ -301,24 +331,14 @@ class Subscriptions(Door):
             add_on_id=add_on.pk if add_on else None,
         )
 
+    def _previews(self) -> bool:
+        asked = self.request.query_params.get("preview", "false")
+        return bool(one_of("true", "false")(asked) == "true")
+
     def _preview(self, subscription: Subscription, wish: Wish, at: datetime) -> Response:
         found = operations.foresee_change(subscription, wish, at=at)
         told = previewer()(found.terms, cutoff=max(at, found.change.effective_at))
-        lines = [{**asdict(one), "currency": told.currency} for one in told.lines]
-        shown_as = {
-            "subscription": subscription.pk,
-            "verb": found.change.verb,
-            "effective_at": found.change.effective_at,
-            "currency": told.currency,
-            "cutoff": told.cutoff,
-            "lines": lines,
-            "total": told.total,
-            "tax": told.tax,
-            "otherwise": told.otherwise,
-            "otherwise_tax": told.otherwise_tax,
-            "difference": told.difference,
-        }
-        return Response(ChangePreviewView(shown_as).data)
+        return Response(ChangePreviewView(_told(subscription, found, told)).data)
 
     @extend_schema(
         request=DescriptionBody,
@@ -428,6 +448,23 @@ class Subscriptions(Door):
         if errors:
             raise ParameterInvalid(errors=errors)
         return int(count), after
+
+
+def _told(subscription: Subscription, found: Foreseen, told: MoneyPreview) -> dict[str, Any]:
+    """Return what a preview shows of a change that was foreseen."""
+    return {
+        "subscription": subscription.pk,
+        "verb": found.change.verb,
+        "effective_at": found.change.effective_at,
+        "currency": told.currency,
+        "cutoff": told.cutoff,
+        "lines": [{**asdict(one), "currency": told.currency} for one in told.lines],
+        "total": told.total,
+        "tax": told.tax,
+        "otherwise": told.otherwise,
+        "otherwise_tax": told.otherwise_tax,
+        "difference": told.difference,
+    }
 
 
 def _midnight(day: date, zone: str) -> datetime:

@@ -29,6 +29,7 @@ from apps.subscriptions.domain.life import (
     LARGEST_QUANTITY,
     LAST_INSTANT,
     LONGEST_TRIAL_DAYS,
+    REFUND_PAID,
     SUBSCRIPTION_TRANSITIONS,
     AddOnNotOffered,
     Anchoring,
@@ -68,7 +69,12 @@ from apps.subscriptions.domain.periods import (
     next_boundary,
     period_end,
 )
-from apps.subscriptions.domain.previews import MoneyPreview, PreviewLine, SubscriptionPreview
+from apps.subscriptions.domain.previews import (
+    CancellationPreview,
+    MoneyPreview,
+    PreviewLine,
+    SubscriptionPreview,
+)
 from apps.subscriptions.domain.replaying import recurring_period, replay
 from apps.subscriptions.domain.timeline import (
     AddOnTrack,
@@ -94,6 +100,7 @@ __all__ = (
     "LAST_INSTANT",
     "LONGEST_TRIAL_DAYS",
     "MIGRATION_TRANSITIONS",
+    "REFUND_PAID",
     "SUBSCRIPTION_TRANSITIONS",
     "AddOnNotOffered",
     "AddOnTrack",
@@ -104,6 +111,7 @@ __all__ = (
     "CalendarPeriod",
     "CancelMode",
     "CancellationPending",
+    "CancellationPreview",
     "Change",
     "ChangeRefused",
     "ChangeStatus",

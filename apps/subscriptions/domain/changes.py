@@ -69,6 +69,7 @@ class Change:
     trial_ends_at: datetime | None = None
     add_on_id: UUID | None = None  # the plan of the add-on that is added, changed or removed
     drops: frozenset[UUID] = frozenset()  # of change_plan: add-ons that the new plan does not offer
+    refund: bool = False  # of cancel: what was paid of time that is not had goes back
 
 
 def concerned_since(

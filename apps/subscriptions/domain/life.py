@@ -85,6 +85,10 @@ class Settlement(StrEnum):
     FULL_CREDIT = "full_credit"  # nothing of it is paid at the old terms, all of it at the new
 
 
+REFUND_PAID: Final = "paid"
+"""The argument ``refund`` of a cancellation that pays back what was paid of the time it cuts off."""
+
+
 def settlement_of(behaviour: Behaviour) -> Settlement:
     """Return how the period that a change falls into is settled."""
     match behaviour:

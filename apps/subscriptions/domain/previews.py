@@ -16,6 +16,7 @@ class PreviewLine:
     quantity: Decimal
     unit: str
     amount: Decimal
+    corrects: UUID | None = None  # the line of an earlier document
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,14 @@ class MoneyPreview:
     def difference(self) -> Decimal:
         """What the change itself costs by then, or gives back, without tax."""
         return self.total - self.otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class CancellationPreview:
+    """What the end of a subscription would cost, and what would go back to payments, with its tax."""
+
+    told: MoneyPreview
+    refund: Decimal
 
 
 @dataclass(frozen=True, slots=True)

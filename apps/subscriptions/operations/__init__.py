@@ -5,7 +5,11 @@ of the same customer. A change that lies before the last run sets ``changed_from
 bills or credits the difference.
 """
 
-from apps.subscriptions.operations.canceling import cancel_subscription, uncancel_subscription
+from apps.subscriptions.operations.canceling import (
+    cancel_subscription,
+    foresee_cancellation,
+    uncancel_subscription,
+)
 from apps.subscriptions.operations.changing import change_subscription
 from apps.subscriptions.operations.contracting import (
     create_contract,
@@ -33,6 +37,7 @@ __all__ = (
     "end_contract",
     "end_discount",
     "flag_uncovered",
+    "foresee_cancellation",
     "foresee_change",
     "mark_billed",
     "mark_changed",

@@ -20,8 +20,9 @@ from apps.subscriptions.domain import (
     SubscriptionStatus,
     period_end,
 )
-from apps.subscriptions.models import Subscription
+from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.subscriptions.operations.enacting import enact
+from apps.subscriptions.operations.foreseeing import Foreseen, foresee
 from apps.subscriptions.operations.locking import lock_subscription, refuse_ended
 from apps.subscriptions.operations.moving import look_again, move_change
 from apps.subscriptions.queries import terms_of
@@ -34,6 +35,7 @@ def cancel_subscription(
     mode: CancelMode,
     ends_at: datetime | None = None,
     settlement: Settlement = Settlement.PRORATE,
+    refund: bool = False,
     change_id: UUID | None = None,
     actor: str,
     at: datetime,
@@ -44,7 +46,8 @@ def cancel_subscription(
     withdrawn until it is applied. An end in the past, down to the start, takes effect at once and
     is billed or credited by the next run; usage at and after the end does not count. One that has
     not begun yet, canceled now, with its period, or at or before its start, never begins.
-    ``settlement`` says what becomes of periods that the end cuts short.
+    ``settlement`` says what becomes of periods that the end cuts short. With ``refund`` what that
+    credits goes back to the payments that paid it, once it is credited.
 
     A repeat with the same ``change_id`` changes nothing. Raises ``SubscriptionEnded``,
     ``CancellationPending`` (only where the new end would be scheduled too; an immediate one
@@ -55,25 +58,34 @@ def cancel_subscription(
         return subscription
     refuse_ended(subscription)
     end = _end_asked_for(subscription, mode, ends_at, at)
-    pending = subscription.scheduled_changes.filter(
-        status=ChangeStatus.PENDING, verb=ChangeVerb.CANCEL
-    ).first()
-    if end > max(at, subscription.started_at):
-        if pending is not None:
-            raise CancellationPending(
-                f"This subscription, {subscription.status}, is to end at"
-                f" {pending.effective_at.isoformat()}; withdraw {pending.public_id} first."
-            )
-    elif pending is not None:
+    pending = _pending(subscription)
+    _refuse_second(subscription, pending, end, at)
+    if pending is not None:
         move_change(pending, ChangeStatus.WITHDRAWN, actor=actor, at=at)
     enact(
         subscription,
-        Change(ChangeVerb.CANCEL, end, settlement),
+        Change(ChangeVerb.CANCEL, end, settlement, refund=refund),
         change_id=change_id or new_id(),
         actor=actor,
         at=at,
     )
     return subscription
+
+
+def foresee_cancellation(
+    subscription: Subscription,
+    *,
+    mode: CancelMode,
+    ends_at: datetime | None = None,
+    settlement: Settlement = Settlement.PRORATE,
+    at: datetime,
+) -> Foreseen:
+    """Return what ``cancel_subscription`` would do; stores nothing and raises the same."""
+    refuse_ended(subscription)
+    end = _end_asked_for(subscription, mode, ends_at, at)
+    pending = _pending(subscription)
+    _refuse_second(subscription, pending, end, at)
+    return foresee(subscription, Change(ChangeVerb.CANCEL, end, settlement), without=pending, at=at)
 
 
 @transaction.atomic
@@ -84,14 +96,29 @@ def uncancel_subscription(subscription_id: UUID, *, actor: str, at: datetime) ->
     """
     subscription = lock_subscription(subscription_id)
     refuse_ended(subscription)
-    pending = subscription.scheduled_changes.filter(
-        status=ChangeStatus.PENDING, verb=ChangeVerb.CANCEL
-    ).first()
+    pending = _pending(subscription)
     if pending is None:
         raise NoCancellation("No cancellation of this subscription waits for its time.")
     move_change(pending, ChangeStatus.WITHDRAWN, actor=actor, at=at)
     look_again(subscription, pending.effective_at, at=at)
     return subscription
+
+
+def _pending(subscription: Subscription) -> ScheduledChange | None:
+    return subscription.scheduled_changes.filter(
+        status=ChangeStatus.PENDING, verb=ChangeVerb.CANCEL
+    ).first()
+
+
+def _refuse_second(
+    subscription: Subscription, pending: ScheduledChange | None, end: datetime, at: datetime
+) -> None:
+    """Refuse to schedule an end beside another; one that takes effect now replaces it."""
+    if pending is not None and end > max(at, subscription.started_at):
+        raise CancellationPending(
+            f"This subscription, {subscription.status}, is to end at"
+            f" {pending.effective_at.isoformat()}; withdraw {pending.public_id} first."
+        )
 
 
 def _end_asked_for(

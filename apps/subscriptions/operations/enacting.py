@@ -10,6 +10,7 @@ from django.db.models import Max
 from apps.core.events import record
 from apps.core.money import plain
 from apps.subscriptions.domain import (
+    REFUND_PAID,
     Behaviour,
     Change,
     ChangeStatus,
@@ -112,7 +113,8 @@ def arguments_of(change: Change, behaviour: Behaviour) -> dict[str, str | list[s
         "behaviour": behaviour.value,
     }
     if change.verb is ChangeVerb.CANCEL:
-        return {"settlement": change.settlement.value}
+        refund: dict[str, str | list[str]] = {"refund": REFUND_PAID} if change.refund else {}
+        return {"settlement": change.settlement.value, **refund}
     if change.quantity is not None:
         given["quantity"] = plain(change.quantity)
     if change.plan_version_id is not None:

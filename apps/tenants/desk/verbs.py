@@ -43,7 +43,7 @@ class Download:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verb:
-    """One action: who may (``resource``), on which rows (``fits``), and what it calls.
+    """One action: who may (``resource``, and ``besides``), on which rows (``fits``), and what it calls.
 
     ``run(row, by)`` calls one operation, which is safe to repeat; a ``BillingError`` from it becomes
     a message. ``warning`` tells, before it happens, what cannot be undone. What ``form`` asks for
@@ -58,6 +58,7 @@ class Verb:
     warning: str = ""
     icon: str = "play_arrow"
     form: type[forms.Form] | None = None
+    besides: str = ""  # another resource that whoever does it must have the right to
 
     def is_for(self, request: HttpRequest, row: Any) -> bool:
         """Say whether the operator may do this, and the row is one to do it to."""
@@ -65,7 +66,9 @@ class Verb:
 
     def is_allowed(self, request: HttpRequest, row: Any) -> bool:
         """Say whether the operator may do this at the row's tenant."""
-        return rights_of(request).may(self.resource, "write", row.tenant_id)
+        rights = rights_of(request)
+        needed = [one for one in (self.resource, self.besides) if one]
+        return all(rights.may(one, "write", row.tenant_id) for one in needed)
 
     def run_all(
         self,

@@ -195,7 +195,7 @@ def test_days_that_some_months_lack_are_good(api: Api, day: int) -> None:
         ),
         ({"mode": "date", "ends_at": "2026-05-31T23:59:59Z"}, 400, "end_exclusive", "ends_at"),
         ({"mode": "date", "ends_at": "tomorrow"}, 400, "timestamp_format", "ends_at"),
-        ({"mode": "now", "settlement": "refund"}, 400, "invalid_choice", "settlement"),
+        ({"mode": "now", "settlement": "money"}, 400, "invalid_choice", "settlement"),
         ({"mode": "now", "reason": "price"}, 400, "unknown_field", "reason"),
     ],
 )

@@ -59,6 +59,7 @@ ALLOWED = {
         "CouponRedemption end",
         "Subscription cancel",
         "Subscription cancel_now",
+        "Subscription cancel_refund",
         "PlanMigration roll_back",
         "Subscription pause",
         "Subscription resume",
