@@ -29,6 +29,7 @@ BEAT_SCHEDULE: Final[dict[str, Entry]] = {
         "task": "subscriptions.apply_due_changes",
         "schedule": _MINUTE,
     },
+    "tell of what ends soon": {"task": "subscriptions.tell_of_endings", "schedule": _MINUTE},
     "close due periods": {"task": "invoicing.close_periods", "schedule": _MINUTE},
     "bill usage over its threshold": {"task": "invoicing.bill_accrued", "schedule": _MINUTE},
     "issue drafts after their grace": {"task": "invoicing.issue_drafts", "schedule": _MINUTE},

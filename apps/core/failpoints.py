@@ -54,6 +54,7 @@ POINTS: Final = frozenset(
         "ledger.post.after_entries",
         "ledger.post.after_postings",
         "subscriptions.end.after_cut",
+        "subscriptions.notice.after_insert",
         "subscriptions.renew.after_extend",
         "subscriptions.start.after_insert",
         "subscriptions.start.after_subject",

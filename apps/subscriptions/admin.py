@@ -9,6 +9,7 @@ from apps.subscriptions.domain import HOLDING, CancelMode, ChangeVerb, Subscript
 from apps.subscriptions.models import (
     Contract,
     CouponRedemption,
+    Notice,
     PlanMigration,
     PlanMigrationMember,
     ScheduledChange,
@@ -342,6 +343,24 @@ class ContractDesk(Desk):
         ),
     )
     when_empty = "What was negotiated is noted by POST /api/v1/contracts."
+
+
+@admin.register(Notice)
+class NoticeDesk(Desk):
+    resource = "subscriptions"
+    list_display = (
+        ident(),
+        choice("kind"),
+        link("subscription"),
+        link("contract"),
+        instant("boundary_at", "ends"),
+        instant("told_at", "told"),
+    )
+    list_filter = ("kind",)
+    search_fields = ("subscription__external_id", "contract__name")
+    related = ("subscription", "contract")
+    ordering = ("-id",)
+    when_empty = "Nothing that ends has been told: see the tenant's settings of notices."
 
 
 def _roll_back(migration: PlanMigration, by: By) -> None:

@@ -13,6 +13,7 @@ from apps.subscriptions.domain import (
     CommitmentPer,
     MemberOutcome,
     MigrationStatus,
+    NoticeKind,
     Settlement,
     Standing,
     SubscriptionStatus,
@@ -189,6 +190,13 @@ class SubscriptionSegment(TenantOwned):
                 name="segment_not_empty",
             ),
         )
+        indexes = (
+            models.Index(
+                fields=("tenant", "ends_at"),
+                condition=models.Q(ends_at__isnull=False, add_on__isnull=True),
+                name="segments_that_end",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.subscription_id} from {self.starts_at}"
@@ -354,6 +362,40 @@ class Contract(TenantOwned):
 
     def __str__(self) -> str:
         return self.external_id or self.name
+
+
+class Notice(TenantOwned):
+    """An end that lay ahead, of a subscription or a contract, and was told; never changed."""
+
+    ID_PREFIX = "ntc"
+
+    subscription = models.ForeignKey(
+        Subscription, null=True, on_delete=models.PROTECT, related_name="notices"
+    )
+    contract = models.ForeignKey(
+        Contract, null=True, on_delete=models.PROTECT, related_name="notices"
+    )
+    kind = models.CharField(max_length=20, choices=[(k, k) for k in NoticeKind])
+    boundary_at = models.DateTimeField()  # when it was to end
+    told_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("subscription", "contract", "kind", "boundary_at"),
+                name="notice_told_once",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=models.Q(subscription__isnull=False, contract__isnull=True)
+                | models.Q(subscription__isnull=True, contract__isnull=False),
+                name="notice_about_one",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.boundary_at}"
 
 
 class PlanMigration(Stateful, TenantOwned):

@@ -16,6 +16,12 @@ def apply_due_changes() -> int:
     return operations.apply_due_changes(due_now())
 
 
+@shared_task(name="subscriptions.tell_of_endings")
+def tell_of_endings() -> int:
+    """Tell of what ends soon, of everybody who lives on real time."""
+    return operations.tell_of_endings(due_now())
+
+
 @job("subscriptions.continue_migration")
 def continue_migration(subject: str) -> None:
     """Move the next subscriptions of a migration, or move them back."""

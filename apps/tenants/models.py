@@ -68,6 +68,10 @@ class Tenant(Identified):
     credit_memo_prefix = models.CharField(max_length=20, default="CM")
     grace_period = models.DurationField(default=timedelta(0))  # how long drafts stay drafts
     payment_term = models.DurationField(default=timedelta(days=30))  # issued to overdue
+    # how long before the end of a trial, of another phase, of a term or contract it is told; null: not
+    trial_notice = models.DurationField(null=True)
+    phase_notice = models.DurationField(null=True)
+    term_notice = models.DurationField(null=True)
     late_usage = models.CharField(
         max_length=20,
         choices=[(p, p) for p in LateUsagePolicy],

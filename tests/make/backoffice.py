@@ -57,7 +57,7 @@ from apps.payments.models import (
     SandboxRefund,
 )
 from apps.subscriptions.domain import ChangeVerb, Wish
-from apps.subscriptions.models import ScheduledChange
+from apps.subscriptions.models import Notice, ScheduledChange
 from apps.subscriptions.operations import change_subscription
 from apps.tenants.models import LoginTries, Tenant, TestClock
 from apps.wallets.domain import TopOffKind
@@ -126,6 +126,13 @@ def make_world(tenant: Tenant) -> None:
         created_at=AT,
     )
     make_amendment(meter, make_customer(tenant))
+    Notice.objects.create(
+        tenant=tenant,
+        subscription=subscription,
+        kind="trial_ending",
+        boundary_at=AT + timedelta(days=3),
+        told_at=AT,
+    )
     make_migration(make_subscription(customer, make_plan(tenant)))
     _usage(tenant, customer, version, mark)
     make_issued(customer, ["-5.00"])

@@ -24,7 +24,7 @@ from apps.metering.operations import roll_up
 from apps.payments.operations.collecting import retry_collections
 from apps.payments.operations.refund_resolving import resolve_refunds
 from apps.payments.operations.resolving import resolve_unknown
-from apps.subscriptions.operations import apply_due_changes
+from apps.subscriptions.operations import apply_due_changes, tell_of_endings
 from apps.tenants.domain import ClockBackwards
 from apps.tenants.models import TestClock
 from apps.tenants.operations import move_clock
@@ -154,6 +154,7 @@ def run_everything_due(clock: TestClock, *, wall: datetime) -> None:
     """
     at, clock_id, tenant_id = clock.now, clock.id, clock.tenant_id
     apply_due_changes(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
+    tell_of_endings(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     roll_up()
     burn_usage(wall=wall)
     apply_due(at, clock_id=clock_id, tenant_id=tenant_id)

@@ -12,6 +12,7 @@ from apps.invoicing.models import Invoice
 from apps.payments.models import Collection, Payment, Refund
 from apps.subscriptions.domain import HOLDING, ChangeStatus, SubscriptionStatus
 from apps.subscriptions.models import ScheduledChange, Subscription
+from apps.subscriptions.noticing import endings
 from apps.tenants.models import TestClock
 from apps.wallets.domain import GrantStatus, HoldStatus
 from apps.wallets.models import CreditGrant, CreditHold, TopOffRule
@@ -43,6 +44,8 @@ def _due_rows() -> Iterator[tuple[QuerySet[Model], str, str]]:
     yield subscriptions, "customer__", "next_bill_at"
     yield begun, "customer__", "ends_at"
     yield begun, "customer__", "term_ends_at"
+    for one in endings():
+        yield one.rows, one.customer, "tell_at"
     changes = ScheduledChange.objects.filter(status=ChangeStatus.PENDING)
     yield changes, "subscription__customer__", "effective_at"
     yield Invoice.objects.filter(status=InvoiceStatus.DRAFT), "customer__", "issue_after"

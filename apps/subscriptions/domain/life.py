@@ -107,6 +107,21 @@ class Anchoring(StrEnum):
     RESET = "reset"
 
 
+class NoticeKind(StrEnum):
+    """What ends soon, as it is told."""
+
+    TRIAL_ENDING = "trial_ending"
+    PHASE_ENDING = "phase_ending"
+    TERM_ENDING = "term_ending"
+    ENDING = "ending"
+    CONTRACT_ENDING = "contract_ending"
+
+    @property
+    def event(self) -> str:
+        """The event that tells it."""
+        return "contract.ending" if self is NoticeKind.CONTRACT_ENDING else f"subscription.{self}"
+
+
 class CancelMode(StrEnum):
     """When a cancellation takes effect: at once, with the current billing period, on a date."""
 

@@ -19,6 +19,7 @@ from apps.subscriptions.operations.contracting import (
 from apps.subscriptions.operations.describing import describe_subscription
 from apps.subscriptions.operations.foreseeing import foresee_change
 from apps.subscriptions.operations.marking import mark_billed, mark_changed
+from apps.subscriptions.operations.noticing import tell_of_endings
 from apps.subscriptions.operations.passing import apply_due_changes, apply_due_changes_of
 from apps.subscriptions.operations.redeeming import end_discount, redeem_coupon
 from apps.subscriptions.operations.renewing import renew_subscription
@@ -44,6 +45,7 @@ __all__ = (
     "redeem_coupon",
     "renew_subscription",
     "start_subscription",
+    "tell_of_endings",
     "uncancel_subscription",
     "withdraw_change",
 )

@@ -45,6 +45,16 @@ class SpanField(WholeField):
         return int(value // self.unit)
 
 
+def _notice(what: str, source: str) -> SpanField:
+    return SpanField(
+        _DAY,
+        source=source,
+        required=False,
+        allow_null=True,
+        help_text=f"How many days before {what} an event tells of it; null: none does.",
+    )
+
+
 class CompanyTaxId(StrictSerializer):
     """A tax number of the tenant."""
 
@@ -83,6 +93,9 @@ class TenantChanges(StrictSerializer):
     credit_memo_prefix = serializers.RegexField(_NUMBER_PREFIX, required=False)
     grace_period_hours = SpanField(_HOUR, source="grace_period", required=False)
     payment_term_days = SpanField(_DAY, source="payment_term", required=False)
+    trial_notice_days = _notice("the end of a trial", "trial_notice")
+    phase_notice_days = _notice("the end of another phase", "phase_notice")
+    term_notice_days = _notice("the end of a term, a subscription or a contract", "term_notice")
     late_usage = serializers.ChoiceField(choices=[str(p) for p in LateUsagePolicy], required=False)
     proration_basis = serializers.ChoiceField(choices=[str(b) for b in Basis], required=False)
     tax_rounding = serializers.ChoiceField(
@@ -132,6 +145,9 @@ class TenantView(serializers.Serializer[Any]):
     credit_memo_prefix = serializers.CharField()
     grace_period_hours = SpanField(_HOUR, source="grace_period")
     payment_term_days = SpanField(_DAY, source="payment_term")
+    trial_notice_days = SpanField(_DAY, source="trial_notice", allow_null=True)
+    phase_notice_days = SpanField(_DAY, source="phase_notice", allow_null=True)
+    term_notice_days = SpanField(_DAY, source="term_notice", allow_null=True)
     late_usage = serializers.ChoiceField(choices=[str(p) for p in LateUsagePolicy])
     proration_basis = serializers.ChoiceField(choices=[str(b) for b in Basis])
     tax_rounding = serializers.ChoiceField(choices=[str(r) for r in TaxRounding])
