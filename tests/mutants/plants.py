@@ -146,7 +146,7 @@ PLANTS: Final = (
     # --- usage
     Plant(
         "the horizon is the newest transaction",
-        "apps/metering/migrations/0004_isolation.py",
+        "apps/metering/migrations/0006_overlay.py",
         "(SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid) AS h",
         "(SELECT pg_snapshot_xmax(pg_current_snapshot()) AS xid) AS h",
         "tests/integration/metering/test_rollups.py::test_a_slow_transaction_is_not_skipped",

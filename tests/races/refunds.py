@@ -67,7 +67,7 @@ def refund_by_itself() -> Race:
     return Race([lambda: refund_payment(payment.id, id=chosen, **_WHY, **told(invoice))] * 6, judge)
 
 
-def settle_by_settle() -> Race:
+def settle_by_fail() -> Race:
     invoice, payment = make_paid_invoice()
     refund = begin_refund(payment.id, id=new_id(), **_WHY, **told(invoice))
 

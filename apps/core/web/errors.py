@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
 from django.db import InterfaceError, OperationalError
@@ -29,6 +30,10 @@ from apps.core.web.parsing import BodyInvalid, BodyTooLarge, RequestInvalid
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE: Final = "application/problem+json"
+# how much of what a caller sent may come back to him
+_LONGEST_FIELD: Final = 200  # characters of a name
+_LONGEST_DETAIL: Final = 1000
+_MOST_ERRORS: Final = 200
 
 # kind -> HTTP status, code of the public error families, title; the first match counts
 _KINDS: Final[tuple[tuple[type[Exception], int, str, str], ...]] = (
@@ -56,18 +61,19 @@ def problem(
     errors: Iterable[FieldError] = (),
     request_id: str = "",
 ) -> dict[str, Any]:
-    """Return the body of an error answer."""
+    """Return the body of an error answer, cut to what a person may still read."""
     body: dict[str, Any] = {
         "type": f"https://countinghouse.dev/problems/{reason}",
         "title": title,
         "status": status,
         "code": code,
         "reason": reason,
-        "detail": detail,
+        "detail": detail[:_LONGEST_DETAIL],
         "request_id": request_id,
     }
     listed = [
-        {"field": error.field, "code": error.code, "detail": error.detail} for error in errors
+        {"field": error.field[:_LONGEST_FIELD], "code": error.code, "detail": error.detail}
+        for error in islice(errors, _MOST_ERRORS)
     ]
     if listed:
         body["errors"] = listed

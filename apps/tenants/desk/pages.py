@@ -10,7 +10,8 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
+from django.contrib.admin.views.main import SEARCH_VAR
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import models
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -355,6 +356,12 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        """Answer a list; 400 for what PostgreSQL cannot hold in any text."""
+        given = [
+            one for name, values in request.GET.lists() if name != SEARCH_VAR for one in values
+        ]
+        if any("\x00" in one for one in given):
+            raise BadRequest("NUL is not allowed.")
         extra = {"title": self.title(), **(extra_context or {})}
         page: HttpResponse = super().changelist_view(request, extra)
         return page
