@@ -6,7 +6,8 @@ only ever compared (API keys, passwords) is hashed instead.
 
 import base64
 from functools import cache
-from typing import Final
+from typing import Final, cast
+from uuid import UUID
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -14,6 +15,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.apps import apps
 from django.conf import settings
 from django.db import models
+
+from apps.core.tenancy import tenant_scope
 
 _SALT: Final = b"countinghouse.sealing.1"
 _KEY_BYTES: Final = 32
@@ -57,9 +60,29 @@ def sealed_fields() -> list[tuple[type[models.Model], str]]:
 def reseal(model: type[models.Model], field: str) -> int:
     """Encrypt every secret of a column with the newest key; return how many were not before.
 
-    A secret that somebody changes meanwhile is left alone: it is sealed with the newest key
-    already. Raises ``SealBroken``, with everything before it done; a repeat goes on from there.
+    Those of all tenants, each in his own scope. A secret that somebody changes meanwhile is left
+    alone: it is sealed with the newest key already. Raises ``SealBroken``, with everything before
+    it done; a repeat goes on from there.
     """
+    done = 0
+    for tenant_id in _owners(model):
+        with tenant_scope(tenant_id):
+            done += _reseal_seen(model, field)
+    return done
+
+
+def _owners(model: type[models.Model]) -> list[UUID | None]:
+    """Return the tenants who may have rows; of what is nobody's, nobody."""
+    owner = next((one for one in model._meta.concrete_fields if one.attname == "tenant_id"), None)
+    if owner is None or owner.related_model is None:
+        return [None]
+    # the directory of tenants is not kept apart: these are all there are
+    tenants = cast("type[models.Model]", owner.related_model)._default_manager
+    return list(tenants.order_by("pk").values_list("pk", flat=True))
+
+
+def _reseal_seen(model: type[models.Model], field: str) -> int:
+    """Do so with the rows that this scope shows."""
     done = 0
     rows = model._default_manager.exclude(**{field: None}).order_by("pk")
     for row in rows.iterator(chunk_size=_BATCH):

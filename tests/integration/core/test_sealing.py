@@ -9,8 +9,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from apps.core.sealing import SealBroken, SealedField, reseal, seal, sealed_fields, unseal
-from apps.tenants.models import Operator
-from tests.make.tenants import make_operator
+from apps.core.tenancy import tenant_scope
+from apps.tenants.models import ApiKey, Operator
+from tests.make.tenants import make_key, make_operator, make_tenant
 
 pytestmark = [pytest.mark.django_db, pytest.mark.holds("S47")]
 
@@ -99,6 +100,26 @@ def test_rotation_lets_the_old_key_go(settings: Any) -> None:
     found = [unseal(Operator.objects.get(pk=one.pk), "otp_seed") for one in (*operators, newer)]
     assert found == ["secret 0", "secret 1", "secret 2", "newer"]
     assert rotate() == {"tenants.operator.otp_seed": 0}
+
+
+@pytest.mark.holds("S47")
+def test_rotation_reaches_the_rows_of_every_tenant(settings: Any) -> None:
+    """No table of tenants holds a secret as yet: a column of theirs stands for one."""
+    settings.ENCRYPTION_KEYS = [OLD]
+    tenants = [make_tenant(), make_tenant()]
+    for tenant in tenants:
+        make_key(tenant)
+        with tenant_scope(tenant.id):
+            key = ApiKey.objects.get()
+            seal(key, "hash", f"of {tenant.slug}")
+            key.save(update_fields=["hash"])
+    settings.ENCRYPTION_KEYS = [NEW, OLD]
+    with tenant_scope(None):  # as the command runs
+        assert (reseal(ApiKey, "hash"), reseal(ApiKey, "hash")) == (2, 0)
+    settings.ENCRYPTION_KEYS = [NEW]
+    for tenant in tenants:
+        with tenant_scope(tenant.id):
+            assert unseal(ApiKey.objects.get(), "hash") == f"of {tenant.slug}"
 
 
 def test_rotation_does_not_overwrite_what_is_changed_meanwhile(
