@@ -11,7 +11,7 @@ from uuid import UUID
 from moneyed import Money
 
 from apps.core.errors import Conflict, Invalid
-from apps.core.money import AmountTooFine, fits, round_money
+from apps.core.money import AmountTooFine, fits, plain, round_money
 
 
 class DocumentKind(StrEnum):
@@ -75,6 +75,12 @@ class InvoiceEmpty(Invalid):
     """A document without lines says nothing; it stays a draft."""
 
     reason = "invoice_empty"
+
+
+class DocumentBeyondSense(Conflict):
+    """What would be billed exceeds what the tenant holds possible: somebody is to look first."""
+
+    reason = "document_beyond_sense"
 
 
 class InvoiceImmutable(Conflict):
@@ -200,3 +206,21 @@ def use_credit(due: Decimal, credit: Sequence[OpenCredit]) -> list[OpenCredit]:
         used.append(OpenCredit(memo.memo_id, taken))
         due -= taken
     return used
+
+
+def refuse_senseless(
+    total: Decimal, currency: str, lines: int, *, largest: Decimal, most_lines: int
+) -> None:
+    """Raise ``DocumentBeyondSense`` for a document that no customer may be sent unseen.
+
+    ``largest`` is the most that it may come to in its currency, either way.
+    """
+    if abs(total) > largest:
+        raise DocumentBeyondSense(
+            f"It would come to {plain(total)} {currency}, more than the {plain(largest)} of"
+            " largest_document."
+        )
+    if lines > most_lines:
+        raise DocumentBeyondSense(
+            f"It would have {lines} lines, more than the {most_lines} of most_document_lines."
+        )

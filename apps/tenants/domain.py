@@ -1,6 +1,7 @@
 """Who may do what: modes, roles and the scopes they carry."""
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
@@ -45,6 +46,10 @@ class CreditTaxed(StrEnum):
 
     ON_USE = "on_use"  # the purchase is not, what it pays is
     ON_PURCHASE = "on_purchase"  # what it pays is not taxed again
+
+
+# what no document of a new tenant exceeds: whatever the currency, a mistake rather than a debt
+LARGEST_DOCUMENT: Final = Decimal(10**12)
 
 
 def default_retry_days() -> list[int]:

@@ -13,6 +13,7 @@ from apps.core.models import Identified
 from apps.core.sealing import SealedField
 from apps.rating.proration import Basis
 from apps.tenants.domain import (
+    LARGEST_DOCUMENT,
     CreditTaxed,
     LateUsagePolicy,
     Mode,
@@ -87,6 +88,11 @@ class Tenant(Identified):
     credit_taxed = models.CharField(
         max_length=20, choices=[(t, t) for t in CreditTaxed], default=CreditTaxed.ON_USE
     )
+    # what exceeds these is not billed but parked, for somebody to look at
+    largest_document = models.DecimalField(
+        max_digits=38, decimal_places=12, default=LARGEST_DOCUMENT
+    )
+    most_document_lines = models.PositiveIntegerField(default=20_000)
     # days after the first failure at which collecting is tried again
     retry_days = ArrayField(
         models.PositiveSmallIntegerField(), default=default_retry_days, blank=True
@@ -105,6 +111,10 @@ class Tenant(Identified):
             models.CheckConstraint(
                 condition=models.Q(mode="test") | models.Q(test_clock__isnull=True),
                 name="live_tenant_on_real_time",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(largest_document__gt=0, most_document_lines__gt=0),
+                name="tenant_documents_may_exist",
             ),
         )
 

@@ -17,7 +17,7 @@ from apps.core.ids import new_id, new_ids
 from apps.core.money import round_money
 from apps.customers.models import Customer
 from apps.invoicing.derivation import encode_derivation
-from apps.invoicing.domain import DocumentKind, InvoiceStatus
+from apps.invoicing.domain import DocumentKind, InvoiceStatus, refuse_senseless
 from apps.invoicing.gathering import Gathered
 from apps.invoicing.lines import ProposedLine
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceTax
@@ -53,7 +53,7 @@ def store_drafts(
 
     In the transaction of the caller, who holds the customers' locks and has deleted the drafts that
     these replace, given by customer and currency: theirs keep the id. The number of statements does
-    not depend on how many there are.
+    not depend on how many there are. Raises ``DocumentBeyondSense``.
     """
     found = [
         (customer_id, currency, proposed, net)
@@ -71,6 +71,13 @@ def store_drafts(
         lines = zip(line_ids, proposed, strict=True)
         tax = tax_proposed(document_id, customer_id, currency, lines, facts)
         total = net + tax.total
+        refuse_senseless(
+            total,
+            currency,
+            len(proposed),
+            largest=tenant.largest_document,
+            most_lines=tenant.most_document_lines,
+        )
         kind = kind_of(total)
         draft = Draft(
             document_id,

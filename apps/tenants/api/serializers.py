@@ -1,6 +1,7 @@
 """What the endpoints of tenants read and write."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 from rest_framework import serializers
@@ -8,6 +9,7 @@ from rest_framework import serializers
 from apps.core.models import AuditEvent, Job
 from apps.core.web.fields import (
     CurrencyField,
+    DecimalField,
     FlagField,
     IdField,
     InstantField,
@@ -108,6 +110,15 @@ class TenantChanges(StrictSerializer):
         required=False,
         help_text="When prepaid credit is taxed. Fixed once credit has been sold.",
     )
+    largest_document = DecimalField(
+        above=Decimal(0),
+        required=False,
+        help_text="In the currency of the document. A customer for whom a run would make a larger"
+        " one is parked with the reason, until you have looked at it and raised this.",
+    )
+    most_document_lines = WholeField(
+        min_value=1, max_value=1_000_000, required=False, help_text="As `largest_document`."
+    )
     retry_days = serializers.ListField(
         child=WholeField(min_value=1, max_value=365),
         max_length=10,
@@ -152,6 +163,8 @@ class TenantView(serializers.Serializer[Any]):
     proration_basis = serializers.ChoiceField(choices=[str(b) for b in Basis])
     tax_rounding = serializers.ChoiceField(choices=[str(r) for r in TaxRounding])
     credit_taxed = serializers.ChoiceField(choices=[str(t) for t in CreditTaxed])
+    largest_document = DecimalField()
+    most_document_lines = serializers.IntegerField()
     retry_days = serializers.ListField(child=serializers.IntegerField())
     auto_collect = serializers.BooleanField()
     event_max_age_days = SpanField(_DAY, source="event_max_age")

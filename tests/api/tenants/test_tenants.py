@@ -150,6 +150,8 @@ def test_changing_how_a_tenant_does_business() -> None:
         "payment_term_days": 14,
         "late_usage": "ask",
         "proration_basis": "day",
+        "largest_document": "5000.5",
+        "most_document_lines": 300,
         "retry_days": [2, 5],
         "auto_collect": False,
         "event_max_age_days": 40,
@@ -181,6 +183,8 @@ def test_changing_how_a_tenant_does_business() -> None:
         ({"payment_term_days": -1}, 400, "payment_term_days", "min_value"),
         ({"payment_term_days": 3661}, 400, "payment_term_days", "max_value"),
         ({"auto_collect": "yes"}, 400, "auto_collect", "flag_format"),
+        ({"largest_document": "0"}, 400, "largest_document", "number_too_small"),
+        ({"most_document_lines": 0}, 400, "most_document_lines", "min_value"),
         ({"late_usage": "never"}, 400, "late_usage", "invalid_choice"),
         (
             {"tax_ids": [{"kind": "eu_vat", "value": "DE1"}]},

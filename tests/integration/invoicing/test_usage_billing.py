@@ -8,18 +8,21 @@ import pytest
 
 from apps.core.web.fields import instant_text
 from apps.customers.models import Customer
-from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.domain import DocumentBeyondSense, refuse_senseless
+from apps.invoicing.models import Invoice, InvoiceLine, ParkedCustomer
 from apps.invoicing.operations.billing import close_due
 from apps.invoicing.operations.drafts import issue_due
 from apps.subscriptions.domain import CancelMode, Settlement
-from apps.subscriptions.models import Subscription
+from apps.subscriptions.models import Subscription, SubscriptionSegment
 from apps.subscriptions.operations import cancel_subscription
 from apps.tenants.domain import LateUsagePolicy
+from apps.tenants.operations import change_tenant
+from tests.make.api import Api
 from tests.make.catalog import make_plan, make_price_list
 from tests.make.customers import make_customer
 from tests.make.metering import count_all, make_meter, send
 from tests.make.subscriptions import make_subscription
-from tests.make.tenants import ACTOR
+from tests.make.tenants import ACTOR, make_key
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -213,3 +216,48 @@ def test_a_backdated_start_takes_usage_of_the_customer_from_another_subscription
         ("credit_memo", "Correction: Calls", Decimal("-1.00")),
         ("invoice", "Dear", Decimal("3.00")),
     ]
+
+
+@pytest.mark.holds("I13")
+def test_a_document_beyond_all_sense_is_parked_until_somebody_has_looked_at_it() -> None:
+    sane, _ = subscribed()
+    tenant = sane.tenant
+    wild = make_customer(tenant)
+    make_subscription(wild, SubscriptionSegment.objects.get().plan_version, at=APRIL)
+    use(sane, "sane", APRIL, "1000", APRIL)
+    use(wild, "wild", APRIL, "9000000000000000", APRIL)  # a timestamp for a count, say
+    count_all()
+
+    summary = close_due(MAY, actor=ACTOR)
+
+    assert (summary.documents, summary.parked) == (1, 1)
+    parked = ParkedCustomer.objects.get()
+    assert parked.customer_id == wild.id
+    assert parked.reason == (
+        "document_beyond_sense: It would come to 90000000000000 USD, more than the 1000000000000 of"
+        " largest_document."
+    )
+    assert not Invoice.objects.filter(customer=wild).exists()
+    change_tenant(tenant.id, largest_document=Decimal(10**14), actor=ACTOR, at=MAY)
+    assert close_due(MAY + timedelta(hours=2), actor=ACTOR).documents == 1
+    assert lines(wild) == [("invoice", "Calls", Decimal(9 * 10**13))]
+    assert not ParkedCustomer.objects.exists()
+
+
+@pytest.mark.holds("I13")
+def test_a_person_is_told_why_and_too_many_lines_are_beyond_sense_too() -> None:
+    customer, _ = subscribed()
+    tenant = customer.tenant
+    use(customer, "one", APRIL, "1000", APRIL)
+    count_all()
+    api = Api(make_key(tenant))
+    body = {"customer": customer.public_id, "cutoff": "2026-05-01T00:00:00Z"}
+    change_tenant(tenant.id, largest_document=Decimal("9.99"), actor=ACTOR, at=MAY)
+    answer = api.post("/invoices", body)
+    assert (answer.status_code, answer.json()["reason"]) == (409, "document_beyond_sense")
+    change_tenant(tenant.id, largest_document=Decimal(10), actor=ACTOR, at=MAY)
+    assert [one["total"] for one in api.post("/invoices", body).json()["data"]] == ["10.00"]
+    for total, count in (("10.01", 1), ("-10.01", 1), ("10", 3)):
+        with pytest.raises(DocumentBeyondSense):
+            refuse_senseless(Decimal(total), "USD", count, largest=Decimal(10), most_lines=2)
+    refuse_senseless(Decimal(-10), "USD", 2, largest=Decimal(10), most_lines=2)
