@@ -89,6 +89,10 @@ TEMPLATES = [
 # --- Database ---------------------------------------------------------------------------------
 
 
+# seconds; the web server names its own, tasks have their time limits, commands take what they take
+_STATEMENT_TIMEOUT = env.int("STATEMENT_TIMEOUT", default=0)
+
+
 def _database(variable: str) -> dict[str, object]:
     url = env.db_url(variable)
     return {
@@ -99,8 +103,9 @@ def _database(variable: str) -> dict[str, object]:
         "OPTIONS": {
             **url.get("OPTIONS", {}),  # ?host=/a/socket/folder, ?sslmode=…
             "connect_timeout": 5,
-            # lock < statement < web worker: whoever waits longest gives up last
-            "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s",
+            # lock < statement < client or task: whoever waits longest gives up last
+            "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s"
+            f" -c statement_timeout={_STATEMENT_TIMEOUT}s",
         },
     }
 
@@ -141,9 +146,11 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {
         "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
-        "OPTIONS": {"min_length": 12},
+        "OPTIONS": {"min_length": 15},
     },
+    {"NAME": "apps.tenants.desk.login.ShortEnough"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
 ]
 _HTTPS = PUBLIC_URL.startswith("https://")
 SECURE_SSL_REDIRECT = _HTTPS

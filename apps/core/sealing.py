@@ -6,7 +6,7 @@ only ever compared (API keys, passwords) is hashed instead.
 
 import base64
 from functools import cache
-from typing import Final, cast
+from typing import Final
 from uuid import UUID
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -77,7 +77,7 @@ def _owners(model: type[models.Model]) -> list[UUID | None]:
     if owner is None or owner.related_model is None:
         return [None]
     # the directory of tenants is not kept apart: these are all there are
-    tenants = cast("type[models.Model]", owner.related_model)._default_manager
+    tenants = owner.related_model._default_manager
     return list(tenants.order_by("pk").values_list("pk", flat=True))
 
 

@@ -1,6 +1,7 @@
 """Logging in with a password: the same answer, after the same time, whatever is wrong."""
 
 import hashlib
+import logging
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,6 +11,8 @@ from django.db import connection
 from apps.tenants.domain import LoginFailed, LoginLocked
 from apps.tenants.models import LoginTries, Operator
 from apps.tenants.second_factor import check_second_factor
+
+logger = logging.getLogger(__name__)
 
 MAX_TRIES: Final = 5
 PAUSE: Final = timedelta(minutes=15)
@@ -35,6 +38,8 @@ def log_in(email: str, password: str, *, code: str = "", at: datetime) -> Operat
     address = email.strip().lower()
     key = hashlib.sha256(address.encode()).digest()
     if _count_try(key, at) > MAX_TRIES:
+        # by the beginning of its hash: log files are no place for addresses
+        logger.warning("too many tries to log in to the account %s", key.hex()[:12])
         raise LoginLocked("Too many tries; wait a quarter of an hour.")
     operator = Operator.objects.filter(email=address, is_active=True).first()
     if operator is None:

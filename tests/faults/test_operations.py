@@ -1,9 +1,15 @@
 """F71–F77: parts that fail, and people who do things twice."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Final
 
 import pytest
+from django.db import connection, transaction
 
 from apps.core import jobs
 from apps.core.clock import now
@@ -11,6 +17,7 @@ from apps.core.jobs import NewJob, backoff, enqueue_all, run_due
 from apps.core.models import Job
 from apps.invoicing.documents.pdf import PdfUnavailable
 from apps.invoicing.models import IssuedPdf
+from launcher.system import ROOT
 from tests.faults.cluster import Cluster, until
 from tests.faults.company import Company
 from tests.make.api import Api
@@ -93,6 +100,58 @@ def test_f75_what_failed_together_is_not_tried_together() -> None:
         longest = min(timedelta(seconds=5) * 4 ** (attempt - 1), timedelta(hours=6))
         assert len(pauses) > 90
         assert longest / 2 <= min(pauses) <= max(pauses) <= longest
+
+
+_TIMEOUTS: Final = """
+import json, sys
+__import__(sys.argv[1])
+from django.conf import settings
+options = settings.DATABASES["default"]["OPTIONS"]["options"]
+broker = settings.CELERY_BROKER_TRANSPORT_OPTIONS
+print(json.dumps([*options.split(), settings.CELERY_TASK_SOFT_TIME_LIMIT,
+                  settings.CELERY_TASK_TIME_LIMIT, broker["visibility_timeout"]]))
+"""
+
+
+def timeouts(module: str) -> tuple[int, int, list[int]]:
+    """Return for how many seconds a program waits for locks and statements, and its tasks' limits."""
+    environ = {name: value for name, value in os.environ.items() if name != "STATEMENT_TIMEOUT"}
+    command = [sys.executable, "-c", _TIMEOUTS, module]
+    out = subprocess.run(command, env=environ, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    *options, soft, hard, redelivered = json.loads(out)
+    waits = dict(one.split("=") for one in options if "=" in one)
+    lock, statement = (int(waits[f"{one}_timeout"].rstrip("s")) for one in ("lock", "statement"))
+    return lock, statement, [soft, hard, redelivered]
+
+
+@pytest.mark.holds("F20")
+def test_f20_whoever_waits_longest_gives_up_last() -> None:
+    """A lock before its statement, a statement before its client or task, a task before its copy."""
+    lock, statement, _ = timeouts("billing_project.wsgi")
+    assert 0 < lock < statement < 30  # what clients and proxies wait, and no less
+    lock, statement, limits = timeouts("billing_project.celery")
+    assert (statement, [lock, *limits]) == (0, sorted({lock, *limits}))  # the task's limit ends it
+
+
+@pytest.mark.holds("F20")
+@pytest.mark.django_db
+def test_f20_a_statement_that_takes_too_long_is_to_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    api = Api(make_key(make_tenant()))
+    assert api.get("/customers").status_code == 200
+
+    def slowly(_tenant_id: object) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = 1")
+            cursor.execute("SELECT pg_sleep(60)")
+
+    with monkeypatch.context() as slow:
+        slow.setattr("apps.customers.api.views.customers_for", slowly)
+        answer = api.get("/customers")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.json()["reason"] == "unavailable"
+    assert api.get("/customers").status_code == 200
 
 
 @pytest.mark.slow

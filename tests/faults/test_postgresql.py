@@ -273,6 +273,28 @@ def test_f16_somebody_holds_a_row_for_long(cluster: Cluster, found: Found) -> No
     assert company.count("payments_payment") == 1
 
 
+@pytest.mark.holds("F17")
+def test_f17_no_connection_is_left(cluster: Cluster, found: Found) -> None:
+    """Whoever gets none is told at once to come back; nothing waits for one, nothing is half done."""
+    company = found(owes=False)
+    other = found()
+    body = {"external_id": "new", "name": "New", "currency": "USD"}
+    cluster.sql("ALTER ROLE billing CONNECTION LIMIT 0")
+    try:
+        cluster.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'billing'"
+        )
+        answer = company.post("/customers", body, "once")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert cluster.health().status_code == 503
+        assert company.count("customers_customer") == 1
+    finally:
+        cluster.sql("ALTER ROLE billing CONNECTION LIMIT -1")
+    assert company.insist("/customers", body, "once").status_code == 201
+    assert company.count("customers_customer") == 2
+    assert other.bill() == other.paid_once()
+
+
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
     """A disk of a few megabytes, of which nothing is left but what is freed."""

@@ -1,7 +1,7 @@
 """The door of the REST API: what every endpoint does before and after its one operation."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
@@ -280,14 +280,17 @@ class Door(viewsets.GenericViewSet[Any]):
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Apply the filters in the query; raise ``ParameterInvalid`` for values that are none."""
         errors = []
+        asked: dict[str, Any] = {}
         for name, (lookup, reader) in self.filters.items():
             text = self.request.query_params.get(name)
             if text is None:
                 continue
             try:
-                queryset = queryset.filter(**{lookup: reader(text)})
+                asked[name] = reader(text)
+                queryset = queryset.filter(**{lookup: asked[name]})
             except Invalid as error:
                 errors.append(FieldError(name, error.reason, error.detail))
+        errors += _backwards(asked)
         if errors:
             raise ParameterInvalid(errors=errors)
         return queryset
@@ -325,6 +328,14 @@ class Door(viewsets.GenericViewSet[Any]):
     def retrieve(self, request: Request, pk: str) -> Response:
         """Answer one row."""
         return Response(self.get_serializer(self.get_object()).data)
+
+
+def _backwards(asked: Mapping[str, Any]) -> Iterator[FieldError]:
+    """Yield what is wrong with ranges that end before they begin: ``…_from`` and ``…_before``."""
+    for name, end in asked.items():
+        start = asked.get(f"{name.removesuffix('_before')}_from")
+        if name.endswith("_before") and start is not None and end < start:
+            yield FieldError(name, "range_backwards", "The end is before the start.")
 
 
 def named(rows: QuerySet[Any], name: str, *, own_name: str | None) -> Any:

@@ -1,6 +1,5 @@
 """Invoices and credit memos over HTTP."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime, time
 from functools import cached_property
@@ -24,6 +23,7 @@ from apps.core.ids import decode, is_id
 from apps.core.models import AuditEvent
 from apps.core.money import CURRENCIES
 from apps.core.web.fields import StrictSerializer
+from apps.core.web.files import inline_file
 from apps.core.web.paging import read_cursor, read_limit
 from apps.core.web.views import Door, Reader, named, one_of
 from apps.customers.models import Customer
@@ -57,7 +57,6 @@ from apps.invoicing.operations.rendering import keep_pdf
 from apps.invoicing.queries import documents_of, numbered
 from apps.rating.periods import instant
 
-_UNSAFE_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
 # the page brings its style and its logo along and asks for nothing else
 _PAGE_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
@@ -256,12 +255,12 @@ class Invoices(DocumentDoor):
         document = self.document
         at = self.time_of(document.customer_id)
         content = keep_pdf(document.id, tenant_id=self.tenant_id, at=at)
-        name = _UNSAFE_IN_NAMES.sub("_", document.display_number or f"draft-{document.public_id}")
+        name = document.display_number or f"draft-{document.public_id}"
         return HttpResponse(
             content,
             content_type="application/pdf",
             headers={
-                "Content-Disposition": f'inline; filename="{name}.pdf"',
+                "Content-Disposition": inline_file(f"{name}.pdf"),
                 "Content-Security-Policy": "default-src 'none'; sandbox",
                 "X-Content-Type-Options": "nosniff",
             },

@@ -7,15 +7,20 @@ as the answer to a charge, as the answer to a question, or by itself in a webhoo
 in any order.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from moneyed import Money
 
 from apps.payments.domain import FailureCode
 from apps.tenants.domain import Mode
+
+_REF: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_LONGEST_MESSAGE: Final = 500
 
 
 class OutcomeStatus(StrEnum):
@@ -59,7 +64,9 @@ class Outcome:
     """What a provider says of a charge or of a refund.
 
     ``amount`` is what was really moved, given with SUCCEEDED: it may differ from what was asked.
-    ``provider_ref`` is the provider's own name of it, where it is known.
+    ``provider_ref`` is the provider's own name of it, where it is known. What is said is no more
+    trusted than what anybody else sends: a message is cut to what is kept of it, and a name that
+    can be none raises ``ValueError``.
     """
 
     status: OutcomeStatus
@@ -67,6 +74,13 @@ class Outcome:
     provider_ref: str | None = None
     failure_code: FailureCode | None = None
     failure_message: str = ""
+
+    def __post_init__(self) -> None:
+        """Let nothing through that cannot be stored."""
+        if self.provider_ref is not None and not _REF.fullmatch(self.provider_ref):
+            raise ValueError(f"no charge is called {self.provider_ref[:64]!r}")
+        message = _CONTROL.sub(" ", self.failure_message)[:_LONGEST_MESSAGE]
+        object.__setattr__(self, "failure_message", message)
 
 
 class Provider(Protocol):

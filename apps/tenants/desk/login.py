@@ -1,11 +1,27 @@
 """The desk's form to log in: e-mail address, password, and a code for those who have one."""
 
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.contrib.auth import authenticate
+from django.core.exceptions import ValidationError
 from unfold.forms import AuthenticationForm
 from unfold.widgets import BASE_INPUT_CLASSES
+
+_LONGEST: Final = 128
+
+
+class ShortEnough:
+    """Refuses passwords that nobody types: hashing them is work that a stranger could ask for."""
+
+    def validate(self, password: str, user: Any = None) -> None:
+        """Raise ``ValidationError`` for more than 128 characters."""
+        if len(password) > _LONGEST:
+            raise ValidationError(self.get_help_text(), code="password_too_long")
+
+    def get_help_text(self) -> str:
+        """Return what the form says of it."""
+        return f"Your password may have at most {_LONGEST} characters."
 
 
 class LoginForm(AuthenticationForm):  # type: ignore[misc]  # the theme has no types

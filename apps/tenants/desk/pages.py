@@ -23,6 +23,7 @@ from apps.core.errors import BillingError, Invalid
 from apps.core.ids import decode, encode, is_id, new_id
 from apps.core.models import AuditEvent, Identified
 from apps.core.tenancy import current_tenant
+from apps.core.web.files import inline_file
 from apps.tenants.desk.charts import NamedChart
 from apps.tenants.desk.columns import Column, column_of, ident, instant_text
 from apps.tenants.desk.rights import rights_of
@@ -264,7 +265,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
             messages.error(request, error.detail or error.reason)
             page = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
             return HttpResponseRedirect(reverse(page, args=[row.pk]))
-        headers = {"Content-Disposition": f'inline; filename="{filename}"'}
+        headers = {"Content-Disposition": inline_file(filename)}
         return HttpResponse(content, content_type=media_type, headers=headers)
 
     def verb_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:

@@ -210,6 +210,7 @@ def test_versions_follow_each_other_and_drafts_wait() -> None:
     assert (again.status_code, again.json()["reason"]) == (409, "illegal_transition")
 
 
+@pytest.mark.holds("B77")
 def test_plans_that_were_sold_or_published_are_not_deleted() -> None:
     tenant = make_tenant()
     sold = make_plan(tenant, key="sold")

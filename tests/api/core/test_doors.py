@@ -29,6 +29,30 @@ def test_an_answer_names_its_request() -> None:
         decode("req", api.get("/customers").headers["X-Request-Id"])
 
 
+@pytest.mark.holds("B129")
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/customers", "created"),
+        ("/payments", "created"),
+        ("/refunds", "created"),
+        ("/ledger/entries", "effective"),
+        ("/orphan-events", "received"),
+    ],
+)
+def test_a_range_that_runs_backwards_is_refused(path: str, name: str) -> None:
+    api = Api(make_key(make_tenant()))
+    may, june = "2026-05-01T00:00:00Z", "2026-06-01T00:00:00Z"
+
+    def asked(start: str, end: str) -> Any:
+        return api.get(path, **{f"{name}_from": start, f"{name}_before": end})
+
+    assert asked(may, june).status_code == asked(may, may).status_code == 200
+    answer = asked(june, may)
+    errors = [(one["field"], one["code"]) for one in answer.json()["errors"]]
+    assert (answer.status_code, errors) == (400, [(f"{name}_before", "range_backwards")])
+
+
 @pytest.mark.holds("S50")
 def test_answers_are_not_kept_by_caches() -> None:
     api = Api(make_key(make_tenant()))

@@ -1,9 +1,12 @@
 """Invoices over HTTP."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
+from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from apps.core.clock import now
@@ -16,13 +19,14 @@ from apps.invoicing.models import Invoice, InvoiceLine
 from apps.tenants.domain import Mode
 from apps.tenants.models import Tenant
 from tests.make.api import Api
+from tests.make.books import unguarded
 from tests.make.catalog import BASE_FEE, make_plan
 from tests.make.customers import make_customer
 from tests.make.invoicing import fresh, make_draft, make_issued
 from tests.make.metering import make_meter, send
 from tests.make.subscriptions import make_subscription
 from tests.make.taxes import make_tax_rate
-from tests.make.tenants import AT, make_clock, make_key, make_tenant
+from tests.make.tenants import AT, make_clock, make_key, make_member, make_tenant
 
 pytestmark = pytest.mark.django_db
 
@@ -424,6 +428,24 @@ def test_a_fee_is_explained_without_usage(api: Api, tenant: Tenant) -> None:
     assert (explanation["usage"], explanation["amount"]) == (None, "49.00")
     assert explanation["sentences"][1] == "Flat fee: 49.00 USD."
     assert api.get(f"{path}/verify").json()["verified"] is True
+
+
+@pytest.mark.holds("S33")
+def test_what_a_file_is_called_is_made_of_harmless_characters(api: Api, tenant: Tenant) -> None:
+    document = make_issued(make_customer(tenant))
+    desk = Client()
+    desk.force_login(make_member(tenant).operator)
+    page = reverse("admin:invoicing_invoice_download", args=[document.pk, "pdf"])
+    told = set()
+    for hostile in ('A"; filename=x', "../../etc/", "\u202egpj", "é/ü"):
+        with unguarded("invoicing_invoice"):
+            Invoice.objects.filter(pk=document.pk).update(series=hostile)
+        answers = [api.get(f"/invoices/{document.public_id}/pdf"), desk.get(page)]
+        assert [one.status_code for one in answers] == [200, 200]
+        told |= {one["Content-Disposition"] for one in answers}
+    assert len(told) == 4
+    for header in told:
+        assert re.fullmatch(r'inline; filename="[A-Za-z0-9._-]+\.pdf"', header), header
 
 
 def test_a_document_is_read_as_pdf_and_as_page(api: Api, tenant: Tenant) -> None:

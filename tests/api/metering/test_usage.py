@@ -165,6 +165,7 @@ def test_every_meter_in_use_is_shown_unless_one_is_named(shop: Shop) -> None:
         ({"from": "2026-05-01"}, "from", "unknown_parameter"),
     ],
 )
+@pytest.mark.holds("B129")
 def test_a_question_that_makes_no_sense_is_refused(
     shop: Shop, query: dict[str, str], field: str, code: str
 ) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 from django.db import IntegrityError, connection, transaction
-from django.db.models import ForeignObjectRel
+from django.db.models import ForeignObjectRel, ProtectedError
 
 from apps.core.constraints import broken
 from apps.core.errors import NotFound
@@ -19,10 +19,12 @@ from apps.customers.models import Customer, TaxId
 from apps.customers.operations import change_customer, create_customer
 from apps.customers.queries import customer_now, has_amounts, on_clock
 from apps.tenants.domain import Mode
+from tests.make.api import Api
 from tests.make.catalog import make_plan
 from tests.make.customers import make_customer
+from tests.make.invoicing import make_issued
 from tests.make.subscriptions import make_subscription
-from tests.make.tenants import ACTOR, AT, make_clock, make_tenant
+from tests.make.tenants import ACTOR, AT, make_clock, make_key, make_tenant
 from tests.servers import as_superuser
 
 pytestmark = pytest.mark.django_db
@@ -205,3 +207,18 @@ def test_wrong_values_are_refused_whoever_calls() -> None:
                 **{"name": "G", "currency": "USD", "zone": "UTC", **values},  # type: ignore[arg-type]
             )
     assert Customer.objects.count() == 0
+
+
+@pytest.mark.holds("B86")
+def test_who_has_documents_is_not_deleted_by_anybody() -> None:
+    document = make_issued(make_customer())
+    customer = document.customer
+    answer = Api(make_key(customer.tenant)).delete(f"/customers/{customer.public_id}")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, PATCH, HEAD, OPTIONS")
+    with pytest.raises(ProtectedError):
+        customer.delete()
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        with pytest.raises(IntegrityError), transaction.atomic():
+            cursor.execute("DELETE FROM customers_customer WHERE id = %s", [customer.pk])
+    assert Customer.objects.filter(pk=customer.pk).exists()

@@ -218,7 +218,7 @@ def test_a_backdated_start_takes_usage_of_the_customer_from_another_subscription
     ]
 
 
-@pytest.mark.holds("I13")
+@pytest.mark.holds("I13", "S41")
 def test_a_document_beyond_all_sense_is_parked_until_somebody_has_looked_at_it() -> None:
     sane, _ = subscribed()
     tenant = sane.tenant

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
+from django.db.models import DecimalField, IntegerField
 from django.test.utils import CaptureQueriesContext
 
 from apps.core.ids import new_id
@@ -234,6 +235,18 @@ def test_the_trial_balance_of_an_instant_has_the_facts_up_to_it() -> None:
     )
     total = trial_totals(trial_balance(tenant.id))[0]
     assert (total.currency, total.debit, total.credit) == ("USD", Decimal(239), Decimal(239))
+
+
+@pytest.mark.holds("L6")
+def test_an_account_stores_no_balance_that_could_differ_from_its_postings() -> None:
+    numbers = [
+        (model.__name__, column.name)
+        for model in (LedgerAccount, JournalEntry, Posting)
+        for column in model._meta.concrete_fields
+        if isinstance(column, DecimalField | IntegerField)
+    ]
+    of_postings = [("Posting", one) for one in ("id", "number", "amount")]
+    assert numbers == [("JournalEntry", "legs"), *of_postings]
 
 
 @pytest.mark.django_db

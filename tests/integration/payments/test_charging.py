@@ -37,6 +37,7 @@ from apps.payments.operations.outcomes import (
     mark_unknown,
     settle_payment,
 )
+from apps.payments.operations.resolving import resolve_unknown
 from apps.payments.providers.interface import Outcome, OutcomeStatus
 from apps.payments.queries import money_on_account
 from apps.tenants.domain import Mode
@@ -71,7 +72,7 @@ def begin(invoice: Invoice, **values: Any) -> Payment:
     )
 
 
-def told(payment: Payment) -> dict[str, Any]:
+def told(payment: Payment | Invoice) -> dict[str, Any]:
     return {"tenant_id": payment.tenant_id, "actor": ACTOR, "at": LATER}
 
 
@@ -189,7 +190,7 @@ def test_an_open_outcome_stays_in_flight_and_nothing_is_charged_beside_it(
     assert broken_rules() == []
 
 
-@pytest.mark.holds("Y8", "F57")
+@pytest.mark.holds("Y8", "F57", "S42")
 def test_another_amount_than_asked_is_held_and_pays_nothing() -> None:
     invoice = make_owing("sandbox_wrong_amount")
 
@@ -361,6 +362,7 @@ def test_the_request_names_everything_by_its_id(monkeypatch: pytest.MonkeyPatch)
     }
 
 
+@pytest.mark.holds("S42")
 def test_a_provider_that_raises_leaves_the_payment_to_be_asked_about(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -375,6 +377,45 @@ def test_a_provider_that_raises_leaves_the_payment_to_be_asked_about(
 
     payment = Payment.objects.get()
     assert (payment.status, payment.ask_after) == ("sent", LATER + timedelta(minutes=5))
+
+
+@pytest.mark.holds("F48")
+def test_an_error_that_comes_again_and_again_for_a_key_brings_no_other_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The provider repeats its stored error; who asks it by the key learns what became of it."""
+    keys: list[str] = []
+
+    def repeat(_self: object, request: Any) -> Outcome:
+        keys.append(request.idempotency_key)
+        return Outcome(OutcomeStatus.UNKNOWN, failure_message="500")
+
+    invoice, chosen = make_owing(), new_id()
+    with monkeypatch.context() as broken:
+        broken.setattr("apps.payments.providers.sandbox.Sandbox.charge", repeat)
+        first = charge(invoice, id=chosen)
+        assert charge(invoice, id=chosen).status == first.status == "unknown"
+        with pytest.raises(PaymentInProgress):
+            charge(invoice)
+    assert set(keys) == {first.idempotency_key}
+    # once the provider has said that it knows of none, a new charge has a key of its own
+    resolve_unknown(LATER + timedelta(days=3))
+    assert fresh_payment(first).status == "failed"
+    second = charge(invoice, at=LATER + timedelta(days=3))
+    assert second.status == "succeeded"
+    assert second.idempotency_key != first.idempotency_key
+    assert taken(invoice) == Decimal(149)
+
+
+@pytest.mark.holds("S42")
+def test_what_a_provider_says_is_cut_to_what_can_be_kept() -> None:
+    invoice = make_owing()
+    said = Outcome(OutcomeStatus.FAILED, failure_message="no\x00\ud800\n" + "x" * 10_000)
+    payment = apply_outcome(begin(invoice).id, said, **told(invoice))
+    assert (payment.status, payment.failure_message) == ("failed", "no   " + "x" * 495)
+    for name in ("", "a\x00b", "x" * 256, "a b", "\u202e"):
+        with pytest.raises(ValueError, match="no charge is called"):
+            Outcome(OutcomeStatus.SUCCEEDED, amount=usd("149.00"), provider_ref=name)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -507,6 +548,7 @@ def test_outcomes_told_twice_change_nothing() -> None:
 @pytest.mark.parametrize("first", ["pending", "unknown", "failed", "succeeded"])
 @pytest.mark.parametrize("second", ["pending", "unknown", "failed", "succeeded"])
 @pytest.mark.parametrize("third", ["pending", "unknown", "failed", "succeeded"])
+@pytest.mark.holds("F51")
 def test_any_order_of_tidings_ends_where_the_provider_is(
     first: str, second: str, third: str
 ) -> None:

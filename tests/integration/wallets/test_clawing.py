@@ -140,6 +140,7 @@ def test_expired_credit_is_not_owed_again(tenant: Tenant) -> None:
     assert all_breaches() == []
 
 
+@pytest.mark.holds("S40")
 def test_other_credit_stays_and_promotional_credit_never_becomes_money(tenant: Tenant) -> None:
     wallet, _, payment = bought(tenant)
     gift = make_grant(wallet, "5.00")

@@ -252,7 +252,7 @@ def test_what_is_asked_for_is_not_asked_for_again(tenant: Tenant) -> None:
     assert fresh_wallet(wallet).status == "payment_failed"
 
 
-@pytest.mark.holds("W7")
+@pytest.mark.holds("W7", "S41")
 def test_after_a_failure_it_cools_off_and_then_stops(tenant: Tenant) -> None:
     wallet = topped(tenant, "sandbox_declined", attempt_limit=2)
     spend(wallet, "6.00")
