@@ -5,7 +5,9 @@ from typing import Any, Final
 from uuid import UUID
 
 import pytest
+from django.apps import apps
 from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db.models import ForeignKey
 
 from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer
@@ -152,6 +154,38 @@ ORDER BY 1
 
 def test_rows_of_a_tenant_refer_only_to_rows_of_the_same() -> None:
     assert rows(_REFERENCES) == []
+
+
+_REFERRING: Final = """
+SELECT c.conrelid::regclass::text, a.attname FROM pg_constraint c
+JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
+WHERE c.contype = 'f'
+"""
+
+
+def unkept() -> list[tuple[str, str]]:
+    """Return the columns that refer to rows of a table, and that the database does not hold to it."""
+    kept = set(rows(_REFERRING))
+    return [
+        (model._meta.db_table, column.column)
+        for model in apps.get_models()
+        if model._meta.managed
+        for column in model._meta.concrete_fields
+        if isinstance(column, ForeignKey) and column.db_constraint
+        if (model._meta.db_table, column.column) not in kept
+    ]
+
+
+def test_what_a_model_refers_to_the_database_holds_it_to() -> None:
+    assert unkept() == []
+    with as_superuser(), connection.cursor() as cursor:
+        cursor.execute(
+            "DO $$ BEGIN EXECUTE (SELECT format('ALTER TABLE metering_meterversion DROP CONSTRAINT"
+            " %I', conname) FROM pg_constraint WHERE contype = 'f' AND conrelid ="
+            " 'metering_meterversion'::regclass AND confrelid = 'metering_meter'::regclass);"
+            " END $$"
+        )
+    assert unkept() == [("metering_meterversion", "meter_id")]
 
 
 def test_a_reference_that_leaves_the_tenant_out_is_seen() -> None:

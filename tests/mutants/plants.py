@@ -273,11 +273,11 @@ PLANTS: Final = (
         "tests/architecture/test_isolation.py::test_every_table_of_tenants_is_isolated",
     ),
     Plant(
-        "references leave the tenant out",
+        "references are not made anew with the tenant",
         "apps/core/migrations/0003_isolation.py",
         "    CONTINUE WHEN old.is_done;",
         "    CONTINUE;",
-        "tests/architecture/test_isolation.py::test_a_row_of_one_tenant_cannot_point_at_anothers",
+        "tests/architecture/test_isolation.py::test_what_a_model_refers_to_the_database_holds_it_to",
     ),
     Plant(
         "a rollback leaves the scope as it was before",
