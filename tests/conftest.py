@@ -25,6 +25,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("random", settings.get_profile("suite"), derandomize=False)
+settings.register_profile("long", settings.get_profile("random"))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
