@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0006_credit_taxed"), ("core", "0002_guards")]
+    dependencies = [("tenants", "0007_notices"), ("core", "0002_guards")]
     operations = [
         migrations.AddField(
             "tenant",
