@@ -90,12 +90,28 @@ class _Winter:
         ]
         plan = {"key": "growth", "name": "Growth", "currency": "USD", "charges": charges}
         self.post("plan", "/plans", {**plan, "billing_period": "monthly"})
+        charges = [{**charges[1], "billing_threshold": "20.00"}]
+        plan = {"key": "metered", "name": "Metered", "currency": "USD", "charges": charges}
+        self.post("a plan of usage", "/plans", {**plan, "billing_period": "monthly"})
+        welcome = {"key": "welcome", "name": "Welcome", "percentage": "10", "duration": "forever"}
+        self.post("a coupon", "/coupons", welcome)
+        self.send("notices", "PATCH", "/tenant", {"term_notice_days": 7})
 
     def sign_up(self) -> None:
         self.customer("acme", "sandbox_ok", term={"unit": "month", "count": 1})
         self.customer("beta", "sandbox_declined_once")
         self.customer("gamma", None)
         self.customer("delta", "sandbox_timeout")
+        self.customer("eta", "sandbox_ok", plan="metered")
+        self.agree()
+
+    def agree(self) -> None:
+        """Gamma has a discount and a contract for a while."""
+        redeemed = {"code": "welcome", "subscription": "gamma-1"}
+        self.post("gamma redeems", "/coupon-redemptions", redeemed)
+        ramp = [{"starts_at": "2026-03-01T00:00:00Z", "quantity": "2"}]
+        agreed = {"subscription": "gamma-1", "name": "Gamma 2026"}
+        self.post("gamma agrees", "/contracts", {**agreed, "quantities": ramp})
 
     def prepay(self) -> None:
         """Zeta buys credit that fills itself up, and is given tokens that events burn."""
@@ -118,6 +134,22 @@ class _Winter:
             self.post(f"end {name}", f"/holds/{hold['id']}/{end}", body)
         self.post("a third hold", "/holds", worst)
 
+    @staticmethod
+    def dearer() -> JSON:
+        """Return the charges of the plan's second version."""
+        flat, calls = (
+            {"model": "flat", "amount": "59.00"},
+            {"model": "per_unit", "unit_price": "0.02"},
+        )
+        return {
+            "currency": "USD",
+            "billing_period": "monthly",
+            "charges": [
+                {"key": "base", "name": "Base", "pricing": flat},
+                {"key": "calls", "name": "Calls", "meter": CALLS, "pricing": calls},
+            ],
+        }
+
     def customer(self, name: str, method: str | None, **terms: Any) -> None:
         body = {"external_id": name, "name": name.title(), "currency": "USD"}
         self.post(f"{name}", "/customers", body)
@@ -134,7 +166,7 @@ class _Winter:
         self.post(f"{name} subscribes", "/subscriptions", subscribed)
 
     def use_in_january(self) -> None:
-        names = ["acme", "beta", "gamma", "delta", "omega"]  # omega is unknown as yet
+        names = ["acme", "beta", "gamma", "delta", "eta", "omega"]  # omega is unknown as yet
         batch = [used(name, day, 10 + day) for name in names for day in (0, 0, 0)]
         batch += [used(name, day, 100 + day) for name in names for day in (3, 9, 20)]
         batch += [used("zeta", day, 700) for day in (2, 12, 22)]
@@ -151,11 +183,16 @@ class _Winter:
     def use_in_february(self) -> None:
         late = [used(name, 25, 1000) for name in ("acme", "gamma")]
         batch = [used(name, day, day) for name in ("acme", "beta", "delta") for day in (31, 40)]
+        batch.append(used("eta", 41, 2000))
         self.post("late usage", "/events/batch", {"events": late})
         self.post("February", "/events/batch", {"events": [*batch, *late]})
         void = {"action": "void", "reason": "counted twice", "keys": ["acme-3", "beta-31"]}
         self.post("correct January", "/event-amendments", void)
         self.do("count February", count_all)
+        self.post(
+            "no discount", f"/coupon-redemptions/{self.journal['gamma redeems']['id']}/end", None
+        )
+        self.post("no contract", f"/contracts/{self.journal['gamma agrees']['id']}/end", None)
         self.send("grace", "PATCH", "/tenant", {"grace_period_hours": 24})
 
     def settle_by_hand(self) -> None:
@@ -165,6 +202,10 @@ class _Winter:
         money = {"amount": "60.00", "currency": "USD", "reference": "bank 1"}
         first, second = self.remember("gamma owes", lambda: open_[:2])
         self.post("gamma transfers", f"/invoices/{first}/pay", money)
+        self.post("version", "/plans/growth/versions", self.dearer())
+        moved = {"plan": "growth", "from_version": 1, "to_version": 2, "batch_size": 2}
+        self.post("move them", "/plan-migrations", moved)
+        self.do("move the rest", _outside(tasks.run_due_jobs))
         self.post("gamma complains", f"/invoices/{second}/cancel", None)
         self.post("gamma leaves", "/subscriptions/gamma-1/cancel", {"mode": "now"})
         key = self.post("a spare key", "/api-keys", {"name": "spare", "scopes": ["events:write"]})

@@ -19,6 +19,7 @@ from apps.catalog.models import Charge, Coupon, Product
 from apps.catalog.operations.lists import insert
 from apps.core.errors import FieldError
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.core.locks import lock_row
 from apps.core.money import CURRENCIES, fits, plain
 
@@ -122,6 +123,7 @@ def take_coupon(coupon_id: UUID, *, tenant_id: UUID, at: datetime) -> Coupon:
         )
     coupon.redeemed += 1
     coupon.save(update_fields=["redeemed"])
+    failpoint("catalog.coupon.after_count")
     return coupon
 
 

@@ -15,6 +15,7 @@ from apps.catalog.domain import ChargeTerms
 from apps.catalog.models import ChargePrice
 from apps.catalog.queries import charges_of
 from apps.core.errors import BillingError
+from apps.core.failpoints import failpoint
 from apps.core.tenancy import tenant_scope, tenants_by
 from apps.customers.models import Customer
 from apps.customers.queries import on_clock
@@ -128,6 +129,7 @@ def _look_together(
         .values_list("id", flat=True)
     )
     made = _bill(tenant, locked, actor, at) if locked else []
+    failpoint("invoicing.accrue.after_bill")
     _note({one: marks[one] for one in locked if one in marks}, tenant)
     return len(made)
 

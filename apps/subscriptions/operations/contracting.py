@@ -14,6 +14,7 @@ from apps.catalog.queries import charges_of
 from apps.core.constraints import broken
 from apps.core.errors import FieldError, Invalid, NotFound
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.core.ids import new_id
 from apps.core.locks import lock_row
 from apps.core.money import CURRENCIES, fits, plain
@@ -125,9 +126,11 @@ def create_contract(
         **_columns(commitment),
     )
     _insert(contract)
+    failpoint("subscriptions.contract.after_insert")
     _look_again(subscriptions, begins, at)
     if own is not None and quantities:
         _lay_ramp(own, quantities, actor=actor, at=at)
+        failpoint("subscriptions.contract.after_ramp")
     record(
         "contract.created", contract, actor=actor, at=at, name=name, starts_at=begins.isoformat()
     )
@@ -163,6 +166,7 @@ def end_contract(
         return contract
     contract.ends_at = ends
     contract.save(update_fields=["ends_at"])
+    failpoint("subscriptions.contract.after_end")
     since = contract.starts_at if contract.commitment_per == CommitmentPer.TERM else ends
     _look_again(_subscriptions(customer, contract.subscription_id), since, at)
     record("contract.ended", contract, actor=actor, at=at, ends_at=ends.isoformat())

@@ -15,6 +15,7 @@ from apps.catalog.queries import charges_of
 from apps.core.bulk import Same, insert_rows, save_rows
 from apps.core.errors import NotFound
 from apps.core.events import Happening, record, record_all
+from apps.core.failpoints import failpoint
 from apps.core.ids import encode, new_id, new_ids
 from apps.core.locks import lock_rows
 from apps.core.states import move, move_all
@@ -162,6 +163,7 @@ def begin_migration(
             "reason": Same(""),
         },
     )
+    failpoint("subscriptions.migrate.after_members")
     record("plan_migration.begun", migration, actor=actor, at=at, members=len(cohort.rows))
     return migration
 
@@ -199,6 +201,7 @@ def continue_migration(migration_id: UUID, *, actor: str) -> None:
         for time, group in _by_time(rows, times).items():
             some = [one for one in batch if one.subscription_id in group]
             work(migration, some, group, actor, time)
+        failpoint("subscriptions.migrate.after_batch")
     if members.exists():
         record("plan_migration.progressed", migration, actor=actor, at=at, members=len(batch))
     else:
@@ -351,6 +354,7 @@ def _move_batch(
         actor=actor,
         at=at,
     )
+    failpoint("subscriptions.migrate.after_changes")
     _tell(due, made, actor, at)
     relay_timelines(
         due,

@@ -13,6 +13,7 @@ from apps.catalog.queries import charges_of
 from apps.core.constraints import broken
 from apps.core.errors import NotFound
 from apps.core.events import record
+from apps.core.failpoints import failpoint
 from apps.core.locks import lock_row
 from apps.customers.models import Customer
 from apps.rating.periods import Cadence, Schedule, Unit
@@ -77,6 +78,7 @@ def redeem_coupon(
         created_at=at,
     )
     _insert(redemption)
+    failpoint("subscriptions.redeem.after_insert")
     _look_again(subscriptions, begins, at)
     record(
         "coupon.redeemed",
@@ -120,6 +122,7 @@ def end_discount(
         return redemption
     redemption.ends_at = ends
     redemption.save(update_fields=["ends_at"])
+    failpoint("subscriptions.redeem.after_end")
     _look_again(_subscriptions(customer, redemption.subscription_id), ends, at)
     record("coupon_redemption.ended", redemption, actor=actor, at=at, ends_at=ends.isoformat())
     return redemption

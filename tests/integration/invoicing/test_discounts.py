@@ -160,6 +160,20 @@ def test_an_amount_is_taken_off_once_in_a_period_by_what_is_due_first() -> None:
     assert totals(subscription.customer) == ["0.00", "9.00", "0.00"]
 
 
+@pytest.mark.holds("B72")
+def test_an_amount_above_the_plan_takes_all_of_it_and_no_more() -> None:
+    subscription = subscribed()
+    redeem(subscription, make_coupon(subscription.tenant, amount="500.00"), at=APRIL)
+
+    close_due(APRIL, actor=ACTOR)
+
+    (invoice,) = Invoice.objects.filter(customer=subscription.customer_id)
+    assert [one.amount for one in invoice.lines.order_by("position")] == [49, -49]
+    assert (invoice.kind, invoice.total.amount, invoice.status) == ("invoice", 0, "paid")
+    close_due(MAY, actor=ACTOR)
+    assert totals(subscription.customer) == ["0.00", "49.00"]
+
+
 def test_what_another_pace_has_used_of_an_amount_stays_used() -> None:
     subscription = subscribed(YEARLY, CALLS)
     coupon = make_coupon(subscription.tenant, amount="130.00", key="much")
