@@ -10,6 +10,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "reliability.md"
 _ROWS: Final = Path(__file__).with_name("rows.txt")
+_NOT_BUILT: Final = Path(__file__).with_name("not_built.txt")
 _MEASURED: Final = Path(__file__).with_name("measured.txt")
 _MOST_SHOWN: Final = 4  # tests per row
 
@@ -34,6 +35,15 @@ def rows() -> list[Row]:
         elif line:
             number, text, by = (part.strip() for part in line.split(" | "))
             found.append(Row(section, number, text, by))
+    return found
+
+
+def not_built() -> dict[str, str]:
+    """Return the rows that no test can hold yet, each with the feature that it waits for."""
+    found = {}
+    for line in _NOT_BUILT.read_text().splitlines():
+        feature, ids = line.split(" | ")
+        found.update(dict.fromkeys(ids.split(), feature))
     return found
 
 
@@ -73,14 +83,14 @@ def page(kept: Mapping[str, list[str]]) -> str:
     """Return the page as Markdown."""
     listed = rows()
     held = sum(row.id in kept for row in listed)
+    waiting = not_built()
     lines = [
         "# What must hold, what is survived, what is refused",
         "",
         "Written by `python -m tests.scoreboard` from the tests: a test names the rows that it keeps by",
-        '`@pytest.mark.holds("F12")`. "Not yet" means that no test names the row, whether or not what it is about',
-        "has been built; a dash means that it has not.",
+        '`@pytest.mark.holds("F12")`. A row that no test holds says which feature it waits for.',
         "",
-        f"{held} of {len(listed)} rows are held by a named test.",
+        f"{held} of {len(listed)} rows are held by a named test; {len(waiting)} wait for a feature.",
     ]
     section = ""
     for row in listed:
@@ -88,7 +98,8 @@ def page(kept: Mapping[str, list[str]]) -> str:
             section = row.section
             lines += ["", f"## {section}", "", "| | what | how | test |", "|---|---|---|---|"]
         by = "–" if row.by == "-" else row.by
-        lines.append(f"| {row.id} | {row.text} | {by} | {_tests(kept.get(row.id, []))} |")
+        held_by = _tests(kept.get(row.id, []), waits_for=waiting.get(row.id))
+        lines.append(f"| {row.id} | {row.text} | {by} | {held_by} |")
     lines += [
         "",
         "## How far the tests themselves can be trusted",
@@ -100,9 +111,9 @@ def page(kept: Mapping[str, list[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _tests(names: list[str]) -> str:
+def _tests(names: list[str], *, waits_for: str | None) -> str:
     if not names:
-        return "not yet"
+        return f"not built: {waits_for}" if waits_for else "not yet"
     shown = [f"`{name.removeprefix('tests/')}`" for name in names[:_MOST_SHOWN]]
     more = len(names) - len(shown)
     return "<br>".join(shown) + (f"<br>and {more} more" if more else "")

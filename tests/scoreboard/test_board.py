@@ -4,11 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.scoreboard.board import PAGE, holders, page, rows
+from tests.scoreboard.board import PAGE, holders, not_built, page, rows
 
 
 def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text() == page(holders()), "run python -m tests.scoreboard"
+
+
+def test_every_row_is_held_by_a_test_or_waits_for_what_is_not_built() -> None:
+    held, waiting = holders().keys(), not_built().keys()
+    assert [row.id for row in rows() if row.id not in held | waiting] == []
+    assert sorted(held & waiting) == []
+    assert sorted(waiting - {row.id for row in rows()}) == []
 
 
 def test_tests_name_rows_that_there_are() -> None:
