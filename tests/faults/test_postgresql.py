@@ -1,6 +1,7 @@
 """F11–F24: PostgreSQL dies, refuses, waits, or is changed under the program."""
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -15,6 +16,7 @@ import pytest
 import requests
 
 from apps.core.clock import now
+from launcher.embedded import places
 from launcher.system import is_root
 from tests.faults.cluster import Cluster, until
 from tests.faults.company import Company
@@ -296,9 +298,10 @@ def test_f17_no_connection_is_left(cluster: Cluster, found: Found) -> None:
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
+def small_disk(folder: Path, megabytes: int = 8) -> Iterator[Path]:
     """A disk of a few megabytes, of which nothing is left but what is freed."""
-    subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=True)
+    size = f"size={megabytes}m"
+    subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], check=True)
     try:
         yield folder
     finally:
@@ -345,6 +348,53 @@ def test_f18_the_disk_is_full(cluster: Cluster, found: Found) -> None:
             (folder / "ballast").unlink(missing_ok=True)
             cluster.sql("ALTER TABLE customers_customer SET TABLESPACE pg_default")
             cluster.sql("DROP TABLESPACE small")
+    folder.rmdir()
+
+
+def move_log(here: Path, there: Path, owner: tuple[int, int]) -> None:
+    """Move the server's write-ahead log, while it does not run, to a folder that is not there yet."""
+    shutil.copytree(here, there)
+    for path in (there, *there.rglob("*")):
+        os.chown(path, *owner)
+    there.chmod(0o700)
+    shutil.rmtree(here)
+
+
+@pytest.mark.holds("F19")
+@pytest.mark.skipif(not is_root(), reason="only root may mount a small disk")
+def test_f19_the_log_disk_is_full(cluster: Cluster, found: Found) -> None:
+    """The server gives up; once there is space it starts again, with all that was acknowledged."""
+    company = found(owes=False)
+    owner = cluster.server_owner()
+    (server,) = places(cluster.data).clusters.glob("pg*/postmaster.pid")
+    log, folder = server.parent / "pg_wal", cluster.data / "small-log"
+    cluster.stop("postgres")
+    folder.mkdir()
+    os.chown(folder, *owner)
+    used = sum(path.stat().st_size for path in log.rglob("*") if path.is_file())
+    with small_disk(folder, used // 2**20 + 8) as disk:
+        move_log(log, disk / "log", owner)
+        log.symlink_to(disk / "log")
+        try:
+            cluster.start("postgres")
+            ballast = fill(disk)
+            body = {"name": "New", "currency": "USD"}
+            made = 0
+            while (refused := company.post("/customers", body, f"customer-{made}")).ok:
+                made += 1
+                with suppress(psycopg.Error):
+                    cluster.sql("SELECT pg_switch_wal()")  # or it takes thousands of customers
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+            ballast.unlink()
+            cluster.stop("postgres")
+            cluster.start("postgres")
+            assert company.insist("/customers", body, f"customer-{made}").status_code == 201
+            assert company.count("customers_customer") == 2 + made
+        finally:
+            (disk / "ballast").unlink(missing_ok=True)
+            cluster.stop("postgres")
+            log.unlink()
+            move_log(disk / "log", log, owner)
     folder.rmdir()
 
 
