@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from django.db.models import Q
+
 from apps.catalog.models import Charge
 from apps.core.events import Happening, record_all
 from apps.core.ids import encode
@@ -18,7 +20,8 @@ from apps.tenants.domain import CreditTaxed
 from apps.tenants.models import Tenant
 from apps.wallets.domain import EntryKind, Thing, WalletStatus
 from apps.wallets.models import CreditTransaction, UsageSettlement, Wallet
-from apps.wallets.operations.covering import Asking, Line, cover_invoices
+from apps.wallets.operations.asking import Asking, Line
+from apps.wallets.operations.covering import cover_invoices
 
 _ZERO: Final = Decimal(0)
 _USAGE: Final = frozenset({LineKind.USAGE, LineKind.MINIMUM, LineKind.MAXIMUM})
@@ -31,16 +34,17 @@ def cover_drafts(
 
     The caller holds the locks of their customers, so that the drafts stay what they are, and none
     of the drafts themselves: wallets are locked first. Credit pays lines with their tax, unless
-    it was taxed when it was bought. Where nobody has credit it is one query.
+    it was taxed when it was bought. Of corrections it is what comes back as credit, below zero.
+    Where nobody has credit it is one query.
     """
     drafts = list(
         Invoice.objects.filter(
+            ~Q(total=0),
             id__in=invoice_ids,
             tenant_id=tenant_id,
             status=InvoiceStatus.DRAFT,
-            kind=DocumentKind.INVOICE,
             sells_credit=False,
-            total__gt=0,
+            credits=None,
             customer__in=Wallet.objects.exclude(status=WalletStatus.CLOSED).values("customer"),
         ).order_by("id")
     )
@@ -49,6 +53,7 @@ def cover_drafts(
     lines: dict[UUID, list[InvoiceLine]] = defaultdict(list)
     for line in InvoiceLine.objects.filter(invoice__in=drafts).order_by("position"):
         lines[line.invoice_id].append(line)
+    earlier = _earlier([line for listed in lines.values() for line in listed])
     charges = _charges({one.charge_id for listed in lines.values() for one in listed})
     taxes = stored_taxes([one.id for one in drafts])
     taxed = Tenant.objects.get(id=tenant_id).credit_taxed if taxes else CreditTaxed.ON_USE
@@ -64,7 +69,12 @@ def cover_drafts(
             currency=draft.currency,
             total=asks[draft.id].total,
             lines=tuple(
-                _line(line, charges[line.charge_id], asks[draft.id].taxes.get(line.id, _ZERO))
+                _line(
+                    line,
+                    charges[line.charge_id],
+                    tax=asks[draft.id].taxes.get(line.id, _ZERO),
+                    earlier=earlier.get(line.corrects_id, ()) if line.amount < 0 else (),
+                )
                 for line in lines[draft.id]
                 if line.charge_id is not None and line.charge_id in charges
             ),
@@ -75,10 +85,12 @@ def cover_drafts(
 
 
 def covered_by_line(invoice_ids: Iterable[UUID]) -> dict[UUID, Decimal]:
-    """Return what credit pays of the lines of documents, by line."""
+    """Return what credit pays of the lines of documents, by line; below zero what came back."""
     wanted = list(invoice_ids)
     found: dict[UUID, Decimal] = defaultdict(Decimal)
-    used = CreditTransaction.objects.filter(invoice_id__in=wanted, kind=EntryKind.CONSUME)
+    used = CreditTransaction.objects.filter(
+        invoice_id__in=wanted, kind__in=[EntryKind.CONSUME, EntryKind.RETURN]
+    )
     settled = UsageSettlement.objects.filter(invoice_id__in=wanted)
     for line_id, amount in (
         *used.values_list("line_id", "covers"),
@@ -112,6 +124,8 @@ def _asks(
     if taxed is CreditTaxed.ON_USE:
         return _Asks(draft.total.amount, tax_shares(known, rows, draft.currency))
     net = draft.subtotal.amount - draft.discount.amount
+    if draft.kind == DocumentKind.CREDIT_MEMO:
+        return _Asks(net, {})
     return _Asks(max(net + least_tax(rows, known, draft.currency), _ZERO), {})
 
 
@@ -141,7 +155,24 @@ def _charges(charge_ids: set[UUID | None]) -> dict[UUID, dict[str, Any]]:
     return {row["id"]: dict(row) for row in rows}
 
 
-def _line(line: InvoiceLine, charge: dict[str, Any], tax: Decimal) -> Line:
+def _earlier(lines: Sequence[InvoiceLine]) -> dict[UUID | None, tuple[UUID, ...]]:
+    """Return the lines that stand of each key that gives money back, by the first of them."""
+    firsts = {one.corrects_id for one in lines if one.amount < 0 and one.corrects_id is not None}
+    if not firsts:
+        return {}
+    standing = InvoiceLine.objects.filter(
+        Q(id__in=firsts) | Q(corrects__in=firsts), Q(invoice__issued_at__isnull=False)
+    ).exclude(invoice__status=InvoiceStatus.CANCELED)
+    found: dict[UUID | None, tuple[UUID, ...]] = {}
+    for line_id, corrects in standing.order_by("id").values_list("id", "corrects"):
+        first = corrects or line_id
+        found[first] = (*found.get(first, ()), line_id)
+    return found
+
+
+def _line(
+    line: InvoiceLine, charge: dict[str, Any], *, tax: Decimal, earlier: tuple[UUID, ...]
+) -> Line:
     if line.subscription_id is None or line.charge_id is None:
         raise ValueError(f"{encode(InvoiceLine.ID_PREFIX, line.id)} is of no charge")
     return Line(
@@ -158,4 +189,5 @@ def _line(line: InvoiceLine, charge: dict[str, Any], tax: Decimal) -> Line:
         meter_id=charge["meter_version__meter_id"],
         service_start=line.service_start,
         service_end=line.service_end,
+        earlier=earlier,
     )

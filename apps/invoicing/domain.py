@@ -99,6 +99,12 @@ class InvoiceHasPayments(Conflict):
     reason = "invoice_has_payments"
 
 
+class CreditGivenBack(Conflict):
+    """Credit that came back may be used already; what is wrong is corrected by the next difference."""
+
+    reason = "credit_given_back"
+
+
 class NotAnInvoice(Conflict):
     """A credit memo asks for no money: nothing of it can be paid, canceled or written off."""
 

@@ -46,7 +46,7 @@ JOIN taxes_taxrate r ON r.id = t.rate_id
 WHERE (%(tenant)s::uuid IS NULL OR t.tenant_id = %(tenant)s)
   AND ((t.tenant_id, t.currency) <> (i.tenant_id, i.currency)
        OR (t.name, t.percentage, t.tenant_id) <> (r.name, r.percentage, r.tenant_id)
-       OR t.covered < 0 OR t.taxable + t.covered <> coalesce((
+       OR t.taxable + t.covered <> coalesce((
          SELECT sum(l.amount) FROM invoicing_invoiceline l
          WHERE l.invoice_id = t.invoice_id AND l.tax_scope_id = t.scope_id
            AND l.tax_rates ? t.rate_id::text), 0))
@@ -119,7 +119,7 @@ _WRONG_CREDIT: Final = """
 SELECT i.id, i.credit_applied, coalesce(t.covers, 0) + coalesce(s.amount, 0), i.currency
 FROM invoicing_invoice i
 LEFT JOIN (SELECT invoice_id, sum(covers) AS covers FROM wallets_credittransaction
-           WHERE kind = 'consume' AND invoice_id IS NOT NULL GROUP BY invoice_id) t
+           WHERE kind IN ('consume', 'return') AND invoice_id IS NOT NULL GROUP BY invoice_id) t
   ON t.invoice_id = i.id
 LEFT JOIN (SELECT invoice_id, sum(amount) AS amount FROM wallets_usagesettlement
            GROUP BY invoice_id) s ON s.invoice_id = i.id
@@ -142,7 +142,7 @@ WHERE (%(tenant)s::uuid IS NULL OR g.tenant_id = %(tenant)s)
   AND (g.available_at IS NOT NULL OR g.status = 'scheduled') AND i.status <> 'paid'
 """
 _OVERSPENT: Final = """
-SELECT m.id, -m.total, sum(b.amount), m.currency FROM (
+SELECT m.id, m.credit_applied - m.total, sum(b.amount), m.currency FROM (
   SELECT b.credit_memo_id, b.tenant_id, b.amount,
          (b.currency, b.tenant_id, i.currency, i.customer_id) AS it
   FROM invoicing_balanceapplication b
@@ -155,7 +155,7 @@ SELECT m.id, -m.total, sum(b.amount), m.currency FROM (
 JOIN invoicing_invoice m ON m.id = b.credit_memo_id
 WHERE (%(tenant)s::uuid IS NULL OR b.tenant_id = %(tenant)s)
 GROUP BY m.id
-HAVING sum(b.amount) > -m.total
+HAVING sum(b.amount) > m.credit_applied - m.total
     OR NOT bool_and(b.it = (m.currency, m.tenant_id, m.currency, m.customer_id))
 """
 _OVERCREDITED: Final = """
@@ -294,7 +294,7 @@ def applied_balance_adds_up(tenant_id: UUID | None) -> Iterator[str]:
 
 
 def applied_credit_adds_up(tenant_id: UUID | None) -> Iterator[str]:
-    """What an invoice took of prepaid credit is what wallets gave to it."""
+    """What a document took of prepaid credit, or gave back, is what wallets gave to it or took."""
     for document, said, given, currency in rows_that_break(_WRONG_CREDIT, tenant_id):
         yield f"{_document(document)} took {said} {currency} of credit, was given {given}"
 

@@ -30,7 +30,8 @@ class Invoice(Stateful, TenantOwned):
     """An invoice or a credit memo: a set of differences between what should and what did exist.
 
     A credit memo has the same columns with a negative total, in a number series of its own. It
-    stays issued: how much of it is left is its total less what was applied to invoices.
+    stays issued: how much of it is left is its total less what came back as prepaid credit and what
+    was applied to invoices.
     """
 
     ID_PREFIX = "inv"
@@ -54,7 +55,8 @@ class Invoice(Stateful, TenantOwned):
     total = _amount()
     balance_applied = _amount()  # customer balance used when issued
     amount_paid = _amount()
-    # prepaid credit that paid lines of it, when issued or event by event before
+    # prepaid credit that paid lines of it, when issued or event by event before; less what came back
+    # as credit instead of money
     credit_applied = models.DecimalField(max_digits=38, decimal_places=12, default=0)
     # it sells prepaid credit and nothing else; it is issued in the transaction that makes it
     sells_credit = models.BooleanField(default=False)
@@ -121,13 +123,16 @@ class Invoice(Stateful, TenantOwned):
             ),
             models.CheckConstraint(
                 condition=models.Q(
-                    kind="credit_memo", amount_paid=0, balance_applied=0, credit_applied=0
+                    kind="credit_memo",
+                    amount_paid=0,
+                    balance_applied=0,
+                    credit_applied__lte=0,
+                    credit_applied__gte=models.F("total"),
                 )
                 | models.Q(
                     kind="invoice",
                     amount_paid__gte=0,
                     balance_applied__gte=0,
-                    credit_applied__gte=0,
                     total__gte=_PAID,
                 ),
                 name="invoice_paid_within_total",

@@ -51,7 +51,7 @@ def open_credit(
     """Return what the issued credit memos of customers have left, by customer and currency.
 
     The oldest memo comes first. What was applied to invoices that are canceled counts as left, what
-    is being paid back does not. It is what pays the customer's next invoices. All that is owed to him, with what he paid on account,
+    is being paid back does not, nor what came back as prepaid credit. It is what pays the customer's next invoices. All that is owed to him, with what he paid on account,
     is in the books: ``ledger.queries.customer_balances``.
     """
     memos = (
@@ -63,11 +63,11 @@ def open_credit(
         )
         .annotate(used=_applied(), back=_paid_out())
         .order_by("issued_at", "number")
-        .values_list("id", "customer_id", "currency", "total", "used", "back")
+        .values_list("id", "customer_id", "currency", "total", "credit_applied", "used", "back")
     )
     credit: dict[tuple[UUID, str], list[OpenCredit]] = defaultdict(list)
-    for memo_id, customer_id, currency, total, used, back in memos:
-        left = -Decimal(total) - used - back
+    for memo_id, customer_id, currency, total, as_credit, used, back in memos:
+        left = as_credit - Decimal(total) - used - back
         if left > 0:
             credit[customer_id, currency].append(OpenCredit(memo_id, left))
     return dict(credit)

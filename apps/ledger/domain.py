@@ -66,7 +66,7 @@ class Amount(StrEnum):
     NET = "net"  # subtotal − discount
     TAX = "tax"
     DUE = "due"  # what is still open
-    MOVED = "moved"  # what changes its place: applied, released
+    MOVED = "moved"  # what changes its place: applied, released; below zero where less is settled
     RECEIVED = "received"  # allocated + unapplied
     ALLOCATED = "allocated"  # paid an invoice
     UNAPPLIED = "unapplied"  # paid more than was due, and is owed to the customer

@@ -63,7 +63,7 @@ WITH booked AS (
   WHERE a.kind = 'customer_balance' GROUP BY a.id),
 owed AS (
   SELECT tenant_id, customer_id, currency, sum(amount) AS total FROM (
-    SELECT tenant_id, customer_id, currency, -total AS amount
+    SELECT tenant_id, customer_id, currency, credit_applied - total AS amount
     FROM invoicing_invoice WHERE kind = 'credit_memo' AND status <> 'draft'
     UNION ALL
     SELECT i.tenant_id, i.customer_id, i.currency, -b.amount

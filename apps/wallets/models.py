@@ -448,7 +448,7 @@ class CreditTransaction(TenantOwned):
         max_digits=38, decimal_places=12, null=True
     )  # what the grant then has left
     value = _figure()  # of the amount in the wallet's currency, with its sign
-    covers = _figure()  # of the invoice line, in the currency
+    covers = _figure()  # of the invoice line, in the currency; below zero where it gives back
     # what it is for: the same thing takes of the same grant once
     source_key = models.CharField(max_length=120)
     meter = models.ForeignKey(
@@ -527,9 +527,9 @@ class CreditTransaction(TenantOwned):
 
 
 class UsageSettlement(TenantOwned):
-    """What of an invoice line was paid before, event by event, by wallets settled on event.
+    """What of a document's line was paid before, event by event, by wallets settled on event.
 
-    Append-only. It counts as long as the invoice is not canceled.
+    Below zero it came back to the wallets, as far as the line takes usage back. Append-only. It counts as long as the invoice is not canceled.
     """
 
     ID_PREFIX = "ust"
@@ -547,7 +547,7 @@ class UsageSettlement(TenantOwned):
         ordering = ("-id",)
         constraints = (
             models.UniqueConstraint(fields=("line_id",), name="settled_once_per_line"),
-            models.CheckConstraint(condition=models.Q(amount__gt=0), name="settlement_positive"),
+            models.CheckConstraint(condition=~models.Q(amount=0), name="settlement_moves"),
         )
         indexes = (
             models.Index(fields=("customer", "meter"), name="settlements_by_use"),
@@ -569,10 +569,30 @@ class SettlementUndone(models.Model):
         return str(self.invoice_id)
 
 
+class BurnedAhead(TenantOwned):
+    """What of a customer's events has burned before the reader came to it: one row each.
+
+    All that is visible in ``snapshot``, a ``pg_snapshot``: with it an invoice was issued. A later
+    one sees all that an earlier one saw.
+    """
+
+    ID_PREFIX = "bah"
+
+    customer = models.OneToOneField(Customer, on_delete=models.PROTECT, related_name="+")
+    snapshot = models.TextField()
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return self.snapshot
+
+
 class BurnFrontier(models.Model):
     """How far the reader that burns credit has come among the events: one row.
 
-    Every event of a transaction below ``below_xid`` has burned what it could, once and for ever.
+    Every event of a transaction below ``below_xid`` has burned what it could, once and for ever;
+    what amendments of such transactions took out has come back.
     """
 
     id = models.SmallIntegerField(primary_key=True, default=1)

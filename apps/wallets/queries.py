@@ -32,9 +32,7 @@ from apps.wallets.models import (
     CreditPrice,
     CreditTransaction,
     CreditUnit,
-    SettlementUndone,
     TopOffRule,
-    UsageSettlement,
     Wallet,
 )
 
@@ -105,20 +103,6 @@ def unit_named(tenant_id: UUID, name: str) -> CreditUnit:
 def is_entered(wallet: Wallet, source_key: str) -> bool:
     """Say whether a wallet has transactions with this source."""
     return CreditTransaction.objects.filter(wallet=wallet, source_key=source_key).exists()
-
-
-def is_settled(customer_id: UUID, meter_id: UUID, used_at: datetime) -> bool:
-    """Say whether an invoice that counts took off what events of a meter burned at an instant."""
-    return (
-        UsageSettlement.objects.filter(
-            customer_id=customer_id,
-            meter_id=meter_id,
-            service_start__lte=used_at,
-            service_end__gt=used_at,
-        )
-        .exclude(invoice_id__in=SettlementUndone.objects.values("invoice_id"))
-        .exists()
-    )
 
 
 def entries_for(wallet: Wallet, kind: EntryKind, source_key: str) -> list[CreditTransaction]:

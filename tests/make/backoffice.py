@@ -61,7 +61,7 @@ from apps.subscriptions.models import Notice, ScheduledChange
 from apps.subscriptions.operations import change_subscription
 from apps.tenants.models import LoginTries, Tenant, TestClock
 from apps.wallets.domain import TopOffKind
-from apps.wallets.models import SettlementUndone, UsageSettlement
+from apps.wallets.models import BurnedAhead, SettlementUndone, UsageSettlement
 from apps.wallets.operations.wallets import TopOff
 from tests.make.books import unguarded
 from tests.make.catalog import make_feature, make_offer, make_plan, make_price_list, make_transition
@@ -177,6 +177,7 @@ def _credit(tenant: Tenant, customer: Customer, meter: Meter, mark: str) -> None
         currency="USD",
     )
     SettlementUndone.objects.create(invoice_id=new_id(), tenant_id=tenant.id, at=AT)
+    BurnedAhead.objects.create(tenant=tenant, customer=customer, snapshot="1:1:")
 
 
 def _usage(tenant: Tenant, customer: Customer, version: MeterVersion, mark: str) -> None:

@@ -177,13 +177,16 @@ def booked(tenant: Tenant, *kinds: AccountKind) -> list[Decimal]:
 
 
 def burn_all(wall: datetime = AT) -> None:
-    """Let the reader burn for every event there is, however long neighbours hold it back."""
+    """Let the reader burn for every event and amendment there is, however long neighbours hold it back."""
     for _ in range(2400):
         burn_usage(wall=wall)
         with as_superuser(), connection.cursor() as cursor:
             cursor.execute(
-                "SELECT 1 FROM metering_usageevent e, wallets_burnfrontier f"
-                " WHERE e.ingest_xid >= f.below_xid::text::xid8 LIMIT 1"
+                "SELECT 1 FROM wallets_burnfrontier f"
+                " WHERE EXISTS (SELECT FROM metering_usageevent e"
+                "               WHERE e.ingest_xid >= f.below_xid::text::xid8)"
+                " OR EXISTS (SELECT FROM metering_eventeffect x"
+                "            WHERE x.xid >= f.below_xid::text::xid8)"
             )
             if cursor.fetchone() is None:
                 return

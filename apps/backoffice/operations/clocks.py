@@ -28,7 +28,7 @@ from apps.subscriptions.operations import apply_due_changes, tell_of_endings
 from apps.tenants.domain import ClockBackwards
 from apps.tenants.models import TestClock
 from apps.tenants.operations import move_clock
-from apps.wallets.operations.burning import burn_usage
+from apps.wallets.operations.burning import burn_on_clock, burn_usage
 from apps.wallets.operations.due import apply_due
 
 logger = logging.getLogger(__name__)
@@ -157,6 +157,7 @@ def run_everything_due(clock: TestClock, *, wall: datetime) -> None:
     tell_of_endings(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)
     roll_up()
     burn_usage(wall=wall)
+    burn_on_clock(at, clock_id=clock_id, tenant_id=tenant_id)
     apply_due(at, clock_id=clock_id, tenant_id=tenant_id)
     run_due(tenant_id=tenant_id)  # credit that is bought may pay what is invoiced now
     close_due(at, clock_id=clock_id, tenant_id=tenant_id, actor=ACTOR)

@@ -223,7 +223,9 @@ class InvoiceRow(serializers.Serializer[Any]):
     discount = AmountField()
     tax = AmountField()
     total = AmountField(help_text="subtotal − discount + tax; below zero for a credit memo.")
-    credit_applied = AmountField(help_text="Usage paid with prepaid credit.")
+    credit_applied = AmountField(
+        help_text="Usage paid with prepaid credit, less what came back as credit instead of money."
+    )
     balance_applied = AmountField(help_text="Paid from the customer's balance.")
     amount_paid = AmountField()
     amount_due = AmountField(help_text="What is asked for; zero once written off or canceled.")

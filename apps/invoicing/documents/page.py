@@ -156,7 +156,10 @@ def _totals(document: Invoice, *, now: bool) -> list[Total]:
         for one in document.taxes_shown
     ]
     if document.kind == DocumentKind.CREDIT_MEMO:
-        return [*found, total("Credited to your balance", document.total.amount, strong=True)]
+        left = document.total.amount - document.credit_applied
+        if document.credit_applied:
+            found.append(total("Given back as prepaid credit", document.credit_applied))
+        return [*found, total("Credited to your balance", left, strong=True)]
     found.append(total("Total", document.total.amount, strong=True))
     due = document.total.amount - document.credit_applied - document.balance_applied.amount
     if document.credit_applied:

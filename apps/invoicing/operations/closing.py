@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Min
+from django.db.models import Exists, Min, OuterRef, Q
 
 from apps.core.errors import NotFound
 from apps.core.failpoints import failpoint
@@ -17,6 +17,7 @@ from apps.customers.models import Customer
 from apps.invoicing.domain import (
     COLLECTABLE,
     INVOICE_TRANSITIONS,
+    CreditGivenBack,
     DocumentKind,
     InvoiceHasPayments,
     InvoiceStatus,
@@ -24,11 +25,13 @@ from apps.invoicing.domain import (
     NotCollectable,
     amount_text,
 )
-from apps.invoicing.models import BalanceApplication, Invoice
+from apps.invoicing.models import BalanceApplication, Invoice, InvoiceLine
 from apps.invoicing.queries import to_become_overdue
 from apps.ledger.domain import Amount, Fact, FactKind, entry_for
 from apps.ledger.operations import post_all, reverse_entry
 from apps.subscriptions.operations import mark_changed
+from apps.wallets.domain import EntryKind
+from apps.wallets.models import CreditTransaction
 from apps.wallets.operations.covering import return_credit
 
 CHUNK: Final = 500
@@ -41,15 +44,20 @@ def cancel_invoice(invoice_id: UUID, *, tenant_id: UUID, actor: str, at: datetim
     Its entry in the books is reversed; prepaid credit and customer balance that it used are the
     customer's again. Its lines no longer count as billed: what is still owed of them is billed again by the
     next run that looks at their periods. Raises ``NotFound``, ``NotAnInvoice`` for a credit memo
-    (the next run bills the difference), ``InvoiceHasPayments`` once money was received, and
+    (the next run bills the difference), ``InvoiceHasPayments`` once money was received,
+    ``CreditGivenBack`` once credit came back for a correction that it bills or that corrects it, and
     ``IllegalTransition`` for a draft and for what is paid, written off or canceled.
     """
     _lock_customer(invoice_id, tenant_id)
     # wallets are locked before invoices; whether it can be canceled at all is found out below
     paid_by_credit = Invoice.objects.filter(
-        id=invoice_id, tenant_id=tenant_id, credit_applied__gt=0, status__in=COLLECTABLE
+        ~Q(credit_applied=0) | Exists(CreditTransaction.objects.filter(invoice_id=OuterRef("pk"))),
+        id=invoice_id,
+        tenant_id=tenant_id,
+        status__in=COLLECTABLE,
     )
     if paid_by_credit.exists():
+        _refuse_given_back(invoice_id, tenant_id)
         name = encode(Invoice.ID_PREFIX, invoice_id)
         return_credit(invoice_id, name, tenant_id=tenant_id, actor=actor, at=at)
     invoice = _lock_invoice(invoice_id, tenant_id, verb="canceled")
@@ -88,6 +96,22 @@ def cancel_invoice(invoice_id: UUID, *, tenant_id: UUID, actor: str, at: datetim
             at=at,
         )
     return invoice
+
+
+def _refuse_given_back(invoice_id: UUID, tenant_id: UUID) -> None:
+    """Raise ``CreditGivenBack`` if credit came back for corrections on it, or of lines of it."""
+    lines = InvoiceLine.objects.filter(invoice=invoice_id)
+    of_keys = InvoiceLine.objects.filter(
+        Q(invoice=invoice_id)
+        | Q(corrects__in=lines.values("id"))
+        | Q(corrects__in=lines.values("corrects"))
+    )
+    if CreditTransaction.objects.filter(
+        tenant_id=tenant_id, kind=EntryKind.RETURN, covers__lt=0, line_id__in=of_keys.values("id")
+    ).exists():
+        raise CreditGivenBack(
+            "Prepaid credit was given back for corrections of it; it cannot be canceled."
+        )
 
 
 @transaction.atomic

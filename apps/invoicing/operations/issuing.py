@@ -120,7 +120,7 @@ def issue_drafts(
     used = _apply_credit(drafts, covered, tenant.id, at)
     failpoint("invoicing.issue.after_credit")
     frozen = _written_down(drafts, tenant, at)
-    post_all(_entries(drafts, used, tenant.id, at), at=at)
+    post_all(_entries(drafts, used, covered, tenant.id, at), at=at)
     failpoint("invoicing.issue.after_post")
     series, numbers = _number(drafts, tenant)
     failpoint("invoicing.issue.after_number")
@@ -246,8 +246,30 @@ def _written_down(drafts: Sequence[Draft], tenant: Tenant, at: datetime) -> dict
     }
 
 
-def _entries(drafts: Sequence[Draft], used: _Used, tenant_id: UUID, at: datetime) -> list[NewEntry]:
+def _entries(
+    drafts: Sequence[Draft],
+    used: _Used,
+    covered: Mapping[UUID, Decimal],
+    tenant_id: UUID,
+    at: datetime,
+) -> list[NewEntry]:
     entries = [entry_for(_issued_fact(one, tenant_id, at)) for one in drafts]
+    # what a memo gives back as prepaid credit is not added to the customer's balance
+    entries += [
+        entry_for(
+            Fact(
+                kind=FactKind.BALANCE_APPLIED,
+                tenant_id=tenant_id,
+                source_key=f"{encode(Invoice.ID_PREFIX, one.id)}:credit",
+                effective_at=at,
+                currency=one.currency,
+                customer_id=one.customer_id,
+                amounts={Amount.MOVED: -covered[one.id]},
+            )
+        )
+        for one in drafts
+        if one.kind is DocumentKind.CREDIT_MEMO and covered.get(one.id)
+    ]
     entries += [
         entry_for(
             Fact(

@@ -40,6 +40,7 @@ from apps.wallets.admin.verbs import (
 )
 from apps.wallets.domain import ZERO, GrantKind, GrantStatus, HoldStatus, WalletStatus
 from apps.wallets.models import (
+    BurnedAhead,
     BurnFrontier,
     CreditGrant,
     CreditHold,
@@ -360,6 +361,15 @@ class SettlementUndoneDesk(Desk):
     search_fields = ("=invoice_id",)
     ordering = ("-at",)
     when_empty = "No such invoice was canceled."
+
+
+@admin.register(BurnedAhead)
+class BurnedAheadDesk(Desk):
+    resource = "wallets"
+    list_display = (link("customer"), plain("snapshot", "burned by"))
+    search_fields = ("customer__name",)
+    related = ("customer",)
+    when_empty = "No invoice was issued to who burns credit by events."
 
 
 @admin.register(BurnFrontier)

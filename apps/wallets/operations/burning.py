@@ -2,87 +2,111 @@
 
 As the reader of the rollups, it takes an event once its transaction lies below the horizon of a
 snapshot: then none that could still store an event with a lower number is running. One reader at
-a time; the frontier moves in the transaction that burns.
+a time; the frontier moves in the transaction that burns. Where an invoice is issued, or time is
+moved, what the reader has not come to burns ahead of it, and it passes over that: docs/adr/0011.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 from uuid import UUID
 
 from django.db import connection, transaction
 
 from apps.core.failpoints import failpoint
-from apps.core.money import ARITHMETIC, EXACT
+from apps.core.ids import new_ids
+from apps.core.locks import lock_rows
 from apps.core.tenancy import tenant_scope, tenants_by
 from apps.customers.models import Customer
-from apps.customers.queries import customer_now
-from apps.subscriptions.queries import held_by
-from apps.wallets.domain import ZERO, Insufficient, Settlement, Thing, WalletStatus
-from apps.wallets.models import CreditPrice, Wallet
-from apps.wallets.operations.entries import Purpose
-from apps.wallets.operations.returning import return_usage
+from apps.customers.queries import customer_now, on_clock
+from apps.wallets.domain import Settlement
+from apps.wallets.models import BurnedAhead, Wallet
 from apps.wallets.operations.till import Till, open_till
 from apps.wallets.operations.topping_off import close_till
-from apps.wallets.queries import is_settled
+from apps.wallets.operations.usage import Reading, burn_read
 
 CHUNK_EVENTS: Final = 10_000
 ACTOR: Final = "system:wallets.burn_usage"
-_PLACES: Final = Decimal("1e-12")
 _LOCK: Final = 4_803_112_022  # of this reader, among advisory locks
 
 _HORIZON: Final = "SELECT first, below, is_any, bound FROM wallets_horizon(%s)"
-# what the newest version of each priced meter of the tenant counts, for customers whose credit burns
-# by events
-_USED: Final = """
-WITH priced AS (
-  SELECT DISTINCT ON (v.meter_id) v.*, m.key
-  FROM metering_meterversion v JOIN metering_meter m ON m.id = v.meter_id
-  WHERE v.tenant_id = %s AND EXISTS (SELECT FROM wallets_creditprice c
-                                     WHERE c.meter_id = v.meter_id)
-  ORDER BY v.meter_id, v.number DESC
+# whose credit burns by events, and who used something or had usage amended
+_WHOSE: Final = """
+SELECT w.customer_id, w.id FROM wallets_wallet w
+WHERE w.tenant_id = %(tenant)s AND w.settlement = 'on_event' AND w.customer_id IN (
+  SELECT e.customer_id FROM metering_usageevent e
+  WHERE e.tenant_id = %(tenant)s
+    AND e.ingest_xid >= %(first)s::text::xid8 AND e.ingest_xid < %(below)s::text::xid8
+  UNION
+  SELECT x.customer_id FROM metering_eventeffect x
+  WHERE x.tenant_id = %(tenant)s
+    AND x.xid >= %(first)s::text::xid8 AND x.xid < %(below)s::text::xid8)
+"""
+# Mark that all has burned that is visible now, and tell what was so marked before; and where the
+# reader stands.
+_MARK: Final = """
+WITH asked AS (SELECT * FROM unnest(%s::uuid[], %s::uuid[]) AS a(id, customer)),
+written AS (
+  INSERT INTO wallets_burnedahead (id, tenant_id, customer_id, snapshot)
+  SELECT a.id, %s, a.customer, pg_current_snapshot()::text FROM asked a ORDER BY a.customer
+  ON CONFLICT (customer_id) DO UPDATE SET snapshot = excluded.snapshot
 )
-SELECT e.customer_id, e.subscription_id, e.id, e.occurred_at, p.meter_id, p.key,
-       CASE WHEN p.aggregation = 'count' THEN 1 ELSE s.counted END
-FROM metering_usageevent e
-JOIN priced p ON p.tenant_id = e.tenant_id AND p.event_name = e.event_name
-CROSS JOIN LATERAL metering_seen(p.aggregation, p.value_property, p.group_by::text[], p.filters,
-                                 e.value, e.properties) AS s
-WHERE e.tenant_id = %s AND e.ingest_xid >= %s::text::xid8 AND e.ingest_xid < %s::text::xid8
-  AND EXISTS (SELECT FROM wallets_wallet w
-              WHERE w.customer_id = e.customer_id AND w.settlement = 'on_event'
-                AND w.status <> 'closed')
-ORDER BY e.customer_id, e.seq, p.meter_id
+SELECT a.customer, b.snapshot, f.below_xid, pg_current_snapshot()::text,
+       pg_snapshot_xmax(pg_current_snapshot())::text
+FROM asked a CROSS JOIN wallets_burnfrontier f
+LEFT JOIN wallets_burnedahead b ON b.customer_id = a.customer
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Use:
-    """What one event used of one meter."""
-
-    customer_id: UUID
-    subscription_id: UUID | None
-    event_id: UUID
-    occurred_at: datetime
-    meter_id: UUID
-    meter: str
-    quantity: Decimal
-
-
 def burn_usage(*, wall: datetime) -> int:
-    """Burn credit for every event that can be read; return how many events were looked at.
+    """Burn credit for every event that can be read, and give back what amendments took out.
 
-    Safe to run at any time, twice at once and after any crash: each event burns once, for ever,
-    also where nothing could be burned. It burns credit that is valid when the reader sees it, by
-    its customer's clock or else ``wall``.
+    Returns how much was looked at. Safe to run at any time, twice at once and after any crash: each
+    event burns once, for ever, also where nothing could be burned. It burns credit that is valid
+    when the reader sees it, by its customer's clock or else ``wall``.
     """
     seen = 0
     while (step := _advance(wall)) is not None:
         seen += step
     return seen
+
+
+def burn_ahead(till: Till, customer_ids: Iterable[UUID], *, tenant_id: UUID) -> int:
+    """Burn now what is visible of customers and not burned yet; return how much was read.
+
+    In the caller's transaction, which has all their wallets that are settled on event in ``till``,
+    and stores what was done. The reader passes over it.
+    """
+    customers = sorted(set(customer_ids))
+    if not customers:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(_MARK, [new_ids(len(customers)), customers, tenant_id])
+        rows = cursor.fetchall()
+    *_, first, snapshot, below = rows[0]
+    befores = {customer: before for customer, before, *_ in rows}
+    return burn_read(till, Reading(tenant_id, befores, first, int(below), snapshot))
+
+
+@transaction.atomic
+def burn_on_clock(at: datetime, *, clock_id: UUID, tenant_id: UUID) -> int:
+    """Burn ahead for everybody on a test clock, whose time ``at`` is; return how much was read.
+
+    So that on that clock nothing is burned after the time at which it was sent, however long the
+    reader has to wait.
+    """
+    wallets = dict(
+        Wallet.objects.filter(
+            on_clock(clock_id, "customer__"), tenant_id=tenant_id, settlement=Settlement.ON_EVENT
+        ).values_list("id", "customer_id")
+    )
+    if not wallets:
+        return 0
+    till = open_till(wallets, tenant_id=tenant_id, actor=ACTOR, at=at)
+    read = burn_ahead(till, wallets.values(), tenant_id=tenant_id)
+    close_till(till)
+    return read
 
 
 @transaction.atomic
@@ -102,130 +126,35 @@ def _advance(wall: datetime) -> int | None:
     burned = 0
     for tenant_id in tenants_by("wallets_tenants_to_burn", str(first), str(below)):
         with tenant_scope(tenant_id):
-            uses = _uses(tenant_id, first, below)
-            _burn_all(tenant_id, uses, wall)
-            burned += len(uses)
+            burned += _burn_of(tenant_id, first, below, wall)
     failpoint("wallets.burn.before_commit")
     return burned
 
 
-def _uses(tenant_id: UUID, first: int, below: int) -> list[_Use]:
+def _burn_of(tenant_id: UUID, first: int, below: int, wall: datetime) -> int:
+    """Burn for a tenant's customers, in one till per time."""
     with connection.cursor() as cursor:
-        cursor.execute(_USED, [tenant_id, tenant_id, str(first), str(below)])
-        return [_Use(*row) for row in cursor.fetchall()]
-
-
-def _burn_all(tenant_id: UUID, uses: Sequence[_Use], wall: datetime) -> None:
-    """Burn in one till per time."""
-    customers = Customer.objects.filter(
-        tenant_id=tenant_id, id__in={one.customer_id for one in uses}
-    )
-    times = {
-        one.id: customer_now(one, wall=wall)
-        for one in customers.select_related("test_clock", "tenant__test_clock")
-    }
-    together: dict[datetime, list[_Use]] = defaultdict(list)
-    for use in uses:
-        together[times[use.customer_id]].append(use)
-    prices = _prices({one.meter_id for one in uses})
+        cursor.execute(_WHOSE, {"tenant": tenant_id, "first": str(first), "below": str(below)})
+        wallets = defaultdict(list)
+        for customer_id, wallet_id in cursor.fetchall():
+            wallets[customer_id].append(wallet_id)
+    customers = Customer.objects.filter(tenant_id=tenant_id, id__in=wallets)
+    together: dict[datetime, list[UUID]] = defaultdict(list)
+    for one in customers.select_related("test_clock", "tenant__test_clock"):
+        together[customer_now(one, wall=wall)].append(one.id)
+    if len(together) > 1:  # all at once, in the order in which everybody locks them
+        ids = [wallet_id for listed in wallets.values() for wallet_id in listed]
+        lock_rows(Wallet, ids, tenant_id=tenant_id)
+    read = 0
     for at, chunk in together.items():
-        wallets = Wallet.objects.filter(
-            customer_id__in={one.customer_id for one in chunk},
-            settlement=Settlement.ON_EVENT,
-        ).exclude(status=WalletStatus.CLOSED)
-        till = open_till(
-            list(wallets.values_list("id", flat=True)), tenant_id=tenant_id, actor=ACTOR, at=at
+        ids = [wallet_id for customer_id in chunk for wallet_id in wallets[customer_id]]
+        till = open_till(ids, tenant_id=tenant_id, actor=ACTOR, at=at)
+        failpoint("wallets.burn.after_lock")
+        # read only now: while the wallets were waited for, an invoice may have burned ahead
+        ahead = dict(
+            BurnedAhead.objects.filter(customer__in=chunk).values_list("customer_id", "snapshot")
         )
-        of_customer: dict[UUID, list[Wallet]] = defaultdict(list)
-        for wallet in sorted(till.wallets.values(), key=lambda one: (one.priority, one.id)):
-            of_customer[wallet.customer_id].append(wallet)
-        holding = _Holding(of_customer)
-        for use in chunk:
-            _burn(till, use, of_customer[use.customer_id], prices, holding)
+        befores = {customer_id: ahead.get(customer_id) for customer_id in chunk}
+        read += burn_read(till, Reading(tenant_id, befores, first, below))
         close_till(till)
-
-
-class _Holding:
-    """The subscriptions that customers have, asked for once somebody is short of credit."""
-
-    def __init__(self, customer_ids: Iterable[UUID]) -> None:
-        self._customer_ids = customer_ids
-        self._found: dict[UUID, list[UUID]] | None = None
-
-    def of(self, use: _Use) -> list[UUID]:
-        """Return whose usage it is: the subscription named, or else all of the customer's."""
-        if use.subscription_id is not None:
-            return [use.subscription_id]
-        if self._found is None:
-            self._found = held_by(self._customer_ids)
-        return self._found.get(use.customer_id, [])
-
-
-def _burn(
-    till: Till,
-    use: _Use,
-    wallets: Sequence[Wallet],
-    prices: dict[tuple[UUID, UUID | None, str], Decimal],
-    holding: _Holding,
-) -> None:
-    thing = Thing(meter=use.meter)
-    purpose = Purpose(
-        source_key=f"{use.event_id.hex}:{use.meter_id.hex}",
-        thing=thing,
-        meter_id=use.meter_id,
-        subscription_id=use.subscription_id,
-        event_id=use.event_id,
-        used_at=use.occurred_at,
-    )
-    if use.quantity < 0:
-        _take_less(till, wallets, use, purpose, prices)
-        return
-    quantity, last, short = use.quantity, None, ZERO
-    for wallet in wallets:
-        price = prices.get(
-            (use.meter_id, wallet.unit_id, "" if wallet.unit_id else wallet.currency)
-        )
-        if quantity <= 0 or price is None or not wallet.scope.covers(thing):
-            continue
-        amount = EXACT.multiply(quantity, price).quantize(_PLACES, ROUND_HALF_UP, ARITHMETIC)
-        if amount <= 0:
-            continue
-        short, last = till.spend(wallet, amount, purpose).short, wallet
-        quantity = ARITHMETIC.divide(short, price)
-    if last is not None and short and last.insufficient != Insufficient.INVOICE:
-        till.fall_short(last, short, holding.of(use), meter=use.meter)
-
-
-def _take_less(
-    till: Till,
-    wallets: Sequence[Wallet],
-    use: _Use,
-    purpose: Purpose,
-    prices: dict[tuple[UUID, UUID | None, str], Decimal],
-) -> None:
-    """Give back what an event takes off the usage before it, the wallet that burned last first.
-
-    Not where an invoice has asked for that usage already: the next one gives it back in money.
-    """
-    if is_settled(use.customer_id, use.meter_id, use.occurred_at):
-        return
-    quantity = -use.quantity
-    for wallet in reversed(wallets):
-        price = prices.get(
-            (use.meter_id, wallet.unit_id, "" if wallet.unit_id else wallet.currency)
-        )
-        if quantity <= 0 or price is None:
-            continue
-        credit = EXACT.multiply(quantity, price).quantize(_PLACES, ROUND_HALF_UP, ARITHMETIC)
-        returned = return_usage(till, wallet, credit, purpose)
-        quantity = ARITHMETIC.divide(EXACT.subtract(credit, returned), price)
-
-
-def _prices(meter_ids: set[UUID]) -> dict[tuple[UUID, UUID | None, str], Decimal]:
-    rows = CreditPrice.objects.filter(meter_id__in=meter_ids)
-    return {
-        (meter_id, unit_id, currency): price
-        for meter_id, unit_id, currency, price in rows.values_list(
-            "meter_id", "unit_id", "currency", "price"
-        )
-    }
+    return read

@@ -1,7 +1,8 @@
 """Giving credit back to the grants that it was taken from."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from django.db.models import Max, Q, Sum
 
 from apps.core.money import EXACT
 from apps.ledger.domain import FactKind
-from apps.wallets.domain import ZERO, EntryKind, GrantKind
+from apps.wallets.domain import ZERO, EntryKind, GrantKind, Thing, WalletStatus
 from apps.wallets.models import CreditGrant, CreditTransaction, Wallet
 from apps.wallets.operations.entries import Purpose
 from apps.wallets.operations.till import Till
@@ -52,11 +53,90 @@ def return_usage(till: Till, wallet: Wallet, credit: Decimal, purpose: Purpose) 
     return back.amount
 
 
-class Back:
-    """What comes back to one wallet for one purpose, and what it was worth."""
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """An event that an amendment took out, and the number of what took it out."""
 
-    def __init__(self, till: Till, wallet: Wallet, purpose: Purpose) -> None:
+    event_id: UUID
+    subscription_id: UUID | None
+    used_at: datetime
+    number: int
+
+
+def return_voided(till: Till, voided: Sequence[Voided]) -> None:
+    """Give back what events took that do not count any more, and store it; a repeat does nothing.
+
+    The last burned comes back first, to the grants it came from; what has expired meanwhile expires
+    at once. No more comes back than what events took that took no usage back. What such a one had
+    given back is taken again, as far as there is credit.
+    """
+    by_event = {one.event_id: one for one in voided}
+    took = list(
+        CreditTransaction.objects.filter(wallet__in=till.wallets, event_id__in=by_event)
+        .values_list("event_id", "wallet_id", "meter_id", "meter__key", "grant_id")
+        .annotate(net=-Sum("amount"), last=Max("number"))
+        .exclude(net=0)
+        .order_by("wallet_id", "-last")
+    )
+    left = _taken_at_all(till, {(wallet, meter) for _, wallet, meter, *_ in took})
+    for event_id, wallet_id, meter_id, key, grant_id, net, _ in took:
+        one, wallet = by_event[event_id], till.wallets[wallet_id]
+        purpose = Purpose(
+            source_key=f"{event_id.hex}:{meter_id.hex}:{one.number}",
+            thing=Thing(meter=key),
+            meter_id=meter_id,
+            subscription_id=one.subscription_id,
+            event_id=event_id,
+            used_at=one.used_at,
+        )
+        if net < 0:
+            if wallet.status != WalletStatus.CLOSED:
+                till.spend(wallet, -net, purpose)
+            continue
+        whose = (wallet_id, meter_id, one.subscription_id)
+        back = Back(till, wallet, purpose)
+        wanted = min(net, left[whose])
+        if wanted <= 0:
+            continue
+        if grant_id is None:
+            back.lent(wanted)
+        else:
+            back.to(fetch(till, wallet, [grant_id])[grant_id], wanted)
+        left[whose] = EXACT.subtract(left[whose], back.amount)
+        till.book(wallet, FactKind.CREDIT_BURNED, paid=-back.paid, promotional=-back.promotional)
+        till.write_off_over(list(till.grants[wallet.id]), wallet, cause=purpose.source_key)
+    till.store()
+
+
+def _taken_at_all(
+    till: Till, pairs: Iterable[tuple[UUID, UUID]]
+) -> dict[tuple[UUID, UUID, UUID | None], Decimal]:
+    """Return what events took together, less what came back, by wallet, meter and subscription."""
+    meters = {meter for _, meter in pairs}
+    if not meters:
+        return {}
+    rows = (
+        CreditTransaction.objects.filter(
+            wallet__in=till.wallets, meter__in=meters, event_id__isnull=False
+        )
+        .values_list("wallet_id", "meter_id", "subscription_id")
+        .annotate(net=-Sum("amount"))
+        .order_by()
+    )
+    return {(wallet, meter, whose): net for wallet, meter, whose, net in rows}
+
+
+class Back:
+    """What comes back to one wallet for one purpose, and what it was worth.
+
+    ``covers`` is the money of a line that comes back with it, below zero.
+    """
+
+    def __init__(
+        self, till: Till, wallet: Wallet, purpose: Purpose, *, covers: Decimal = ZERO
+    ) -> None:
         self.till, self.wallet, self.purpose = till, wallet, purpose
+        self.covers = covers
         self.amount = self.paid = self.promotional = ZERO
 
     def to(self, grant: CreditGrant, wanted: Decimal, *, note: str = "") -> None:
@@ -66,7 +146,8 @@ class Back:
         if not amount:
             return
         purpose = replace(self.purpose, source_key=f"{self.purpose.source_key}{note}")
-        value = self.till.give_back(self.wallet, grant, amount, purpose)
+        value = self.till.give_back(self.wallet, grant, amount, purpose, covers=self.covers)
+        self.covers = ZERO  # all of it is told once
         self.amount = EXACT.add(self.amount, amount)
         if grant.kind == GrantKind.PAID:
             self.paid = EXACT.add(self.paid, value)
@@ -76,8 +157,11 @@ class Back:
     def lent(self, wanted: Decimal) -> None:
         """Let what was lent be owed no more; what was paid back already goes to who paid it."""
         owed = self.wallet.overdrawn
-        self.paid = EXACT.add(self.paid, self.till.unlend(self.wallet, wanted, self.purpose))
+        value = self.till.unlend(self.wallet, wanted, self.purpose, covers=self.covers)
+        self.paid = EXACT.add(self.paid, value)
         lowered = EXACT.subtract(owed, self.wallet.overdrawn)
+        if lowered:
+            self.covers = ZERO
         self.amount = EXACT.add(self.amount, lowered)
         rest = EXACT.subtract(wanted, lowered)
         for grant in _that_paid_back(self.till, self.wallet) if rest else ():

@@ -128,7 +128,13 @@ class Till(Entries):
                 self.book(wallet, FactKind.CREDIT_VOIDED, paid=value)
 
     def give_back(
-        self, wallet: Wallet, grant: CreditGrant, amount: Decimal, purpose: Purpose
+        self,
+        wallet: Wallet,
+        grant: CreditGrant,
+        amount: Decimal,
+        purpose: Purpose,
+        *,
+        covers: Decimal = ZERO,
     ) -> Decimal:
         """Give back to a grant what was consumed of it; return what that is worth."""
         left = EXACT.add(EXACT.add(grant.remaining, grant.held), amount)
@@ -136,7 +142,7 @@ class Till(Entries):
         value = EXACT.subtract(kept, grant.value_left)
         grant.remaining = EXACT.add(grant.remaining, amount)
         grant.value_left = kept
-        self.enter(wallet, grant, amount, EntryKind.RETURN, purpose, value=value)
+        self.enter(wallet, grant, amount, EntryKind.RETURN, purpose, value=value, covers=covers)
         return value
 
     def put_aside(self, wallet: Wallet, hold: CreditHold, thing: Thing) -> None:
@@ -258,7 +264,9 @@ class Till(Entries):
             if grant.status != GrantStatus.AVAILABLE:
                 self.write_off(grant, cause=cause)
 
-    def unlend(self, wallet: Wallet, amount: Decimal, purpose: Purpose) -> Decimal:
+    def unlend(
+        self, wallet: Wallet, amount: Decimal, purpose: Purpose, *, covers: Decimal = ZERO
+    ) -> Decimal:
         """Take back credit that was lent for something canceled; return what it is worth.
 
         What has been paid back in the meantime is not lent any more and cannot be.
@@ -267,7 +275,7 @@ class Till(Entries):
         if not amount:
             return ZERO
         value = self._lower_overdraft(wallet, amount)
-        self.enter(wallet, None, amount, EntryKind.RETURN, purpose, value=value)
+        self.enter(wallet, None, amount, EntryKind.RETURN, purpose, value=value, covers=covers)
         return value
 
     def lend_back(

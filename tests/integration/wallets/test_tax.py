@@ -156,7 +156,7 @@ def test_tax_of_a_purchase_is_in_the_books_and_goes_back_with_its_refund() -> No
     assert all_breaches() == []
 
 
-def test_usage_that_is_taken_back_gives_the_tax_of_its_credit_back() -> None:
+def test_usage_that_is_taken_back_gives_its_credit_back_untaxed() -> None:
     tenant = tenant_that(ON_PURCHASE)
     customer = berliner(tenant)
     buy(make_wallet(customer), "40.00")
@@ -164,8 +164,10 @@ def test_usage_that_is_taken_back_gives_the_tax_of_its_credit_back() -> None:
     assert figures(bill(customer)) == ("100.00", "11.40", "111.40", "71.40")
     more(customer, "-100")
     memo = bill(customer)
-    assert figures(memo)[:3] == ("-100.00", "-19.00", "-119.00")
-    assert booked(tenant, AccountKind.TAX_PAYABLE) == [0]
+    # 40.00 come back as credit, which stays taxed; 60.00 with their tax in money
+    assert figures(memo)[:3] == ("-100.00", "-11.40", "-111.40")
+    assert Invoice.objects.get(pk=memo.pk).credit_applied == -40
+    assert booked(tenant, AccountKind.TAX_PAYABLE) == [Decimal("-7.60")]
     assert all_breaches() == []
 
 
