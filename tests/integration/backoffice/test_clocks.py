@@ -245,6 +245,18 @@ def test_an_advance_goes_on_where_it_stopped(tenant: Tenant, clock: Any) -> None
     ]
 
 
+def test_an_advance_that_takes_long_does_not_run_the_job_that_would_go_on_with_it(
+    tenant: Tenant, clock: Any
+) -> None:
+    make_subscriber(tenant, clock)
+    advance = begin(clock, to=datetime(2026, 3, 1, tzinfo=UTC), at=now() - timedelta(minutes=1))
+    for month in (2, 3):
+        advance = continue_advance(advance.id, actor=ACTOR, within=timedelta(0), wall=now)
+        reached = datetime(2026, month, 1, tzinfo=UTC)
+        assert (advance.reached, advance.steps, advance.ended_at) == (reached, month - 1, None)
+    assert Job.objects.get(name="backoffice.advance_clock").state == Job.State.PENDING
+
+
 def test_a_job_that_runs_out_of_time_leaves_the_rest_to_another(
     tenant: Tenant, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
