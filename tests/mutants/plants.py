@@ -323,6 +323,29 @@ PLANTS: Final = (
         "    if amount >= there:",
         _WALLET,
     ),
+    Plant(
+        "what an invoice asks for burns after it",
+        "apps/wallets/operations/covering.py",
+        "        burn_ahead(till, metered.intersection(one for one, _ in by_event), tenant_id=tenant_id)",
+        "        pass",
+        "tests/integration/wallets/test_ahead.py"
+        "::test_what_is_invoiced_before_it_burns_is_charged_once",
+    ),
+    Plant(
+        "the reader burns again what an invoice burned ahead",
+        "apps/wallets/operations/burning.py",
+        "        befores = {customer_id: ahead.get(customer_id) for customer_id in chunk}",
+        "        befores = dict.fromkeys(chunk)",
+        "tests/integration/wallets/test_ahead.py"
+        "::test_what_is_invoiced_before_it_burns_is_charged_once",
+    ),
+    Plant(
+        "credit that came back by events comes back in money too",
+        "apps/wallets/operations/covering.py",
+        "        came = settling.put_back(one, line, most)",
+        "        came = ZERO",
+        "tests/integration/wallets/test_less.py::test_the_last_taken_comes_back_first[on_event]",
+    ),
     # --- tax
     Plant(
         "a rate still holds when it has ended",
