@@ -4,7 +4,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -20,11 +20,16 @@ class Refused(Exception):
 
 
 class Client:
-    """Calls ``<url>/api/v1`` with an API key; every write carries a new Idempotency-Key."""
+    """Calls ``<url>/api/v1`` with an API key; every write carries a new Idempotency-Key.
 
-    def __init__(self, url: str, key: str) -> None:
+    Operators have a token instead, and name their tenant by ``headers``.
+    """
+
+    def __init__(self, url: str, key: str, headers: Mapping[str, str] | None = None) -> None:
+        self.url = url
         self.root = f"{url.rstrip('/')}/api/v1"
         self.key = key
+        self.headers = dict(headers or {})
 
     def get(self, path: str) -> JSON:
         """Read."""
@@ -48,6 +53,7 @@ class Client:
                 "Authorization": f"Bearer {self.key}",
                 "Content-Type": "application/json",
                 "Idempotency-Key": uuid4().hex,
+                **self.headers,
             },
         )
         try:

@@ -6,6 +6,11 @@ import maxio
 import paymentkit
 from client import Client
 
+from apps.backoffice.books import breaches
+from apps.core.tenancy import tenant_scope
+from apps.tenants.models import Tenant
+from tests.make.tenants import PASSWORD, make_operator
+
 
 def test_abaxus(api: Client) -> None:
     told = abaxus.run(api)
@@ -85,8 +90,15 @@ def test_paymentkit(api: Client) -> None:
     )
 
 
-def test_kill_bill_aviate(api: Client) -> None:
-    told = kill_bill_aviate.run(api)
+def test_kill_bill_aviate(served: str, worker: None) -> None:
+    operator = make_operator(is_superuser=True)
+    entry = {"email": operator.email, "password": PASSWORD}
+    told = kill_bill_aviate.run(
+        Client(served, Client(served, "").post("/auth/login", entry)["token"])
+    )
+    for tenant in Tenant.objects.all():
+        with tenant_scope(tenant.id):
+            assert list(breaches(tenant.id)) == []
     assert told["preview"][0]["total"] == "2.00"
     assert told["tokens"] == "2000001"
     assert told["invoice"]["total"] == "6.00"
