@@ -132,6 +132,7 @@ def test_spending_holds_and_summary(api: Api, customer: Customer) -> None:
     ]
 
 
+@pytest.mark.holds("B92")
 def test_too_little_credit_is_402(api: Api, customer: Customer) -> None:
     wallet = make_wallet(customer)
     make_grant(wallet, "5.00")
@@ -229,6 +230,7 @@ def test_what_is_taken_back_needs_a_reason(api: Api, customer: Customer) -> None
     assert api.post(path, {"reason": "again"}).json()["reason"] == "grant_not_voidable"
 
 
+@pytest.mark.holds("B90")
 def test_money_moves_only_with_a_key(api: Api, customer: Customer) -> None:
     wallet = make_wallet(customer)
     paths = [
@@ -249,9 +251,19 @@ def test_money_moves_only_with_a_key(api: Api, customer: Customer) -> None:
         ({"insufficient": "overdraft"}, 422, "overdraft_unfit"),
         ({"overdraft_limit": "5"}, 422, "overdraft_unfit"),
         ({"scope": {"products": ["x"]}, "settlement": "on_event"}, 422, "scope_unfit"),
-        ({"initial_credit": {"kind": "paid", "amount": "0"}}, 400, "number_too_small"),
-        ({"initial_credit": {"kind": "paid", "amount": "1.001"}}, 422, "credit_precision"),
-        (
+        pytest.param(
+            {"initial_credit": {"kind": "paid", "amount": "0"}},
+            400,
+            "number_too_small",
+            marks=pytest.mark.holds("B90"),
+        ),
+        pytest.param(
+            {"initial_credit": {"kind": "paid", "amount": "1.001"}},
+            422,
+            "credit_precision",
+            marks=pytest.mark.holds("B90"),
+        ),
+        pytest.param(
             {
                 "initial_credit": {
                     "kind": "paid",
@@ -261,11 +273,19 @@ def test_money_moves_only_with_a_key(api: Api, customer: Customer) -> None:
             },
             422,
             "expiry_past",
+            marks=pytest.mark.holds("B91"),
         ),
-        (
+        pytest.param(
             {"top_off": {"kind": "target", "amount": "5", "low_watermark": "5"}},
             422,
             "top_off_target_too_low",
+            marks=pytest.mark.holds("B93"),
+        ),
+        pytest.param(
+            {"top_off": {"kind": "target", "amount": "0", "low_watermark": "5"}},
+            400,
+            "number_too_small",
+            marks=pytest.mark.holds("B93"),
         ),
         (
             {"top_off": {"kind": "fixed", "amount": "5", "low_watermark": "5", "cap": "4"}},

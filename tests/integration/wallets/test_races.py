@@ -64,7 +64,7 @@ def at_once(*works: Callable[[], object]) -> Counter[str]:
     return Counter(ended)
 
 
-@pytest.mark.holds("W2")
+@pytest.mark.holds("W2", "F44")
 def test_of_fifty_spenders_as_many_win_as_there_is_credit_for(tenant: Tenant) -> None:
     wallet = make_wallet(make_customer(tenant))
     make_paid(wallet, "6.00")
@@ -75,6 +75,7 @@ def test_of_fifty_spenders_as_many_win_as_there_is_credit_for(tenant: Tenant) ->
     assert broken_rules() == []
 
 
+@pytest.mark.holds("F38")
 def test_spending_against_expiry(tenant: Tenant) -> None:
     wallet = make_wallet(make_customer(tenant))
     grant = make_grant(wallet, "10.00", expires_at=AT + DAY)
@@ -93,6 +94,7 @@ def test_spending_against_expiry(tenant: Tenant) -> None:
     assert broken_rules() == []
 
 
+@pytest.mark.holds("F37")
 def test_spending_against_the_settling_of_a_purchase(tenant: Tenant) -> None:
     wallet = make_wallet(make_customer(tenant))
     make_grant(wallet, "5.00")
@@ -109,7 +111,7 @@ def test_spending_against_the_settling_of_a_purchase(tenant: Tenant) -> None:
     assert broken_rules() == []
 
 
-@pytest.mark.holds("W7")
+@pytest.mark.holds("W7", "F39")
 def test_of_twenty_triggers_one_tops_off(tenant: Tenant) -> None:
     rule = TopOff(kind=TopOffKind.FIXED, amount=Decimal(50), low_watermark=Decimal(100))
     wallet = make_wallet(make_customer(tenant), top_off=rule)

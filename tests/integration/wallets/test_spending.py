@@ -238,6 +238,23 @@ def test_units_are_worth_what_was_paid_for_them(tenant: Tenant, customer: Custom
     assert booked(tenant, REVENUE) == [Decimal("-0.10")]
 
 
+@pytest.mark.holds("W9")
+def test_what_moves_keeps_every_digit(tenant: Tenant, customer: Customer) -> None:
+    unit = make_unit(tenant, precision=12, rate="0.37")
+    wallet = make_wallet(customer, unit=unit)
+    make_paid(wallet, "100", price=Decimal("37.00"))
+    left = Decimal(100)
+    for amount in ("14.28444999", "0.000000000001", "17.965", "3.333333333333", "0.1"):
+        assert spend(wallet, amount) == [Decimal(amount)]
+        left -= Decimal(amount)
+        assert fresh_wallet(wallet).balance == left
+    last = CreditTransaction.objects.filter(wallet=wallet).order_by("-number")[0]
+    assert (last.balance_after, last.grant_after) == (left, left)
+    assert broken_rules() == []
+    assert spend(wallet, str(left)) == [left]
+    assert booked(tenant, LIABILITY, REVENUE) == [0, -37]
+
+
 @pytest.mark.parametrize(
     ("values", "error"),
     [

@@ -201,6 +201,7 @@ def test_what_credit_does_not_pay_is_taxed(taxed: CreditTaxed, expected: tuple[s
     assert all_breaches() == []
 
 
+@pytest.mark.holds("I10")
 def test_no_cent_is_left_where_credit_is_enough() -> None:
     tenant = tenant_that(ON_USE)
     customer = berliner(tenant)
