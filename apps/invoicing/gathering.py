@@ -19,6 +19,7 @@ from apps.invoicing.slicing import (
     Reach,
     Slice,
     claims_moved,
+    has_threshold,
     in_window,
     next_due,
     reach_of,
@@ -264,11 +265,14 @@ def _billed(
 
 
 def _is_used(terms: SubscriptionTerms, charges: Charges, charge_id: UUID, cutoff: datetime) -> bool:
-    """Say whether usage of a charge is still charged for at the cutoff."""
+    """Say whether usage of a charge goes on at the cutoff, and may be billed before its period ends."""
     return any(
         one.starts_at <= cutoff
         and (one.ends_at is None or cutoff < one.ends_at)
-        and any(charge.id == charge_id for charge in charges[one.phase_id])
+        and any(
+            charge.id == charge_id and has_threshold(terms, charge)
+            for charge in charges[one.phase_id]
+        )
         for track in terms.tracks
         for one in track.segments
     )

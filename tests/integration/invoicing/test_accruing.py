@@ -13,10 +13,14 @@ from apps.core.web.fields import instant_text
 from apps.invoicing.explaining import explain, verify
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.operations.accruing import bill_accrued
-from apps.invoicing.operations.billing import close_due
-from apps.subscriptions.domain import CancelMode, Settlement
+from apps.invoicing.operations.billing import bill_customer, close_due
+from apps.subscriptions.domain import CancelMode, ChangeVerb, Settlement, Wish
 from apps.subscriptions.models import Subscription
-from apps.subscriptions.operations import cancel_subscription
+from apps.subscriptions.operations import (
+    cancel_subscription,
+    change_subscription,
+    withdraw_change,
+)
 from apps.tenants.domain import LateUsagePolicy
 from tests.make.catalog import BASE_FEE, make_plan
 from tests.make.coupons import make_coupon, redeem
@@ -189,6 +193,40 @@ def test_whatever_the_policy_for_late_usage_the_end_bills_the_rest(policy: LateU
         "Calls 60.00",
         "Calls 3.00",
     ]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "lines"),
+    [("50.00", ["60.00", "1.00"]), (None, ["60.00", "-60.00", "61.00"])],
+)
+def test_a_part_that_is_over_no_more_is_taken_back_unless_it_may_be_billed_early(
+    threshold: str | None, lines: list[str]
+) -> None:
+    subscription = subscribed({**CALLS, "billing_threshold": threshold, "minimum": None})
+    use(subscription, "a", APRIL + DAY, "5000")
+    pause = new_id()
+    change_subscription(
+        subscription.pk,
+        Wish(ChangeVerb.PAUSE),
+        change_id=pause,
+        actor=ACTOR,
+        at=APRIL + 9 * DAY,
+    )
+    close_due(APRIL + 9 * DAY, actor=ACTOR)
+    withdraw_change(pause, actor=ACTOR, at=APRIL + 11 * DAY)
+    bill_customer(
+        subscription.customer_id,
+        tenant_id=subscription.tenant_id,
+        request_id=new_id(),
+        cutoff=APRIL + 11 * DAY,
+        issue=True,
+        actor=ACTOR,
+        at=APRIL + 11 * DAY,
+    )
+    use(subscription, "b", APRIL + 12 * DAY, "100")
+    close_due(MAY, actor=ACTOR)
+    found = InvoiceLine.objects.filter(subscription_id=subscription.pk).order_by("id")
+    assert [f"{line.amount:.2f}" for line in found] == lines
 
 
 def test_without_a_threshold_nobody_is_looked_at() -> None:
