@@ -70,12 +70,13 @@ class Burned:
     money: Fraction
 
 
-@dataclass(slots=True)
-class Taken:
-    """What events took of a grant, less what came back, and the last entry that took of it."""
+class Taken(NamedTuple):
+    """What an event took of a grant (None: lent), or gave back, and by which entry."""
 
-    net: Fraction = ZERO
-    last: int = 0
+    at: datetime  # of the event
+    grant: UUID | None
+    amount: Fraction  # below zero where it gave back
+    number: int
 
 
 @dataclass(slots=True)
@@ -104,8 +105,8 @@ class Purse:
         self.grants: dict[UUID, Grant] = {}
         self.holds: dict[UUID, list[tuple[Grant, Fraction]]] = {}
         self.burned: list[Burned] = []
-        # what events took of each grant (None: lent) for a meter and subscription, and when last
-        self.used: dict[tuple[str, UUID | None], dict[UUID | None, Taken]] = defaultdict(dict)
+        # what events took for a meter and subscription
+        self.used: dict[tuple[str, UUID | None], list[Taken]] = defaultdict(list)
         self.lent = self.lent_worth = self.short = ZERO
         self.paid_back: list[Grant] = []
 
@@ -354,35 +355,41 @@ class Purse:
             self._apply(-back.paid, -back.promotional, -entry.covers)
         self.write_off_over()
 
-    def burn(self, amount: Fraction, meter: str, subscription: UUID | None) -> Fraction:
+    def burn(
+        self, amount: Fraction, meter: str, subscription: UUID | None, at: datetime
+    ) -> Fraction:
         """Use up credit for an event; return what nobody pays."""
         first = self.read
         short = self.spend(amount, meter)
-        for number in range(first, self.read):
-            entry = self.log[number]
-            taken = self.used[meter, subscription].setdefault(entry.grant, Taken())
-            taken.net -= entry.amount
-            taken.last = number
+        self._remember(first, meter, subscription, at)
         return short
 
-    def unburn(self, credit: Fraction, meter: str, subscription: UUID | None) -> Fraction:
-        """Give back what events took, the last first; return how much."""
-        used = self.used[meter, subscription]
+    def unburn(
+        self, credit: Fraction, meter: str, subscription: UUID | None, at: datetime
+    ) -> Fraction:
+        """Give back what events up to one took, the last first; return how much."""
+        before = [one for one in self.used[meter, subscription] if one.at <= at]
+        last = {one.grant: one.number for one in before if one.amount > 0}
         back = _Back(self)
         first = self.read
-        for grant, taken in sorted(used.items(), key=lambda one: -one[1].last):
-            wanted = min(credit - back.amount, taken.net)
+        for grant in sorted(last, key=lambda one: -last[one]):
+            net = sum((one.amount for one in before if one.grant == grant), ZERO)
+            wanted = min(credit - back.amount, net)
             if wanted <= 0:
                 continue
             if grant is None:
                 back.lent(wanted)
             else:
                 back.to(self.grants[grant], wanted)
-        for entry in self.log[first : self.read]:
-            used.setdefault(entry.grant, Taken()).net -= entry.amount
+        self._remember(first, meter, subscription, at)
         self._use(-back.paid, -back.promotional)
         self.write_off_over()
         return back.amount
+
+    def _remember(self, first: int, meter: str, subscription: UUID | None, at: datetime) -> None:
+        for number in range(first, self.read):
+            entry = self.log[number]
+            self.used[meter, subscription].append(Taken(at, entry.grant, -entry.amount, number))
 
 
 class _Back:

@@ -154,7 +154,7 @@ class Savings:
             amount = rounded(quantity * price, PLACES)
             if amount <= 0:
                 continue
-            short, last = purse.burn(amount, use.meter, use.subscription), purse
+            short, last = purse.burn(amount, use.meter, use.subscription, use.at), purse
             _note(purse, use, amount - short)
             quantity = short / price
         if last is not None and last.fact.policy != "invoice":
@@ -174,7 +174,7 @@ class Savings:
             if quantity <= 0:
                 continue
             credit = rounded(quantity * price, PLACES)
-            returned = purse.unburn(credit, use.meter, use.subscription)
+            returned = purse.unburn(credit, use.meter, use.subscription, use.at)
             _note(purse, use, -returned)
             quantity = (credit - returned) / price
 
