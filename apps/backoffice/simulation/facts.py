@@ -43,6 +43,23 @@ class EventFact:
     value: Decimal | None
     properties: Mapping[str, str]
     misplaced: bool = False
+    key: str = ""  # by which it is known
+
+
+@dataclass(frozen=True, slots=True)
+class AmendmentFact:
+    """A correction of events, by their numbers; or the taking back of one."""
+
+    id: UUID
+    created_at: datetime
+    taken: frozenset[int] = frozenset()
+    brought: frozenset[int] = frozenset()
+    undoes: "AmendmentFact | None" = None
+
+    @property
+    def touches(self) -> frozenset[int]:
+        """The events that it is about."""
+        return self.undoes.touches if self.undoes else self.taken | self.brought
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +195,25 @@ class CreditFacts:
 class Facts:
     """Everything that was told to the product, in the order in which it was told."""
 
+    begins_at: datetime
     meters: dict[str, MeterFact] = field(default_factory=dict)
     meter_ids: dict[str, UUID] = field(default_factory=dict)
     subscriptions: list[SubscriptionFact] = field(default_factory=list)
     events: list[EventFact] = field(default_factory=list)
+    amendments: list[AmendmentFact] = field(default_factory=list)
     # money that came by bank: customer, currency, amount
     transfers: list[tuple[UUID, str, Decimal]] = field(default_factory=list)
     credit: CreditFacts = field(default_factory=CreditFacts)
     stops: list[datetime] = field(default_factory=list)  # when somebody looked for due work
+
+    def counting(self) -> list[EventFact]:
+        """Return the events that count after all that was amended, in the order of arrival."""
+        gone: set[int] = set()
+        undone: set[UUID] = set()
+        for one in reversed(self.amendments):  # what takes one back came after it
+            holds = one.id not in undone
+            if one.undoes is None:
+                gone |= one.taken if holds else one.brought
+            elif holds:
+                undone.add(one.undoes.id)
+        return [event for event in self.events if event.number not in gone]

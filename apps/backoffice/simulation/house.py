@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
+from apps.backoffice.simulation.amending import Amending
 from apps.backoffice.simulation.asking import Asking
 from apps.backoffice.simulation.chance import Dice
 from apps.backoffice.simulation.deeds import Deeds
@@ -93,12 +94,15 @@ class House:
     def __init__(self, dice: Dice, ways: Ways, *, starts_at: datetime, wall: datetime) -> None:
         self.dice, self.ways = dice, ways
         self.now = starts_at
-        self.facts = Facts()
+        self.facts = Facts(starts_at)
         # what goes wrong, and who pays when, may depend on the machine; what happens must not
         self.trouble = Trouble(Dice(dice.getrandbits(64)), percent=12)
         self.buyers: list[Buyer] = []
         self.tenant, self.clock = self._found(wall)
         self.traffic = Traffic(dice, sender_of(self.tenant), self.facts)
+        self.amending = Amending(
+            Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts, self.traffic
+        )
         self.deeds = Deeds(Dice(dice.getrandbits(64)), self.tenant.id, self.trouble)
         self._plans: list[tuple[dict[str, Any], UUID]] = []
         self.asking = Asking(dice, self.trouble, self._plans, self.price_list.id)
@@ -123,6 +127,7 @@ class House:
             self.asking.for_all(self.buyers, self.now)
             self.deeds.with_money(self.buyers, self.facts, self.now)
             self.saving.act(self.buyers, self.now)
+            self.amending.act(self.buyers, self.now)
             since, self.now = self.now, then
             move_clock(self.clock.id, to=then, actor=ACTOR, at=then)
             self.traffic.pass_time(self.buyers, since, then)
@@ -221,6 +226,7 @@ class House:
                 f"{self.ways.slug}-{number}",
                 dice.randrange(3, 20),
                 pays_by_transfer=dice.often(30),
+                corrects=dice.often(50),
             )
             self._enrol(buyer, zone)
             if not buyer.pays_by_transfer:

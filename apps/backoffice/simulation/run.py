@@ -31,6 +31,7 @@ class Verdict:
     customers: int = 0
     subscriptions: int = 0
     events: int = 0
+    amendments: int = 0
     changes: int = 0
     taken_back: int = 0
     wallets: int = 0
@@ -101,6 +102,7 @@ def _count(verdict: Verdict, house: House) -> None:
     verdict.customers += len(house.buyers)
     verdict.subscriptions += len(house.facts.subscriptions)
     verdict.events += len(house.facts.events)
+    verdict.amendments += len(house.facts.amendments)
     verdict.changes += house.asking.changes
     verdict.taken_back += house.asking.taken_back
     verdict.wallets += len(house.facts.credit.wallets)

@@ -97,7 +97,7 @@ class Saving:
 
     def _open(self, buyer: Buyer, at: datetime) -> None:
         dice, first = self.dice, buyer.subscriptions[0]
-        in_units, on_event = dice.often(50), dice.often(50)
+        in_units, on_event = dice.often(50), dice.often(50) and not buyer.corrects
         currency = "USD" if in_units or on_event else first.currency
         policy = dice.choice(tuple(Insufficient))
         fact = WalletFact(

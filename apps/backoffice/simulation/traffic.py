@@ -33,6 +33,7 @@ class Buyer:
     name: str
     events_a_month: int
     pays_by_transfer: bool
+    corrects: bool = False  # what he told of his usage; his credit pays no events
     subscriptions: list[SubscriptionFact] = field(default_factory=list)
 
 
@@ -57,7 +58,7 @@ class Traffic:
         """Send at ``end`` what happened since ``start``, and what was held back until now."""
         self._looked = start
         fresh = [
-            self._event(buyer, self.dice.instant(start, end))
+            _Sent(*self.invent(self.dice, buyer, self.dice.instant(start, end)))
             for buyer in buyers
             for _ in range(self._count(buyer, end - start))
         ]
@@ -85,8 +86,8 @@ class Traffic:
         expected = buyer.events_a_month * (time / (30 * _DAY))
         return int(expected) + self.dice.often(int(expected % 1 * 100))
 
-    def _event(self, buyer: Buyer, at: datetime) -> _Sent:
-        dice = self.dice
+    def invent(self, dice: Dice, buyer: Buyer, at: datetime) -> tuple[Item, EventFact]:
+        """Return an event of a customer, as it is sent and as the facts keep it."""
         self._number += 1
         name = dice.choice((*["call"] * 6, "load", "seat", "seat", "render"))
         value = Decimal(dice.randrange(1, 4000)) / dice.choice((10, 100, 1000))
@@ -97,19 +98,19 @@ class Traffic:
         if dice.often(30):
             subscription = dice.choice(buyer.subscriptions).id
             subject = ("subscription", external_id(subscription))
+        key = f"{buyer.name}-{self._number}"
         item: Item = {
-            "idempotency_key": f"{buyer.name}-{self._number}",
+            "idempotency_key": key,
             "event_name": name,
             subject[0]: subject[1],
             "timestamp": at.isoformat(),
             "value": f"{value:f}",
-            "properties": self._properties(),
+            "properties": self._properties(dice),
         }
-        fact = EventFact(0, buyer.id, subscription, name, at, at, value, item["properties"])
-        return _Sent(item, fact)
+        properties = item["properties"]
+        return item, EventFact(0, buyer.id, subscription, name, at, at, value, properties, key=key)
 
-    def _properties(self) -> dict[str, str]:
-        dice = self.dice
+    def _properties(self, dice: Dice) -> dict[str, str]:
         found = {
             "user": f"user-{dice.randrange(6)}",
             "weight": str(dice.randrange(1, 12)),

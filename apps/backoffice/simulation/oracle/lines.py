@@ -67,7 +67,7 @@ class _Slice:
 def lines_of(facts: Facts, until: datetime) -> dict[Key, Fraction]:
     """Return what every line that was due by ``until`` should amount to, in its currency."""
     events: dict[UUID, list[EventFact]] = defaultdict(list)
-    for event in facts.events:
+    for event in facts.counting():
         events[event.customer].append(event)
     by_customer: dict[UUID, list[SubscriptionFact]] = defaultdict(list)
     for fact in facts.subscriptions:
