@@ -223,7 +223,7 @@ class Refund(Stateful, TenantOwned):
                 fields=("tenant", "provider", "provider_ref"), name="refund_ref_once"
             ),
             models.UniqueConstraint(
-                fields=("tenant", "customer", "reference"), name="refund_reference_once"
+                fields=("tenant", "customer", "reference", "payment"), name="refund_reference_once"
             ),
             models.CheckConstraint(
                 condition=models.Q(status__in=[s.value for s in RefundStatus]),

@@ -178,6 +178,25 @@ def test_a_memo_goes_back_to_the_payments_that_paid() -> None:
     assert all_breaches() == []
 
 
+def test_one_transfer_pays_a_memo_back_to_several_payments_once() -> None:
+    customer = make_payer(None)
+    for _ in range(2):
+        receive(make_issued(customer, ["30.00"]), "30.00")
+    memo = make_issued(customer, ["-50.00"])
+    wire = ByHand(reference="WIRE 7")
+
+    refunds = pay_memo_back(memo, "45.00", by_hand=wire)
+
+    assert [(one.amount, one.reference) for one in refunds] == [
+        (usd("30.00"), "WIRE 7"),
+        (usd("15.00"), "WIRE 7"),
+    ]
+    with pytest.raises(BillingError) as again:
+        pay_memo_back(memo, by_hand=wire)
+    assert again.value.reason == "payment_reference_used"
+    assert all_breaches() == []
+
+
 def test_a_memo_gives_a_named_amount_to_a_named_payment() -> None:
     customer = make_payer(None)
     old, _ = (receive(make_issued(customer, ["30.00"]), "30.00") for _ in range(2))
