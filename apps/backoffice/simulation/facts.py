@@ -201,7 +201,7 @@ class Facts:
     subscriptions: list[SubscriptionFact] = field(default_factory=list)
     events: list[EventFact] = field(default_factory=list)
     amendments: list[AmendmentFact] = field(default_factory=list)
-    # money that came by bank: customer, currency, amount
+    # money that came by bank, or went back (less than nothing): customer, currency, amount
     transfers: list[tuple[UUID, str, Decimal]] = field(default_factory=list)
     credit: CreditFacts = field(default_factory=CreditFacts)
     stops: list[datetime] = field(default_factory=list)  # when somebody looked for due work

@@ -15,6 +15,7 @@ from apps.backoffice.simulation.facts import Facts, MeterFact, SubscriptionFact
 from apps.backoffice.simulation.faults import Interruption, Trouble
 from apps.backoffice.simulation.offers import METERS, PRICE_LIST, Seller, units
 from apps.backoffice.simulation.readers import see_all_usage
+from apps.backoffice.simulation.repaying import Repaying
 from apps.backoffice.simulation.saving import Saving
 from apps.backoffice.simulation.traffic import Buyer, Traffic, external_id
 from apps.catalog.operations.lists import create_price_list
@@ -32,6 +33,7 @@ from apps.metering.operations import create_meter
 from apps.metering.queries import sender_of
 from apps.payments.operations.collecting import retry_collections
 from apps.payments.operations.methods import add_payment_method
+from apps.payments.operations.refund_resolving import resolve_refunds
 from apps.payments.operations.resolving import resolve_unknown
 from apps.rating.aggregation import Aggregation, RoundingMode
 from apps.rating.periods import Alignment, Cadence, Unit
@@ -68,6 +70,12 @@ _CARDS: Final = (
     "sandbox_delayed",
     "sandbox_delayed_failure",
     "sandbox_unreachable",
+    "sandbox_refund_declined",
+    "sandbox_refund_declined_once",
+    "sandbox_refund_timeout",
+    "sandbox_refund_timeout_lost",
+    "sandbox_refund_delayed",
+    "sandbox_refund_delayed_failure",
 )
 _DAY: Final = timedelta(days=1)
 _MONTH: Final = timedelta(days=30, hours=10)
@@ -104,6 +112,7 @@ class House:
             Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts, self.traffic
         )
         self.deeds = Deeds(Dice(dice.getrandbits(64)), self.tenant.id, self.trouble)
+        self.repaying = Repaying(Dice(dice.getrandbits(64)), self.tenant.id, self.trouble)
         self._plans: list[tuple[dict[str, Any], UUID]] = []
         self.asking = Asking(dice, self.trouble, self._plans, self.price_list.id)
         self._offers = Seller(dice).plans(min(4 + ways.customers // 4, 16))
@@ -126,6 +135,7 @@ class House:
             self._welcome(int(self.ways.customers * min(passed * 1.6 + 0.1, 1)))
             self.asking.for_all(self.buyers, self.now)
             self.deeds.with_money(self.buyers, self.facts, self.now)
+            self.repaying.act(self.buyers, self.facts, self.now)
             self.saving.act(self.buyers, self.now)
             self.amending.act(self.buyers, self.now)
             since, self.now = self.now, then
@@ -351,7 +361,8 @@ class House:
         see_all_usage(self.trouble, wall=self.wall)
         self._sweep_with(apply_due)
         self.trouble.sweep(lambda: self._close(at))
-        for part in (issue_due, mark_overdue, retry_collections, resolve_unknown):
+        parts = (issue_due, mark_overdue, retry_collections, resolve_unknown, resolve_refunds)
+        for part in parts:
             self._sweep_with(part)
 
     def _sweep_with(self, part: Callable[..., int]) -> None:
@@ -382,7 +393,8 @@ class House:
             self._issue(draft_id)
         run_due(tenant_id=self.tenant.id)
         for later in _QUESTIONS:
-            resolve_unknown(self.now + later, clock_id=self.clock.id, tenant_id=self.tenant.id)
+            for ask in (resolve_unknown, resolve_refunds):
+                ask(self.now + later, clock_id=self.clock.id, tenant_id=self.tenant.id)
         run_due(tenant_id=self.tenant.id)
 
     def _bill(self, customer_id: UUID) -> None:

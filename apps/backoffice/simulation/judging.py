@@ -15,13 +15,15 @@ from apps.backoffice.simulation.oracle.lines import Key, lines_of
 from apps.backoffice.simulation.oracle.timeline import life
 from apps.catalog.models import Charge
 from apps.core.models import Job
-from apps.invoicing.domain import InvoiceStatus
+from apps.invoicing.domain import InvoiceStatus, LineKind
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.ledger.models import Posting
-from apps.payments.models import Payment, SandboxCharge
+from apps.payments.domain import RefundStatus
+from apps.payments.models import Payment, Refund, SandboxCharge, SandboxRefund
 from apps.subscriptions.models import Subscription
 
 _SHOWN = 20  # differences of one kind; more would only hide the first ones
+_REFUND_OVER = (RefundStatus.SUCCEEDED, RefundStatus.FAILED)
 _NO_DOCUMENT = (InvoiceStatus.DRAFT, InvoiceStatus.CANCELED)
 
 
@@ -106,6 +108,12 @@ def _in_books(
     for customer, currency, taken in _taken_by_sandbox(tenant_id):
         should["customer", customer, currency] -= taken
         should["cash_clearing", "sandbox", currency] += taken
+    for customer, currency, given in _given_by_sandbox(tenant_id):
+        should["customer", customer, currency] += given
+        should["cash_clearing", "sandbox", currency] -= given
+    for customer, currency, given in _given_beyond(tenant_id):
+        should["customer", customer, currency] -= given
+        should["refunds", None, currency] += given
     for invoice in Invoice.objects.filter(tenant=tenant_id, status=InvoiceStatus.WRITTEN_OFF):
         lost = Fraction(invoice.open_amount.amount)
         should["customer", invoice.customer_id, invoice.currency] -= lost
@@ -121,6 +129,27 @@ def _taken_by_sandbox(tenant_id: UUID) -> Iterator[tuple[UUID, str, Fraction]]:
     owners = {one.public_id: one.customer_id for one in Invoice.objects.filter(tenant=tenant_id)}
     for charge in SandboxCharge.objects.filter(tenant_id=tenant_id, outcome="succeeded"):
         yield owners[charge.invoice], charge.currency, Fraction(charge.amount)
+
+
+def _given_by_sandbox(tenant_id: UUID) -> Iterator[tuple[UUID, str, Fraction]]:
+    """Yield what the provider itself says that it gave back."""
+    owners = {one.public_id: one.customer_id for one in Invoice.objects.filter(tenant=tenant_id)}
+    charges = dict(
+        SandboxCharge.objects.filter(tenant_id=tenant_id).values_list("idempotency_key", "invoice")
+    )
+    for refund in SandboxRefund.objects.filter(tenant_id=tenant_id, outcome="succeeded"):
+        yield owners[charges[refund.charge]], refund.currency, Fraction(refund.amount)
+
+
+def _given_beyond(tenant_id: UUID) -> Iterator[tuple[UUID, str, Fraction]]:
+    """Yield what credit memos give back of invoices that were right."""
+    rows = InvoiceLine.objects.filter(
+        tenant=tenant_id, kind=LineKind.REFUND, invoice__status=InvoiceStatus.ISSUED
+    )
+    for customer, currency, amount in rows.values_list(
+        "invoice__customer_id", "currency", "amount"
+    ):
+        yield customer, currency, -Fraction(amount)
 
 
 def _balances(tenant_id: UUID) -> dict[tuple[str, object, str], Fraction]:
@@ -145,5 +174,7 @@ def _left_undone(tenant_id: UUID) -> Iterator[str]:
         yield f"job {job.name} is {job.state}: {job.reason}"
     for payment in Payment.objects.filter(tenant=tenant_id, status__in=("sent", "unknown")):
         yield f"{payment.public_id} is {payment.status}"
+    for refund in Refund.objects.filter(tenant=tenant_id).exclude(status__in=_REFUND_OVER):
+        yield f"{refund.public_id} is {refund.status}"
     for draft in Invoice.objects.filter(tenant=tenant_id, status=InvoiceStatus.DRAFT):
         yield f"{draft.public_id} is still a draft"

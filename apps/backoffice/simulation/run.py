@@ -37,6 +37,7 @@ class Verdict:
     wallets: int = 0
     grants: int = 0
     movements: int = 0  # of credit
+    refunds: int = 0
     late: int = 0
     duplicates: int = 0
     conflicts: int = 0
@@ -108,6 +109,7 @@ def _count(verdict: Verdict, house: House) -> None:
     verdict.wallets += len(house.facts.credit.wallets)
     verdict.grants += len(house.facts.credit.grants)
     verdict.movements += CreditTransaction.objects.filter(tenant=house.tenant).count()
+    verdict.refunds += house.repaying.refunds
     verdict.late += house.traffic.late
     verdict.duplicates += house.traffic.duplicates
     verdict.conflicts += house.traffic.conflicts
