@@ -108,6 +108,31 @@ class SubscriptionFact:
 
 
 @dataclass(frozen=True, slots=True)
+class CouponFact:
+    """A coupon: a percentage of what is left, or an amount for each billing period."""
+
+    key: str
+    percentage: Decimal | None = None
+    amounts: Mapping[str, Decimal] = field(default_factory=dict)  # by currency
+    periods: int | None = None  # None: for ever
+    charges: tuple[str, ...] = ()  # none: all
+    priority: int = 0
+
+
+@dataclass(slots=True)
+class RedemptionFact:
+    """A coupon that somebody has redeemed; its periods are counted from ``begins``."""
+
+    id: UUID
+    name: str
+    coupon: CouponFact
+    subscription: UUID
+    begins: datetime
+    pace: Mapping[str, Any]
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TopOffFact:
     """A rule that buys credit as soon as less than ``low`` is left."""
 
@@ -201,6 +226,7 @@ class Facts:
     subscriptions: list[SubscriptionFact] = field(default_factory=list)
     events: list[EventFact] = field(default_factory=list)
     amendments: list[AmendmentFact] = field(default_factory=list)
+    redemptions: list[RedemptionFact] = field(default_factory=list)
     # money that came by bank, or went back (less than nothing): customer, currency, amount
     transfers: list[tuple[UUID, str, Decimal]] = field(default_factory=list)
     credit: CreditFacts = field(default_factory=CreditFacts)

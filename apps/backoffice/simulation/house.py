@@ -13,6 +13,7 @@ from apps.backoffice.simulation.chance import Dice
 from apps.backoffice.simulation.deeds import Deeds
 from apps.backoffice.simulation.facts import Facts, MeterFact, SubscriptionFact
 from apps.backoffice.simulation.faults import Interruption, Trouble
+from apps.backoffice.simulation.haggling import Haggling
 from apps.backoffice.simulation.offers import METERS, PRICE_LIST, Seller, units
 from apps.backoffice.simulation.readers import see_all_usage
 from apps.backoffice.simulation.repaying import Repaying
@@ -118,6 +119,10 @@ class House:
         self._offers = Seller(dice).plans(min(4 + ways.customers // 4, 16))
         self._offer([meter for meter in METERS if not meter.late])
         self.wall = wall
+        self.haggling = Haggling(
+            Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts
+        )
+        self.haggling.found(self.now)
         self.saving = Saving(
             Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts.credit
         )
@@ -137,6 +142,7 @@ class House:
             self.deeds.with_money(self.buyers, self.facts, self.now)
             self.repaying.act(self.buyers, self.facts, self.now)
             self.saving.act(self.buyers, self.now)
+            self.haggling.act(self.buyers, self.now)
             self.amending.act(self.buyers, self.now)
             since, self.now = self.now, then
             move_clock(self.clock.id, to=then, actor=ACTOR, at=then)
@@ -237,6 +243,7 @@ class House:
                 dice.randrange(3, 20),
                 pays_by_transfer=dice.often(30),
                 corrects=dice.often(50),
+                haggles=dice.often(40),
             )
             self._enrol(buyer, zone)
             if not buyer.pays_by_transfer:

@@ -38,6 +38,7 @@ class Verdict:
     grants: int = 0
     movements: int = 0  # of credit
     refunds: int = 0
+    coupons: int = 0
     late: int = 0
     duplicates: int = 0
     conflicts: int = 0
@@ -110,6 +111,7 @@ def _count(verdict: Verdict, house: House) -> None:
     verdict.grants += len(house.facts.credit.grants)
     verdict.movements += CreditTransaction.objects.filter(tenant=house.tenant).count()
     verdict.refunds += house.repaying.refunds
+    verdict.coupons += len(house.facts.redemptions)
     verdict.late += house.traffic.late
     verdict.duplicates += house.traffic.duplicates
     verdict.conflicts += house.traffic.conflicts

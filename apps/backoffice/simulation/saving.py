@@ -86,6 +86,8 @@ class Saving:
         """
         many = len(self._wallets)
         for buyer in buyers:
+            if buyer.haggles:
+                continue
             has = sum(one.customer == buyer.id for one in self._wallets)
             if self.dice.often(max(15 - many // 2, 1)) and has < 3 and buyer.subscriptions:  # noqa: PLR2004
                 self._open(buyer, at)

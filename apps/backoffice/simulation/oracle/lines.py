@@ -8,7 +8,13 @@ from fractions import Fraction
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from apps.backoffice.simulation.facts import EventFact, Facts, MeterFact, SubscriptionFact
+from apps.backoffice.simulation.facts import (
+    EventFact,
+    Facts,
+    MeterFact,
+    RedemptionFact,
+    SubscriptionFact,
+)
 from apps.backoffice.simulation.oracle.calendar import Span, share
 from apps.backoffice.simulation.oracle.paying import (
     Piece,
@@ -21,6 +27,7 @@ from apps.backoffice.simulation.oracle.paying import (
     usage_runs,
 )
 from apps.backoffice.simulation.oracle.prices import Price, Used, band_at, cost
+from apps.backoffice.simulation.oracle.rebates import Owed, take_off
 from apps.backoffice.simulation.oracle.timeline import Life, life
 from apps.backoffice.simulation.oracle.usage import (
     Counted,
@@ -75,9 +82,40 @@ def lines_of(facts: Facts, until: datetime) -> dict[Key, Fraction]:
     found: dict[Key, Fraction] = {}
     for customer, subscriptions in by_customer.items():
         household = _Household(facts.meters, subscriptions, events[customer], until)
-        for one in household.slices():
-            found |= household.amounts(one)
+        mine = {fact.id for fact in subscriptions}
+        redeemed = [one for one in facts.redemptions if one.subscription in mine]
+        found |= _reduced(household, redeemed)
     return found
+
+
+def _reduced(household: "_Household", redeemed: Sequence[RedemptionFact]) -> dict[Key, Fraction]:
+    """Return all lines of a household: charges, what coupons take off them, bounds of the rest."""
+    slices = list(household.slices())
+    charged = [household.charged(one) for one in slices]
+    owed = [
+        _owed(one, sum(lines.values(), _ZERO)) for one, lines in zip(slices, charged, strict=True)
+    ]
+    take_off(owed, redeemed)
+    found: dict[Key, Fraction] = {}
+    for one, lines, piece in zip(slices, charged, owed, strict=True):
+        found |= lines
+        found |= {_key(one, "discount", name): -off for name, off in piece.off.items()}
+        total = sum(lines.values(), _ZERO) - sum(piece.off.values(), _ZERO)
+        found |= household.bounds(one, total)
+    return found
+
+
+def _owed(one: "_Slice", amount: Fraction) -> Owed:
+    ahead = "meter" not in one.charge and one.charge.get("timing", "advance") == "advance"
+    return Owed(
+        fact=one.fact,
+        charge=one.charge["key"],
+        period_start=one.period[0],
+        due=one.part[0] if ahead else one.part[1],
+        left=amount,
+        places=DECIMALS[one.fact.currency],
+        off={},
+    )
 
 
 class _Household:
@@ -152,8 +190,8 @@ class _Household:
                 portion = _share(fact, charge, one.period, one.part)
                 yield _Slice(fact, one.run, charge, one.period, one.part, portion)
 
-    def amounts(self, one: _Slice) -> dict[Key, Fraction]:
-        """Return the lines of a slice with their amounts, rounded as they are charged."""
+    def charged(self, one: _Slice) -> dict[Key, Fraction]:
+        """Return what a slice is charged, rounded as it is, before coupons and bounds."""
         meter = self.meters.get(one.charge.get("meter", ""))
         included = _number(one.charge.get("included_quantity", 0))
         standard = _price(one, one.price_list)
@@ -185,7 +223,14 @@ class _Household:
             )
             exact = cost(price["pricing"], used, _ZERO if point else included)
             found[_key(one, "usage", point)] = _charged(one, exact)
-        total = sum(found.values(), _ZERO)
+        return found
+
+    def bounds(self, one: _Slice, total: Fraction) -> dict[Key, Fraction]:
+        """Return what is missing to the minimum of a usage charge, or exceeds its maximum."""
+        found: dict[Key, Fraction] = {}
+        if "meter" not in one.charge:
+            return found
+        standard = _price(one, one.price_list)
         if standard.get("minimum") is not None:
             missing = max(_number(standard["minimum"]) * one.share - total, _ZERO)
             found[_key(one, "minimum", "")] = _charged(one, missing)
