@@ -132,7 +132,12 @@ class Entries:
         promotional: Decimal = ZERO,
         covers: Decimal = ZERO,
     ) -> None:
-        """Add to what the books will hear of the wallet: one fact of each kind."""
+        """Add to what the books will hear of the wallet, if anything: one fact of each kind.
+
+        What it is about has been entered: the fact is known by its first transaction.
+        """
+        if not (paid or promotional or covers):
+            return
         booked = self._booked.setdefault((wallet.id, kind), _Booked(wallet.entries))
         booked.paid = EXACT.add(booked.paid, paid)
         booked.promotional = EXACT.add(booked.promotional, promotional)

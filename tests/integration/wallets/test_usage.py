@@ -202,6 +202,20 @@ def test_events_that_take_usage_back_give_credit_back(
     assert wrong() == []
 
 
+def test_what_burns_after_usage_that_gave_nothing_back_is_in_the_books(
+    tenant: Tenant, customer: Customer, meter: Meter
+) -> None:
+    make_price(meter, "1")
+    wallet = make_wallet(customer, settlement=Settlement.ON_EVENT)
+    make_grant(wallet, "20.00")
+    use(tenant, 2)
+    use(tenant, -4, at=AT - timedelta(days=1))  # nothing had been used by then
+    use(tenant, 6)
+    burn_all()
+    assert fresh_wallet(wallet).balance == 12
+    assert booked(tenant, AccountKind.PROMOTIONAL_EXPENSE, AccountKind.REVENUE) == [8, -8]
+
+
 def test_of_usage_that_was_lent_less_is_owed(
     tenant: Tenant, customer: Customer, meter: Meter
 ) -> None:
