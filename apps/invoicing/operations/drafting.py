@@ -62,7 +62,7 @@ def store_drafts(
     ]
     if not found:
         return []
-    facts = facts_for(tenant, {one[0]: one[2] for one in found})
+    facts = facts_for(tenant, {one: due.lines for one, due in gathered.by_customer.items()})
     made: list[_Made] = []
     for customer_id, currency, proposed, net in found:
         before = replaced.get((customer_id, currency))

@@ -345,6 +345,39 @@ def test_a_cancellation_with_proration_gives_tax_back() -> None:
     assert all_breaches() == []
 
 
+def test_tax_goes_back_in_every_currency_at_once() -> None:
+    customer = berliner()
+    make_tax_rate(customer.tenant, **VAT)
+    subscriptions = [
+        make_subscription(
+            customer,
+            make_plan(customer.tenant, currency=currency),
+            at=APRIL,
+            currency=currency,
+        )
+        for currency in ("USD", "EUR")
+    ]
+    close_due(APRIL, actor=ACTOR)
+    for one in subscriptions:
+        cancel_subscription(
+            one.id,
+            mode=CancelMode.DATE,
+            ends_at=APRIL,
+            settlement=Settlement.PRORATE,
+            change_id=new_id(),
+            actor=ACTOR,
+            at=APRIL + DAY,
+        )
+    close_due(APRIL + DAY, actor=ACTOR)
+    assert sorted(figures(one) for one in Invoice.objects.all()) == [
+        ("-49.00", "-9.31", "-58.31"),
+        ("-49.00", "-9.31", "-58.31"),
+        ("49.00", "9.31", "58.31"),
+        ("49.00", "9.31", "58.31"),
+    ]
+    assert all_breaches() == []
+
+
 def test_a_write_off_leaves_the_tax_payable() -> None:
     customer = berliner()
     make_tax_rate(customer.tenant, **VAT)
