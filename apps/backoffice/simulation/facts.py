@@ -133,6 +133,27 @@ class RedemptionFact:
 
 
 @dataclass(frozen=True, slots=True)
+class LevyFact:
+    """A rate of a tax, in per cent, for a place (region "": all of it) and a time (None: open)."""
+
+    key: str
+    tax: str
+    percentage: Decimal
+    country: str
+    region: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceFact:
+    """Where a customer is who pays tax."""
+
+    country: str
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TopOffFact:
     """A rule that buys credit as soon as less than ``low`` is left."""
 
@@ -227,6 +248,8 @@ class Facts:
     events: list[EventFact] = field(default_factory=list)
     amendments: list[AmendmentFact] = field(default_factory=list)
     redemptions: list[RedemptionFact] = field(default_factory=list)
+    levies: list[LevyFact] = field(default_factory=list)
+    places: dict[UUID, PlaceFact] = field(default_factory=dict)  # of customers who pay tax
     # money that came by bank, or went back (less than nothing): customer, currency, amount
     transfers: list[tuple[UUID, str, Decimal]] = field(default_factory=list)
     credit: CreditFacts = field(default_factory=CreditFacts)

@@ -76,8 +76,10 @@ class Haggling:
         coupon = self.dice.choice(_OFFERED)
         had = {(one.subscription, one.coupon.key) for one in self.facts.redemptions}
         held = life(fact, at).at(at)
-        pace = held and leading_pace(held.stay.phase)
-        if held is None or pace is None or (fact.id, coupon.key) in had or not is_alive(fact, at):
+        if held is None or (fact.id, coupon.key) in had or not is_alive(fact, at):
+            return
+        pace = leading_pace(held.stay.phase)
+        if pace is None:
             return
         begins, _ = period_at(fact, held.stay.anchor, pace, at)
         chosen = self.dice.id()

@@ -14,6 +14,7 @@ from apps.backoffice.simulation.deeds import Deeds
 from apps.backoffice.simulation.facts import Facts, MeterFact, SubscriptionFact
 from apps.backoffice.simulation.faults import Interruption, Trouble
 from apps.backoffice.simulation.haggling import Haggling
+from apps.backoffice.simulation.levying import PLACES, levy
 from apps.backoffice.simulation.offers import METERS, PRICE_LIST, Seller, units
 from apps.backoffice.simulation.readers import see_all_usage
 from apps.backoffice.simulation.repaying import Repaying
@@ -91,6 +92,7 @@ class Ways:
     basis: str
     grace: timedelta
     late_usage: str
+    tax_rounding: str
     customers: int
 
 
@@ -123,6 +125,7 @@ class House:
             Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts
         )
         self.haggling.found(self.now)
+        levy(self.tenant.id, dice, self.facts, at=self.now)
         self.saving = Saving(
             Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts.credit
         )
@@ -175,6 +178,7 @@ class House:
             proration_basis=self.ways.basis,
             grace_period=self.ways.grace,
             late_usage=self.ways.late_usage,
+            tax_rounding=self.ways.tax_rounding,
             payment_term=14 * _DAY,
             retry_days=[2, 5],
             actor=ACTOR,
@@ -245,6 +249,8 @@ class House:
                 corrects=dice.often(50),
                 haggles=dice.often(40),
             )
+            if buyer.haggles:
+                self.facts.places[buyer.id] = dice.choice(PLACES)
             self._enrol(buyer, zone)
             if not buyer.pays_by_transfer:
                 self._give_card(buyer)
@@ -254,6 +260,8 @@ class House:
             self.buyers.append(buyer)
 
     def _enrol(self, buyer: Buyer, zone: str) -> None:
+        place = self.facts.places.get(buyer.id)
+        address = {"country": place.country, "state": place.region} if place else {}
         self.trouble.survive(
             lambda: create_customer(
                 self.tenant.id,
@@ -262,6 +270,7 @@ class House:
                 external_id=buyer.name,
                 currency="USD",
                 zone=zone,
+                address=address,
                 actor=ACTOR,
                 at=self.now,
             )

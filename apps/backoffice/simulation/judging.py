@@ -11,6 +11,7 @@ from django.db.models import Sum
 from apps.backoffice.books import breaches
 from apps.backoffice.simulation.facts import Facts
 from apps.backoffice.simulation.judging_credit import Account, judge_credit
+from apps.backoffice.simulation.judging_tax import judge_tax
 from apps.backoffice.simulation.oracle.lines import Key, lines_of
 from apps.backoffice.simulation.oracle.timeline import life
 from apps.catalog.models import Charge
@@ -21,6 +22,8 @@ from apps.ledger.models import Posting
 from apps.payments.domain import RefundStatus
 from apps.payments.models import Payment, Refund, SandboxCharge, SandboxRefund
 from apps.subscriptions.models import Subscription
+from apps.tenants.domain import TaxRounding
+from apps.tenants.models import Tenant
 
 _SHOWN = 20  # differences of one kind; more would only hide the first ones
 _REFUND_OVER = (RefundStatus.SUCCEEDED, RefundStatus.FAILED)
@@ -34,6 +37,12 @@ def differences(tenant_id: UUID, facts: Facts, until: datetime) -> Iterator[str]
     yield from _first(_in_ends(tenant_id, facts, until))
     credit = judge_credit(tenant_id, facts)
     yield from _first(iter(credit.differences))
+    tenant = Tenant.objects.get(pk=tenant_id)
+    tax = judge_tax(tenant_id, facts, per_line=tenant.tax_rounding == TaxRounding.PER_LINE)
+    yield from _first(iter(tax.differences))
+    for (customer, currency), owed in tax.owed.items():
+        credit.accounts["customer", customer, currency] += owed
+        credit.accounts["tax_payable", None, currency] -= owed
     yield from _first(_in_books(tenant_id, facts, expected, credit.accounts))
     yield from _first(_left_undone(tenant_id))
     for breach in breaches(tenant_id):

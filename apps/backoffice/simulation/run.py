@@ -14,7 +14,7 @@ from apps.backoffice.simulation.house import House, Ways
 from apps.backoffice.simulation.judging import billed_lines, differences
 from apps.core.tenancy import tenant_scope
 from apps.invoicing.models import Invoice
-from apps.tenants.domain import LateUsagePolicy
+from apps.tenants.domain import LateUsagePolicy, TaxRounding
 from apps.wallets.models import CreditTransaction
 
 _DAY: Final = timedelta(days=1)
@@ -88,13 +88,28 @@ def simulate(
 def _ways(seed: int, customers: int) -> list[Ways]:
     third = customers // 3
     return [
-        Ways(f"sim-{seed}-second", "second", timedelta(0), LateUsagePolicy.NEXT_INVOICE, third),
-        Ways(f"sim-{seed}-day", "day", 3 * _DAY, LateUsagePolicy.CREDIT_MEMO, third),
+        Ways(
+            f"sim-{seed}-second",
+            "second",
+            timedelta(0),
+            LateUsagePolicy.NEXT_INVOICE,
+            TaxRounding.PER_RATE,
+            third,
+        ),
+        Ways(
+            f"sim-{seed}-day",
+            "day",
+            3 * _DAY,
+            LateUsagePolicy.CREDIT_MEMO,
+            TaxRounding.PER_RATE,
+            third,
+        ),
         Ways(
             f"sim-{seed}-month",
             "month_30",
             timedelta(0),
             LateUsagePolicy.NEXT_INVOICE,
+            TaxRounding.PER_LINE,
             customers - 2 * third,
         ),
     ]

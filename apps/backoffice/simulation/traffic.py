@@ -34,7 +34,7 @@ class Buyer:
     events_a_month: int
     pays_by_transfer: bool
     corrects: bool = False  # what he told of his usage; his credit pays no events
-    haggles: bool = False  # asks for coupons, and has no credit
+    haggles: bool = False  # asks for coupons, pays tax, and has no credit
     subscriptions: list[SubscriptionFact] = field(default_factory=list)
 
 

@@ -1,0 +1,66 @@
+"""Comparing the tax of documents with what it should be."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from fractions import Fraction
+from uuid import UUID
+
+from apps.backoffice.simulation.facts import Facts
+from apps.backoffice.simulation.offers import DECIMALS
+from apps.backoffice.simulation.oracle.levies import Levying, Paper, PaperLine
+from apps.invoicing.domain import InvoiceStatus
+from apps.invoicing.models import Invoice, InvoiceLine
+
+
+@dataclass(slots=True)
+class TaxVerdict:
+    """What is wrong with tax, and what customers should pay of it, by whom and currency."""
+
+    differences: list[str] = field(default_factory=list)
+    owed: dict[tuple[UUID, str], Fraction] = field(default_factory=lambda: defaultdict(Fraction))
+
+
+def judge_tax(tenant_id: UUID, facts: Facts, *, per_line: bool) -> TaxVerdict:
+    """Tax every document again, customer by customer."""
+    verdict = TaxVerdict()
+    lines: dict[UUID, list[PaperLine]] = defaultdict(list)
+    rows = InvoiceLine.objects.filter(tenant=tenant_id).order_by("position")
+    for one in rows:
+        lines[one.invoice_id].append(
+            PaperLine(
+                one.id,
+                one.corrects_id,
+                one.service_start,
+                one.service_end,
+                Fraction(one.amount),
+            )
+        )
+    papers: dict[UUID, list[Paper]] = defaultdict(list)
+    documents = Invoice.objects.filter(tenant=tenant_id, issued_at__isnull=False)
+    for number, document in enumerate(documents.order_by("issued_at", "number", "id")):
+        if document.issued_at is None:
+            continue
+        canceled = document.status == InvoiceStatus.CANCELED
+        tax = Fraction(document.tax.amount)
+        papers[document.customer_id].append(
+            Paper(
+                id=document.id,
+                name=str(document),
+                places=DECIMALS[document.currency],
+                issued_at=document.issued_at,
+                number=number,
+                canceled_at=document.closed_at if canceled else None,
+                tax=tax,
+                lines=lines[document.id],
+            )
+        )
+        if not canceled:
+            verdict.owed[document.customer_id, document.currency] += tax
+    for customer, found in papers.items():
+        place = facts.places.get(customer)
+        if place is None:
+            wrong = [f"{one.name} has a tax of {float(one.tax)}" for one in found if one.tax]
+        else:
+            wrong = list(Levying(facts.levies, place, per_line=per_line).differences(found))
+        verdict.differences += [f"tax of {customer}: {one}" for one in wrong]
+    return verdict
