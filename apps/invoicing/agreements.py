@@ -50,8 +50,10 @@ def agreements_for(
     everybody: Mapping[UUID, Sequence[SubscriptionTerms]],
     charges: Charges,
     reaches: Mapping[UUID, Reach],
+    *,
+    bounds_first: bool,
 ) -> dict[UUID, Agreements]:
-    """Return the agreements of customers who have any.
+    """Return the agreements of customers who have any; ``bounds_first`` as ``Discounts`` has it.
 
     One query, and for those who have, up to four more: of coupons, of contracts, of what was taken
     off and of what was spent in periods that are not looked at.
@@ -64,7 +66,11 @@ def agreements_for(
     return {
         customer_id: Agreements(
             contracts=contracts.get(customer_id, ()),
-            discounts=(Discounts(redeemed[customer_id], used) if customer_id in redeemed else None),
+            discounts=(
+                Discounts(redeemed[customer_id], used, bounds_first)
+                if customer_id in redeemed
+                else None
+            ),
             committed=committed.get(customer_id, ()),
         )
         for customer_id in agreed.with_coupons | agreed.with_contracts

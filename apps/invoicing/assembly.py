@@ -101,13 +101,20 @@ def _expected(
         _charged(one, measured.get(index, ()), price_lists) for index, one in enumerate(slices)
     ]
     taken: Mapping[int, Sequence[Reduction]] = {}
+    bounds_first = discounts is not None and discounts.bounds_first
+    if bounds_first:
+        by_slice = [
+            [*charged, *_bounds(one, charged, first=True)]
+            for one, charged in zip(slices, by_slice, strict=True)
+        ]
     if discounts is not None:
         amounts = {index: _sum(charged) for index, charged in enumerate(by_slice)}
         taken = reductions(slices, amounts, discounts)
     totals: list[Decimal] = []
     for index, (one, charged) in enumerate(zip(slices, by_slice, strict=True)):
-        less = [*charged, *(_discount(one, reduction) for reduction in taken.get(index, ()))]
-        whole = [*less, *_bounds(one, less)]
+        off = (_discount(one, found, bounds_first) for found in taken.get(index, ()))
+        less = [*charged, *off]
+        whole = less if bounds_first else [*less, *_bounds(one, less)]
         totals.append(_sum(whole))
         yield from whole
     for commitment in committed:
@@ -198,10 +205,11 @@ def included_in(quantity: Decimal, share: Fraction) -> Decimal:
     return _times(quantity, share).quantize(_PLACES, context=ARITHMETIC)
 
 
-def _bounds(one: Slice, charged: Sequence[Expected]) -> Iterator[Expected]:
+def _bounds(one: Slice, charged: Sequence[Expected], *, first: bool = False) -> Iterator[Expected]:
     """Yield what is missing to the minimum of a usage charge, or exceeds its maximum (taken off).
 
-    Both are for what discounts leave of a whole period, and prorated with it where the charge is.
+    Both are for what discounts leave of a whole period, or (``first``) for what it comes to before
+    them, and prorated with it where the charge is.
     """
     if one.charge.kind is not ChargeKind.USAGE or one.is_early:
         return
@@ -212,17 +220,24 @@ def _bounds(one: Slice, charged: Sequence[Expected]) -> Iterator[Expected]:
     total = _sum(charged)
     if minimum is not None:
         exact = max(_times(minimum, one.share) - total, _ZERO)
-        yield _bound(one, LineKind.MINIMUM, price, exact, f"{one.charge.name}: to the minimum")
+        yield _bound(one, LineKind.MINIMUM, price, exact, first)
     if maximum is not None:
         exact = min(_times(maximum, one.share) - total, _ZERO)
-        yield _bound(one, LineKind.MAXIMUM, price, exact, f"{one.charge.name}: above the maximum")
+        yield _bound(one, LineKind.MAXIMUM, price, exact, first)
 
 
-def _bound(one: Slice, kind: LineKind, price: _Price, exact: Decimal, description: str) -> Expected:
+def _bound(
+    one: Slice,
+    kind: LineKind,
+    price: _Price,
+    exact: Decimal,
+    first: bool,  # noqa: FBT001 -- as is stored
+) -> Expected:
+    words = "to the minimum" if kind is LineKind.MINIMUM else "above the maximum"
     return Expected(
         key=_key(one, kind, ""),
         slice=one,
-        description=description,
+        description=f"{one.charge.name}: {words}",
         quantity=_ZERO,
         unit="",
         derivation=Derivation(
@@ -237,11 +252,16 @@ def _bound(one: Slice, kind: LineKind, price: _Price, exact: Decimal, descriptio
             expected=round_money(exact, one.subscription.currency),
             already_billed=_ZERO,
             agreed=price.agreed,
+            bounds_first=first,
         ),
     )
 
 
-def _discount(one: Slice, reduction: Reduction) -> Expected:
+def _discount(
+    one: Slice,
+    reduction: Reduction,
+    bounds_first: bool,  # noqa: FBT001 -- as is stored
+) -> Expected:
     return Expected(
         key=_key(one, LineKind.DISCOUNT, reduction.redemption),
         slice=one,
@@ -259,6 +279,7 @@ def _discount(one: Slice, reduction: Reduction) -> Expected:
             expected=-reduction.off,
             already_billed=_ZERO,
             reduction=reduction,
+            bounds_first=bounds_first,
         ),
     )
 

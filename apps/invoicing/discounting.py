@@ -52,11 +52,13 @@ class Turn(NamedTuple):
 class Discounts:
     """The coupons of a customer in the order of taking off.
 
-    ``used`` is what was taken off billing periods that are not looked at now.
+    ``used`` is what was taken off billing periods that are not looked at now. With ``bounds_first``
+    they are taken off what minimums and maximums of usage charges leave, instead of the other way.
     """
 
     redeemed: Sequence[DiscountTerms]
     used: Mapping[Turn, Decimal]
+    bounds_first: bool = False
 
 
 class _Taking:

@@ -48,6 +48,7 @@ _ZERO: Final = Decimal(0)
 _MOST_STEPS: Final = 50  # in words; ``steps`` has all of them
 _BOUNDS: Final = (LineKind.MINIMUM, LineKind.MAXIMUM)
 _SETTLEMENTS: Final = (LineKind.TRUE_UP, LineKind.OVERAGE)
+_DISCOUNTED: Final = (LineKind.USAGE, LineKind.DISCOUNT)
 _CHARGED: Final = (LineKind.FIXED, LineKind.RECURRING, LineKind.USAGE)
 
 
@@ -344,9 +345,10 @@ def _expected(
     """Return what the line's key should amount to."""
     share = Fraction(*derivation.share)
     if derivation.reduction is not None:
-        return -_taken_off(line, derivation.reduction)
+        return -_taken_off(line, derivation.reduction, bounds_first=derivation.bounds_first)
     if line.kind in _BOUNDS:
-        used = _sum_of_slice(line, Q(kind__in=[LineKind.USAGE, LineKind.DISCOUNT]))
+        bounded = [LineKind.USAGE] if derivation.bounds_first else _DISCOUNTED
+        used = _sum_of_slice(line, Q(kind__in=bounded))
         bound = price.minimum if line.kind == LineKind.MINIMUM else price.maximum
         rest = _times(bound or _ZERO, share) - used
         exact = max(rest, _ZERO) if line.kind == LineKind.MINIMUM else min(rest, _ZERO)
@@ -410,14 +412,15 @@ def _billed_before(line: InvoiceLine) -> list[Decimal]:
     return [sum((one.amount for one in lines), _ZERO) for lines in (without, earlier)]
 
 
-def _taken_off(line: InvoiceLine, reduction: Reduction) -> Decimal:
+def _taken_off(line: InvoiceLine, reduction: Reduction, *, bounds_first: bool) -> Decimal:
     """Return what the coupon takes off what the line's charge and period come to."""
     redemption = CouponRedemption.objects.select_related("coupon").get(
         pk=decode(CouponRedemption.ID_PREFIX, reduction.redemption)
     )
     coupon = coupon_terms(redemption.coupon)
     before = Q(kind=LineKind.DISCOUNT, group__in=reduction.after)
-    base = max(_sum_of_slice(line, Q(kind__in=_CHARGED) | before), _ZERO)
+    charged = (*_CHARGED, *_BOUNDS) if bounds_first else _CHARGED
+    base = max(_sum_of_slice(line, Q(kind__in=charged) | before), _ZERO)
     if coupon.percentage is not None:
         off = round_money(percentage_of(base, coupon.percentage), line.currency)
         return min(off, base)

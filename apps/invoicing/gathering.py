@@ -31,6 +31,7 @@ from apps.rating.pricing import Need, PricingModel, needs
 from apps.rating.proration import Basis
 from apps.subscriptions.domain import BilledMark, SubscriptionTerms
 from apps.subscriptions.queries import timelines
+from apps.tenants.domain import BoundsApplied
 from apps.tenants.models import Tenant
 
 
@@ -104,7 +105,12 @@ def gather(
         customer_id: slices_due(subscriptions, charges, reaches=reaches, basis=basis, early=early)
         for customer_id, subscriptions in everybody.items()
     }
-    agreements = agreements_for(everybody, charges, reaches)
+    agreements = agreements_for(
+        everybody,
+        charges,
+        reaches,
+        bounds_first=tenant.bounds_applied == BoundsApplied.BEFORE_DISCOUNTS,
+    )
     for customer_id, agreed in agreements.items():
         if agreed.contracts:
             slices[customer_id] = at_agreed_prices(slices[customer_id], agreed.contracts)

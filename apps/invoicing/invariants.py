@@ -193,7 +193,8 @@ SELECT (array_agg(l.id ORDER BY l.id) FILTER (WHERE l.kind = 'discount'))[1], su
        sum(l.amount) FILTER (WHERE l.kind = 'discount')
 FROM invoicing_invoiceline l JOIN invoicing_invoice i ON i.id = l.invoice_id
 WHERE (%(tenant)s::uuid IS NULL OR l.tenant_id = %(tenant)s)
-  AND l.kind IN ('fixed', 'recurring', 'usage', 'discount')
+  AND (l.kind IN ('fixed', 'recurring', 'usage', 'discount')
+       OR l.kind IN ('minimum', 'maximum') AND (l.derivation ->> 'bounds_first')::boolean)
 GROUP BY l.subscription_id, l.charge_id, l.period_start, l.segment_start
 HAVING bool_or(l.kind = 'discount') AND NOT bool_or(i.status = 'canceled')
    AND (sum(l.amount) < 0 OR sum(l.amount) FILTER (WHERE l.kind = 'discount') > 0)

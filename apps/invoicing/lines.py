@@ -74,6 +74,7 @@ class Derivation(Struct, frozen=True):
     reduction: Reduction | None = None
     agreed: str = ""  # the contract whose price was taken, and its place in it
     spending: Spending | None = None
+    bounds_first: bool = False  # of bounds and discounts: which of them the other is for
 
 
 class ProposedLine(Struct, frozen=True):

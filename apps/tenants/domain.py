@@ -34,6 +34,13 @@ class LateUsagePolicy(StrEnum):
     ASK = "ask"
 
 
+class BoundsApplied(StrEnum):
+    """Whether minimums and maximums of usage charges are for what discounts leave."""
+
+    AFTER_DISCOUNTS = "after_discounts"
+    BEFORE_DISCOUNTS = "before_discounts"  # discounts are taken off what they leave
+
+
 class TaxRounding(StrEnum):
     """What of a document tax is rounded on."""
 

@@ -14,6 +14,7 @@ from apps.core.sealing import SealedField
 from apps.rating.proration import Basis
 from apps.tenants.domain import (
     LARGEST_DOCUMENT,
+    BoundsApplied,
     CreditTaxed,
     LateUsagePolicy,
     Mode,
@@ -80,6 +81,11 @@ class Tenant(Identified):
     )
     proration_basis = models.CharField(
         max_length=10, choices=[(b, b) for b in Basis], default=Basis.SECOND
+    )
+    bounds_applied = models.CharField(
+        max_length=20,
+        choices=[(b, b) for b in BoundsApplied],
+        default=BoundsApplied.AFTER_DISCOUNTS,
     )
     tax_rounding = models.CharField(
         max_length=10, choices=[(r, r) for r in TaxRounding], default=TaxRounding.PER_RATE

@@ -16,6 +16,7 @@ from apps.core.ids import new_id
 from apps.core.money import allocate, round_money
 from apps.invoicing.assembly import propose
 from apps.invoicing.committing import Spending, dearer, missing, part_of
+from apps.invoicing.discounting import Discounts
 from apps.invoicing.domain import LineKind
 from apps.invoicing.taxing import Standing, TaxableLine, TaxFacts, tax_document
 from apps.metering.domain import Measurement
@@ -241,11 +242,20 @@ def check_discounts(coupons: str, charges: str, taken: str, left: str) -> None:
     assert rest == decimals(left)
 
 
+def check_bounds_first(usage: str, minimum: str, maximum: str, coupon: str, lines: str) -> None:
+    discounts = Discounts(redeemed(coupon).redeemed, {}, bounds_first=True)
+    bounds_lines(usage, minimum, maximum, discounts, lines)
+
+
 def check_bounds(usage: str, coupon: str, minimum: str, maximum: str, lines: str) -> None:
+    bounds_lines(usage, minimum, maximum, redeemed(coupon), lines)
+
+
+def bounds_lines(usage: str, minimum: str, maximum: str, discounts: Discounts, lines: str) -> None:
     bounds = [Decimal(one) if one else None for one in (minimum, maximum)]
     due = usage_slice(*bounds)
     measured = {0: (Measurement("", Measured(Decimal(usage), 1)),)}
-    found = propose([due], measured, {}, price_lists={}, discounts=redeemed(coupon))
+    found = propose([due], measured, {}, price_lists={}, discounts=discounts)
     wanted = dict(part.split() for part in listed(lines))
     told = {line.key.kind.value: line.amount for line in found}
     assert told == {kind: Decimal(amount) for kind, amount in wanted.items() if Decimal(amount)}
@@ -276,6 +286,7 @@ CHECKS: dict[Row, Callable[..., None]] = {
     ("coupons", "charges", "taken off", "left"): check_discounts,
     ("commitment", "share", "charged", "overage factor", "missing", "dearer by"): check_commitment,
     ("usage", "coupon", "minimum", "maximum", "lines"): check_bounds,
+    ("usage", "minimum", "maximum", "coupon", "lines"): check_bounds_first,
 }
 
 ROWS = [

@@ -21,7 +21,15 @@ from apps.core.web.fields import (
     ZoneField,
 )
 from apps.rating.proration import Basis
-from apps.tenants.domain import SCOPES, CreditTaxed, LateUsagePolicy, Mode, Role, TaxRounding
+from apps.tenants.domain import (
+    SCOPES,
+    BoundsApplied,
+    CreditTaxed,
+    LateUsagePolicy,
+    Mode,
+    Role,
+    TaxRounding,
+)
 from apps.tenants.tax_numbers import KINDS
 
 _SLUG: Final = r"^[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?$"
@@ -100,6 +108,11 @@ class TenantChanges(StrictSerializer):
     term_notice_days = _notice("the end of a term, a subscription or a contract", "term_notice")
     late_usage = serializers.ChoiceField(choices=[str(p) for p in LateUsagePolicy], required=False)
     proration_basis = serializers.ChoiceField(choices=[str(b) for b in Basis], required=False)
+    bounds_applied = serializers.ChoiceField(
+        choices=[str(b) for b in BoundsApplied],
+        required=False,
+        help_text="When minimums and maximums of usage charges apply; of what is computed later.",
+    )
     tax_rounding = serializers.ChoiceField(
         choices=[str(r) for r in TaxRounding],
         required=False,
@@ -161,6 +174,7 @@ class TenantView(serializers.Serializer[Any]):
     term_notice_days = SpanField(_DAY, source="term_notice", allow_null=True)
     late_usage = serializers.ChoiceField(choices=[str(p) for p in LateUsagePolicy])
     proration_basis = serializers.ChoiceField(choices=[str(b) for b in Basis])
+    bounds_applied = serializers.ChoiceField(choices=[str(b) for b in BoundsApplied])
     tax_rounding = serializers.ChoiceField(choices=[str(r) for r in TaxRounding])
     credit_taxed = serializers.ChoiceField(choices=[str(t) for t in CreditTaxed])
     largest_document = DecimalField()

@@ -22,6 +22,8 @@ from apps.subscriptions.domain import Behaviour, ChangeVerb, Wish
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.operations import change_subscription, end_discount
 from apps.subscriptions.queries import timelines
+from apps.tenants.domain import BoundsApplied
+from apps.tenants.operations import change_tenant
 from tests.make.books import unguarded
 from tests.make.catalog import BASE_FEE, make_plan
 from tests.make.coupons import make_coupon, redeem
@@ -315,6 +317,33 @@ def test_minimums_are_for_what_discounts_leave() -> None:
     ]
 
 
+def test_minimums_may_come_before_discounts() -> None:
+    subscription = subscribed({**CALLS, "minimum": "9.50", "maximum": "15.00"})
+    before = {"bounds_applied": BoundsApplied.BEFORE_DISCOUNTS}
+    change_tenant(subscription.tenant_id, actor=ACTOR, at=APRIL, **before)
+    redeem(subscription, make_coupon(subscription.tenant, key="tenth", duration=FOREVER), APRIL)
+    use(subscription, "a", APRIL + DAY, "300")
+    use(subscription, "b", MAY + DAY, "2000")
+    close_due(JUNE, actor=ACTOR)
+    assert documents(subscription.customer) == [
+        ["Apr Calls 3.00", "Apr Calls: to the minimum 6.50", "Apr Calls: discount tenth -0.95"],
+        [
+            "May Calls 20.00",
+            "May Calls: above the maximum -5.00",
+            "May Calls: discount tenth -1.50",
+        ],
+    ]
+    use(subscription, "c", APRIL + DAY, "700")
+    close_due(JULY, actor=ACTOR)
+    assert documents(subscription.customer)[2] == [
+        "Apr Correction: Calls 7.00",
+        "Apr Correction: Calls: to the minimum -6.50",
+        "Apr Correction: Calls: discount tenth -0.05",
+        "Jun Calls: to the minimum 9.50",
+        "Jun Calls: discount tenth -0.95",
+    ]
+
+
 def test_a_canceled_invoice_is_billed_again_with_its_discount() -> None:
     subscription = subscribed()
     coupon = make_coupon(subscription.tenant, amount="20.00", key="twenty")
@@ -351,7 +380,7 @@ def test_who_has_no_coupon_is_not_asked_for_it(django_assert_num_queries: Any) -
 
     everybody = timelines([subscription.customer_id])
     with django_assert_num_queries(1):
-        assert agreements_for(everybody, {}, {}) == {}
+        assert agreements_for(everybody, {}, {}, bounds_first=False) == {}
 
 
 @pytest.mark.parametrize("assignment", ["amount = -50", "amount = 1"])
