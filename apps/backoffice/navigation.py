@@ -18,6 +18,7 @@ _GROUPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("invoicing.invoice", "receipt_long"),
         ("payments.payment", "payments"),
         ("payments.refund", "currency_exchange"),
+        ("payments.dispute", "gavel"),
         ("payments.collection", "forward_to_inbox"),
         ("payments.paymentmethod", "credit_card"),
     ),

@@ -17,6 +17,7 @@ LOCK_ORDER: Final = (
     "invoicing.invoice",
     "payments.payment",
     "payments.refund",
+    "payments.dispute",
     "payments.collection",
     "invoicing.numbersequence",
 )

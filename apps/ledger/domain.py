@@ -29,6 +29,8 @@ class AccountKind(StrEnum):
     BREAKAGE = "breakage"
     BAD_DEBT = "bad_debt"
     REFUNDS = "refunds"  # given back beyond what was billed wrongly: it lowers revenue
+    DISPUTES = "disputes"  # what providers have withdrawn until a dispute is decided
+    PROVIDER_FEES = "provider_fees"
 
 
 PER_CUSTOMER: Final = frozenset({AccountKind.RECEIVABLE, AccountKind.CUSTOMER_BALANCE})
@@ -57,6 +59,12 @@ class FactKind(StrEnum):
     USAGE_UNSETTLED = "usage_unsettled"  # … until that invoice is canceled
     REFUND_SETTLED = "refund_settled"  # what we owed the customer was paid back to him
     CREDIT_CLAWED_BACK = "credit_clawed_back"  # the money for credit goes back, and so does credit
+    DISPUTE_OPENED = "dispute_opened"  # a provider has withdrawn money that had come in
+    DISPUTE_WON = "dispute_won"  # … and brings it back
+    DISPUTE_LOST = "dispute_lost"  # … and keeps it
+    CREDIT_DISPUTED = "credit_disputed"  # credit whose money is disputed is taken
+    CREDIT_REINSTATED = "credit_reinstated"  # … and given back
+    CREDIT_FORFEITED = "credit_forfeited"  # … and gone: so much less is lost
 
 
 class Amount(StrEnum):
@@ -78,7 +86,13 @@ class Amount(StrEnum):
     GIVEN_BACK = "given_back"  # the part of a memo's net that corrects nothing: goodwill
     PAID_BACK = "paid_back"  # money that left
     LOST = "lost"  # money goes back for credit that is used up
-    TAKEN_BACK = "taken_back"  # paid + lost
+    TAKEN_BACK = "taken_back"  # paid + lost, or paid + kept
+    DISPUTED = "disputed"  # lost + unapplied, once it is decided
+    FEE = "fee"  # what a provider asks for a dispute
+    WITHDRAWN = "withdrawn"  # disputed + fee
+    KEPT = (
+        "kept"  # disputed credit that cannot be given back; below zero: what is given is worth more
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +182,34 @@ POSTING_RULES: Final[Mapping[FactKind, tuple[Rule, ...]]] = MappingProxyType(
             _debit(AccountKind.CREDIT_LIABILITY, Amount.PAID),
             _debit(AccountKind.REFUNDS, Amount.LOST),
             _credit(AccountKind.DEFERRED_REVENUE, Amount.TAKEN_BACK),
+        ),
+        FactKind.DISPUTE_OPENED: (
+            _debit(AccountKind.DISPUTES, Amount.DISPUTED),
+            _debit(AccountKind.PROVIDER_FEES, Amount.FEE),
+            _credit(AccountKind.CASH_CLEARING, Amount.WITHDRAWN),
+        ),
+        FactKind.DISPUTE_WON: (
+            _debit(AccountKind.CASH_CLEARING, Amount.DISPUTED),
+            _credit(AccountKind.DISPUTES, Amount.DISPUTED),
+        ),
+        FactKind.DISPUTE_LOST: (
+            _debit(AccountKind.BAD_DEBT, Amount.LOST),
+            # what he had paid too much, and has taken back himself
+            _debit(AccountKind.CUSTOMER_BALANCE, Amount.UNAPPLIED),
+            _credit(AccountKind.DISPUTES, Amount.DISPUTED),
+        ),
+        FactKind.CREDIT_DISPUTED: (
+            _debit(AccountKind.CREDIT_LIABILITY, Amount.PAID),
+            _credit(AccountKind.DISPUTES, Amount.PAID),
+        ),
+        FactKind.CREDIT_REINSTATED: (
+            _debit(AccountKind.DISPUTES, Amount.TAKEN_BACK),
+            _credit(AccountKind.CREDIT_LIABILITY, Amount.PAID),
+            _credit(AccountKind.BREAKAGE, Amount.KEPT),
+        ),
+        FactKind.CREDIT_FORFEITED: (
+            _debit(AccountKind.DISPUTES, Amount.PAID),
+            _credit(AccountKind.BAD_DEBT, Amount.PAID),
         ),
         FactKind.USAGE_SETTLED: (
             _debit(AccountKind.REVENUE, Amount.MOVED),

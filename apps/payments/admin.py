@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from django import forms
 from django.contrib import admin
 
 from apps.core.clock import now
@@ -13,6 +14,7 @@ from apps.invoicing.models import Invoice
 from apps.payments.domain import (
     IN_FLIGHT,
     REFUND_OPEN,
+    DisputeStatus,
     FailureCode,
     PaymentNotHeld,
     PaymentStatus,
@@ -22,6 +24,7 @@ from apps.payments.domain import (
 from apps.payments.models import (
     Allocation,
     Collection,
+    Dispute,
     Payment,
     PaymentMethod,
     Refund,
@@ -29,6 +32,7 @@ from apps.payments.models import (
     SandboxRefund,
 )
 from apps.payments.operations.attempts import charge_invoice
+from apps.payments.operations.disputing import lose_dispute, win_dispute
 from apps.payments.operations.outcomes import fail_payment, settle_payment
 from apps.payments.operations.refund_outcomes import fail_refund, settle_refund
 from apps.payments.operations.refunding import refund_memo, refund_payment
@@ -45,6 +49,7 @@ from apps.tenants.desk import (
     named,
     offer,
     plain,
+    reason_field,
     status,
 )
 
@@ -234,6 +239,62 @@ HELD_REFUNDS: Final = (
 )
 
 
+class DecisionForm(forms.Form):
+    """How a dispute ended."""
+
+    reason = reason_field()
+
+
+def _is_undecided(dispute: Dispute) -> bool:
+    return dispute.status == DisputeStatus.OPENED
+
+
+def _win(dispute: Dispute, by: By) -> None:
+    win_dispute(
+        dispute.id,
+        reason=by.given["reason"],
+        tenant_id=dispute.tenant_id,
+        actor=by.actor,
+        at=customer_now(dispute.customer, wall=now()),
+    )
+
+
+def _lose(dispute: Dispute, by: By) -> None:
+    lose_dispute(
+        dispute.id,
+        reason=by.given["reason"],
+        tenant_id=dispute.tenant_id,
+        actor=by.actor,
+        at=customer_now(dispute.customer, wall=now()),
+    )
+
+
+DISPUTED: Final = (
+    Verb(
+        name="win",
+        label="Note as won",
+        icon="price_check",
+        resource="payments",
+        run=_win,
+        fits=_is_undecided,
+        form=DecisionForm,
+        warning="The money is booked as brought back, and prepaid credit that it had bought is given"
+        " back. Make sure that it is there: a dispute is decided once.",
+    ),
+    Verb(
+        name="lose",
+        label="Note as lost",
+        icon="money_off",
+        resource="payments",
+        run=_lose,
+        fits=_is_undecided,
+        form=DecisionForm,
+        warning="The money is booked as lost, and prepaid credit that it had bought stays gone. A"
+        " dispute is decided once.",
+    ),
+)
+
+
 @admin.register(PaymentMethod)
 class PaymentMethodDesk(Desk):
     resource = "payments"
@@ -275,6 +336,22 @@ class RefundInline(DeskInline):
     ordering = ("-id",)
 
 
+class DisputeInline(DeskInline):
+    model = Dispute
+    resource = "payments"
+    columns = (
+        itself("id", lambda row: row.public_id),
+        status(),
+        amount("amount"),
+        plain("reference"),
+        plain("reason"),
+        instant("evidence_due_at", "evidence due"),
+        instant("opened_at", "opened"),
+        instant("decided_at", "decided"),
+    )
+    ordering = ("-id",)
+
+
 @admin.register(Payment)
 class PaymentDesk(Desk):
     resource = "payments"
@@ -293,7 +370,7 @@ class PaymentDesk(Desk):
     search_fields = ("customer__name", "provider_ref", "reference")
     related = ("customer__test_clock", "customer__tenant__test_clock", "invoice", "method")
     verbs = (PAY_BACK, *HELD)
-    inlines = (AllocationInline, RefundInline)
+    inlines = (AllocationInline, RefundInline, DisputeInline)
     when_empty = "Money is asked for when an invoice is issued, or by POST /invoices/{id}/charge."
 
 
@@ -317,6 +394,29 @@ class RefundDesk(Desk):
     related = ("customer__test_clock", "customer__tenant__test_clock", "payment")
     verbs = HELD_REFUNDS
     when_empty = "Nothing was paid back: POST /api/v1/payments/{id}/refunds."
+
+
+@admin.register(Dispute)
+class DisputeDesk(Desk):
+    resource = "payments"
+    list_display = (
+        ident(),
+        link("customer"),
+        link("payment"),
+        status(),
+        amount("amount"),
+        plain("provider"),
+        plain("reference"),
+        plain("reason"),
+        instant("evidence_due_at", "evidence due"),
+        instant("opened_at", "opened"),
+        instant("decided_at", "decided"),
+    )
+    list_filter = ("status", "provider", "currency")
+    search_fields = ("customer__name", "reference")
+    related = ("customer__test_clock", "customer__tenant__test_clock", "payment")
+    verbs = DISPUTED
+    when_empty = "Nobody disputes a payment: POST /api/v1/payments/{id}/disputes."
 
 
 @admin.register(Allocation)

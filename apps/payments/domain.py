@@ -70,6 +70,21 @@ REFUND_TRANSITIONS: Final[Mapping[RefundStatus, frozenset[RefundStatus]]] = {
 }
 REFUND_OPEN: Final = frozenset({RefundStatus.PENDING, RefundStatus.UNKNOWN})
 
+
+class DisputeStatus(StrEnum):
+    """Where money stands that a customer had his bank take back."""
+
+    OPENED = "opened"  # the provider has withdrawn it
+    WON = "won"  # it came back
+    LOST = "lost"
+
+
+DISPUTE_TRANSITIONS: Final[Mapping[DisputeStatus, frozenset[DisputeStatus]]] = {
+    DisputeStatus.OPENED: frozenset({DisputeStatus.WON, DisputeStatus.LOST}),
+    DisputeStatus.WON: frozenset(),
+    DisputeStatus.LOST: frozenset(),
+}
+
 # How long after the last question (or after sending) an open outcome is asked for; the last for
 # ever, because as long as it is open nobody else may charge.
 QUESTIONS: Final = (
@@ -240,6 +255,22 @@ class PaidBackInFuture(Invalid):
 
 class PaidBackBeforePaid(Invalid):
     reason = "paid_back_before_paid"
+
+
+class PaymentNotDisputable(Conflict):
+    """Only money that came in can be taken back."""
+
+    reason = "payment_not_disputable"
+
+
+class NothingToDispute(Conflict):
+    """All of it was paid back, is being paid back, or is disputed."""
+
+    reason = "nothing_to_dispute"
+
+
+class DisputeExceedsPaid(Invalid):
+    reason = "dispute_exceeds_paid"
 
 
 class OutcomeMismatch(Conflict):

@@ -20,14 +20,20 @@ FROM payments_allocation a JOIN payments_payment p ON p.id = a.payment_id
 WHERE %(tenant)s::uuid IS NULL OR p.tenant_id = %(tenant)s
 GROUP BY p.id HAVING p.status <> 'succeeded' OR sum(a.amount) > p.amount
 """
-_OVERREFUNDED: Final = """
-SELECT p.id, p.status, p.amount, r.amount FROM payments_payment p
-JOIN (SELECT payment_id, sum(amount) AS amount, sum(from_account) AS from_account
-      FROM payments_refund WHERE status <> 'failed' GROUP BY payment_id) r ON r.payment_id = p.id
+_OVERTAKEN: Final = """
+SELECT p.id, p.status, p.amount, r.refunded, r.disputed FROM payments_payment p
+JOIN (SELECT payment_id, sum(refunded) AS refunded, sum(disputed) AS disputed,
+             sum(from_account) AS from_account
+      FROM (SELECT payment_id, amount AS refunded, 0 AS disputed, from_account
+            FROM payments_refund WHERE status <> 'failed'
+            UNION ALL
+            SELECT payment_id, 0, amount, from_account
+            FROM payments_dispute WHERE status <> 'won') taken
+      GROUP BY payment_id) r ON r.payment_id = p.id
 LEFT JOIN (SELECT payment_id, sum(amount) AS amount FROM payments_allocation
            GROUP BY payment_id) a ON a.payment_id = p.id
 WHERE (%(tenant)s::uuid IS NULL OR p.tenant_id = %(tenant)s)
-  AND (p.status <> 'succeeded' OR r.amount > p.amount
+  AND (p.status <> 'succeeded' OR r.refunded + r.disputed > p.amount
        OR coalesce(a.amount, 0) + r.from_account > p.amount)
 """
 _REFUNDED_FROM: Final = """
@@ -49,7 +55,10 @@ received AS (
     FROM payments_payment WHERE status = 'succeeded'
     UNION ALL
     SELECT tenant_id, provider, currency, -amount
-    FROM payments_refund WHERE status = 'succeeded') moves
+    FROM payments_refund WHERE status = 'succeeded'
+    UNION ALL
+    SELECT tenant_id, provider, currency, -fee - CASE WHEN status = 'won' THEN 0 ELSE amount END
+    FROM payments_dispute) moves
   GROUP BY tenant_id, provider, currency)
 SELECT provider, currency, coalesce(b.total, 0), coalesce(r.total, 0)
 FROM booked b FULL JOIN received r USING (tenant_id, provider, currency)
@@ -75,6 +84,9 @@ owed AS (
     UNION ALL
     SELECT tenant_id, customer_id, currency, -amount
     FROM payments_refund WHERE status = 'succeeded'
+    UNION ALL
+    SELECT tenant_id, customer_id, currency, -from_account
+    FROM payments_dispute WHERE status = 'lost'
     UNION ALL
     SELECT p.tenant_id, p.customer_id, p.currency, -a.amount
     FROM payments_allocation a JOIN payments_payment p ON p.id = a.payment_id) moves
@@ -115,6 +127,23 @@ FROM booked b FULL JOIN received r USING (tenant_id, key)
 WHERE (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
   AND coalesce(b.total, 0) <> coalesce(r.total, 0)
 """
+_DISPUTED: Final = """
+WITH booked AS (
+  SELECT e.tenant_id, x.currency, e.kind, sum(x.amount) AS total
+  FROM ledger_journalentry e JOIN ledger_posting x ON x.entry_id = e.id AND x.amount > 0
+  WHERE e.kind IN ('dispute_opened', 'dispute_won', 'dispute_lost')
+  GROUP BY e.tenant_id, x.currency, e.kind),
+known AS (
+  SELECT tenant_id, currency, 'dispute_opened' AS kind, sum(amount + fee) AS total
+  FROM payments_dispute GROUP BY tenant_id, currency
+  UNION ALL
+  SELECT tenant_id, currency, 'dispute_' || status, sum(amount)
+  FROM payments_dispute WHERE status <> 'opened' GROUP BY tenant_id, currency, status)
+SELECT kind, currency, coalesce(b.total, 0), coalesce(k.total, 0)
+FROM booked b FULL JOIN known k USING (tenant_id, currency, kind)
+WHERE (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
+  AND coalesce(b.total, 0) <> coalesce(k.total, 0)
+"""
 _CROWDED: Final = """
 SELECT invoice_id, count(*) FROM payments_payment
 WHERE status IN ('created', 'sent', 'unknown', 'pending')
@@ -148,9 +177,18 @@ def allocations_come_from_received_money(tenant_id: UUID | None) -> Iterator[str
 
 
 def refunds_are_of_received_money(tenant_id: UUID | None) -> Iterator[str]:
-    """What is paid back of a payment, or being, is never more than came in and was left."""
-    for payment_id, status, amount, refunded in rows_that_break(_OVERREFUNDED, tenant_id):
-        yield f"payment {payment_id} ({status}) of {amount} has {refunded} paid back"
+    """What of a payment is paid back, or being, or disputed, is never more than came in and was left."""
+    for payment_id, status, amount, refunded, disputed in rows_that_break(_OVERTAKEN, tenant_id):
+        yield (
+            f"payment {payment_id} ({status}) of {amount} has {refunded} paid back"
+            f" and {disputed} disputed"
+        )
+
+
+def disputes_are_in_the_books(tenant_id: UUID | None) -> Iterator[str]:
+    """What is posted of disputes is what was withdrawn, came back, and is lost."""
+    for kind, currency, booked, known in rows_that_break(_DISPUTED, tenant_id):
+        yield f"{kind} comes to {booked} {currency} in the books, but to {known} by the disputes"
 
 
 def refunds_are_owed(tenant_id: UUID | None) -> Iterator[str]:
@@ -166,7 +204,7 @@ def succeeded_payments_are_in_the_books(tenant_id: UUID | None) -> Iterator[str]
 
 
 def cash_clearing_is_what_came_in(tenant_id: UUID | None) -> Iterator[str]:
-    """The cash clearing account of a provider is what payments brought by it less what refunds took."""
+    """The cash clearing account of a provider is what came by it less refunds, disputes and their fees."""
     for provider, currency, booked, received in rows_that_break(_CASH, tenant_id):
         yield f"cash by {provider} is {booked} {currency} in the books, but {received} came in"
 
@@ -218,5 +256,6 @@ RULES: Final[tuple[Rule, ...]] = (
     open_outcomes_are_asked_for,
     refunds_are_of_received_money,
     refunds_are_owed,
+    disputes_are_in_the_books,
     open_refunds_are_asked_for,
 )

@@ -10,7 +10,7 @@ from djmoney.models.fields import MoneyField
 from apps.core.states import Stateful
 from apps.customers.models import Customer
 from apps.invoicing.models import Invoice
-from apps.payments.domain import PaymentStatus, RefundStatus, last_month
+from apps.payments.domain import DisputeStatus, PaymentStatus, RefundStatus, last_month
 from apps.tenants.models import TenantOwned
 
 
@@ -254,6 +254,76 @@ class Refund(Stateful, TenantOwned):
                 name="refunds_to_ask_about",
             ),
             models.Index(fields=("payment", "-id"), name="refunds_by_payment"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.status}"
+
+
+class Dispute(Stateful, TenantOwned):
+    """Money of a payment that its customer had the bank take back: a chargeback.
+
+    The provider withdraws it when the dispute is opened, and brings it back if it is won. So long
+    as it is not won it is nobody's to refund or to use; what the payment brought too much is
+    disputed first (``from_account``). The invoice stays paid.
+    """
+
+    ID_PREFIX = "dsp"
+
+    status = models.CharField(
+        max_length=20,
+        choices=[(s.value, s.value) for s in DisputeStatus],
+        default=DisputeStatus.OPENED,
+    )
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="disputes")
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="disputes")
+    provider = models.CharField(max_length=20)  # the payment's
+    reference = models.CharField(max_length=255)  # the provider's or the bank's name of it
+    currency = models.CharField(max_length=3)
+    amount = _amount()
+    from_account = models.DecimalField(max_digits=38, decimal_places=12, default=0)
+    # what the provider asks for it beside, and keeps
+    fee = models.DecimalField(max_digits=38, decimal_places=12, default=0)
+    reason = models.CharField(max_length=500, blank=True, default="")
+    evidence_due_at = models.DateTimeField(null=True)  # null: nobody told
+    opened_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True)
+    # when prepaid credit that the money had bought was taken; and given back, or gone for good
+    credit_taken_at = models.DateTimeField(null=True)
+    credit_settled_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[models.Manager["Dispute"]] = models.Manager()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "provider", "reference"), name="dispute_reference_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=[s.value for s in DisputeStatus]),
+                name="dispute_status_known",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    amount__gt=0,
+                    fee__gte=0,
+                    from_account__gte=0,
+                    from_account__lte=models.F("amount"),
+                ),
+                name="dispute_positive",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    status="opened", decided_at__isnull=True, credit_settled_at__isnull=True
+                )
+                | models.Q(status__in=["won", "lost"], decided_at__isnull=False),
+                name="dispute_decided_once",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("tenant", "-id"), name="disputes_newest"),
+            models.Index(fields=("payment", "-id"), name="disputes_by_payment"),
         )
 
     def __str__(self) -> str:

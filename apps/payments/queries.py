@@ -12,8 +12,8 @@ from django.db.models.functions import Coalesce
 
 from apps.customers.queries import on_clock
 from apps.invoicing.models import CreditPaidOut
-from apps.payments.domain import IN_FLIGHT, PaymentStatus, RefundStatus
-from apps.payments.models import Allocation, Collection, Payment, PaymentMethod, Refund
+from apps.payments.domain import IN_FLIGHT, DisputeStatus, PaymentStatus, RefundStatus
+from apps.payments.models import Allocation, Collection, Dispute, Payment, PaymentMethod, Refund
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,29 @@ def default_method(customer_id: UUID, *, tenant_id: UUID) -> PaymentMethod | Non
 def payments_of(tenant_id: UUID) -> QuerySet[Payment]:
     """Return the tenant's payments, each with what became of it.
 
-    ``allocated`` to invoices, ``refunded`` (or being paid back), and how much of that
-    ``from_account``: of what was not allocated.
+    ``allocated`` to invoices, ``refunded`` (or being paid back), ``disputed`` (or lost), and how
+    much of the two is ``from_account``: of what was not allocated.
     """
     kept = Refund.objects.exclude(status=RefundStatus.FAILED)
+    gone = Dispute.objects.exclude(status=DisputeStatus.WON)
     return Payment.objects.filter(tenant_id=tenant_id).annotate(
         allocated=_summed(Allocation.objects.all(), "amount"),
         refunded=_summed(kept, "amount"),
-        from_account=_summed(kept, "from_account"),
+        disputed=_summed(gone, "amount"),
+        from_account=_summed(kept, "from_account") + _summed(gone, "from_account"),
     )
+
+
+def left_of(payment: Any) -> Decimal:
+    """Return what of a payment, as ``payments_of`` has it, is not refunded (or being) or disputed."""
+    left: Decimal = payment.amount.amount - payment.refunded - payment.disputed
+    return left
+
+
+def unapplied_of(payment: Any) -> Decimal:
+    """Return what of a payment, as ``payments_of`` has it, is on the customer's account."""
+    left: Decimal = payment.amount.amount - payment.allocated - payment.from_account
+    return left
 
 
 def _summed(parts: QuerySet[Any], column: str) -> Coalesce:
@@ -65,6 +79,11 @@ def refunds_of(tenant_id: UUID) -> QuerySet[Refund]:
     return Refund.objects.filter(tenant_id=tenant_id).annotate(
         credit_memos=ArraySubquery(parts.values("credit_memo_id"))
     )
+
+
+def disputes_of(tenant_id: UUID) -> QuerySet[Dispute]:
+    """Return the tenant's disputes, those decided too."""
+    return Dispute.objects.filter(tenant_id=tenant_id)
 
 
 def payment_in_flight(invoice_id: UUID) -> Payment | None:

@@ -50,6 +50,7 @@ from apps.payments.domain import PaymentStatus
 from apps.payments.models import (
     Allocation,
     Collection,
+    Dispute,
     Payment,
     PaymentMethod,
     Refund,
@@ -280,6 +281,18 @@ def _payments(tenant: Tenant, invoice: Invoice, memo: Invoice, mark: str) -> Non
         idempotency_key=mark,
         created_at=AT,
         ask_after=AT + timedelta(minutes=5),
+    )
+    Dispute.objects.create(
+        tenant=tenant,
+        customer=customer,
+        payment=payment,
+        provider="external",
+        reference=f"case {mark}",
+        currency="USD",
+        amount=3,
+        reason="Not recognised",
+        evidence_due_at=AT + timedelta(days=14),
+        opened_at=AT,
     )
     CreditPaidOut.objects.create(
         tenant=tenant,

@@ -78,6 +78,8 @@ def books(tenant: Tenant) -> dict[str, str]:
         AccountKind.BREAKAGE,
         AccountKind.BAD_DEBT,
         AccountKind.REFUNDS,
+        AccountKind.DISPUTES,
+        AccountKind.PROVIDER_FEES,
     )
     refs = [AccountRef(kind, "USD") for kind in shared]
     refs += [

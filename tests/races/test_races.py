@@ -5,7 +5,7 @@ import pytest
 from apps.backoffice.books import breaches
 from apps.core.tenancy import current_tenant, tenant_scope
 from tests.make.races import at_once
-from tests.races import coupons, documents, house, money, refunds, terms
+from tests.races import coupons, disputes, documents, house, money, refunds, terms
 from tests.races.course import Course
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,6 +43,10 @@ MATRIX = [
     pytest.param(refunds.memo_by_billing, marks=holds("I8", "F45")),
     pytest.param(refunds.ask_by_ask, marks=holds("Y3", "F30")),
     pytest.param(refunds.claw_by_spend, marks=holds("W6")),
+    pytest.param(disputes.dispute_by_refund, marks=holds("F58", "I8")),
+    pytest.param(disputes.dispute_by_itself, marks=holds("Y9", "F58")),
+    pytest.param(disputes.win_by_lose, marks=holds("Y9", "Y6")),
+    pytest.param(disputes.dispute_by_billing, marks=holds("F58")),
     pytest.param(money.ask_by_ask, marks=holds("Y3", "F30")),
     pytest.param(money.job_by_job, marks=holds("J4", "F32")),
     pytest.param(money.default_by_default, marks=holds("S39")),

@@ -289,6 +289,12 @@ CALLS: Final = (
         "payments/{payment}/refunds",
         {"amount": "1.00", "reason": "x", "credit_memo": "{memo_id}"},
     ),
+    Call("GET", "disputes/{dispute}"),
+    Call("GET", "disputes?customer={customer_id}"),
+    Call("GET", "disputes?payment={payment}"),
+    Call("POST", "payments/{payment}/disputes", {"amount": "1.00", "reference": "{new}"}),
+    Call("POST", "disputes/{dispute}/lose", {"reason": "x"}),
+    Call("POST", "disputes/{dispute}/win", {"reason": "x"}),
     Call("POST", "credit-memos/{memo}/refund", {"amount": "1.00", "reason": "x"}),
     Call(
         "POST",

@@ -76,6 +76,7 @@ OWN_REFUSALS: Final = {
     "POST invoices/{invoice}/charge": "invoice_not_collectable",
     "POST invoices/{invoice}/write-off": "invoice_not_collectable",
     "POST credit-grants/{grant}/refund": "grant_not_refundable",
+    "POST disputes/{dispute}/win": "illegal_transition",  # it is lost by then
     "POST wallets/{wallet}/close": "wallet_in_use",
     "DELETE plans/{draft_plan}": "version_published",
     "PUT invoices/{invoice}": "invoice_immutable",

@@ -145,6 +145,11 @@ invoices/{pk}/pay                              payments
 payments                                       payments
 payments/{pk}                                  payments
 payments/{pk}/refunds                          payments
+payments/{pk}/disputes                         payments
+disputes                                       payments
+disputes/{pk}                                  payments
+disputes/{pk}/lose                             payments
+disputes/{pk}/win                              payments
 refunds                                        payments
 refunds/{pk}                                   payments
 credit-memos/{pk}/refund                       payments

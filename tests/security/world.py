@@ -37,7 +37,7 @@ from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.operations.billing import bill_customer
 from apps.ledger.models import JournalEntry, LedgerAccount
 from apps.metering.models import EventAmendment, EventStream, Meter, OrphanEvent
-from apps.payments.models import Payment, PaymentMethod, Refund
+from apps.payments.models import Dispute, Payment, PaymentMethod, Refund
 from apps.subscriptions.domain import CancelMode, Settlement
 from apps.subscriptions.models import (
     Contract,
@@ -284,6 +284,7 @@ def _paid_back(one: Callable[..., Any]) -> Iterator[tuple[str, Names]]:
     memo = one(Invoice, kind=DocumentKind.CREDIT_MEMO, paid_out=None, applied_to=None)
     yield "memo", Names(memo.public_id, memo.display_number)
     yield "refund", Names(one(Refund).public_id)
+    yield "dispute", Names(one(Dispute).public_id)
 
 
 def _booked(one: Callable[..., Any]) -> Iterator[tuple[str, Names]]:

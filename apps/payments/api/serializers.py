@@ -20,9 +20,10 @@ from apps.core.web.fields import (
     StrictSerializer,
 )
 from apps.invoicing.domain import InvoiceStatus
-from apps.payments.domain import PaymentStatus, RefundStatus, end_of_month
-from apps.payments.models import Payment, PaymentMethod
+from apps.payments.domain import DisputeStatus, PaymentStatus, RefundStatus, end_of_month
+from apps.payments.models import Dispute, Payment, PaymentMethod
 from apps.payments.providers import PROVIDERS
+from apps.payments.queries import unapplied_of
 
 _MONTH: Final = re.compile(r"(2[0-9]{3})-(0[1-9]|1[0-2])")
 
@@ -122,6 +123,9 @@ class PaymentView(serializers.Serializer[Payment]):
         help_text="What of it is on the customer's account, not yet used for an invoice."
     )
     refunded = serializers.SerializerMethodField(help_text="What of it was paid back, or is being.")
+    disputed = serializers.SerializerMethodField(
+        help_text="What of it the provider has withdrawn: in dispute, or lost by one."
+    )
     currency = serializers.CharField()
     reference = serializers.CharField(allow_null=True)
     failure_code = serializers.CharField(help_text="Why it failed, or why nobody can tell yet.")
@@ -136,13 +140,16 @@ class PaymentView(serializers.Serializer[Payment]):
     @extend_schema_field({"type": "string", "example": "0.00"})
     def get_unapplied(self, payment: Any) -> str:
         settled = payment.status == PaymentStatus.SUCCEEDED
-        used = payment.allocated + payment.from_account
-        left = payment.amount.amount - used if settled else Decimal(0)
+        left = unapplied_of(payment) if settled else Decimal(0)
         return AmountField().to_representation(Money(left, payment.currency))
 
     @extend_schema_field({"type": "string", "example": "0.00"})
     def get_refunded(self, payment: Any) -> str:
         return AmountField().to_representation(Money(payment.refunded, payment.currency))
+
+    @extend_schema_field({"type": "string", "example": "0.00"})
+    def get_disputed(self, payment: Any) -> str:
+        return AmountField().to_representation(Money(payment.disputed, payment.currency))
 
 
 class ChargeView(serializers.Serializer[Payment]):
@@ -227,3 +234,59 @@ class RefundView(serializers.Serializer[Any]):
     @extend_schema_field({"type": "string", "enum": ["refund"]})
     def get_object(self, _refund: Any) -> str:
         return "refund"
+
+
+class DisputeBody(StrictSerializer):
+    """Money of a payment that was taken back from you, as the provider or the bank tells it."""
+
+    reference = LineField(
+        max_length=255,
+        help_text="The provider's or the bank's name of the dispute; once per provider.",
+    )
+    amount = DecimalField(required=False, help_text="All of the payment that is left, if left out.")
+    currency = CurrencyField(required=False, help_text="The payment's.")
+    fee = DecimalField(
+        required=False, help_text="What the provider asks for it beside, in the same currency."
+    )
+    reason = LineField(
+        max_length=500, required=False, allow_blank=True, default="", help_text="As it was told."
+    )
+    evidence_due_at = InstantField(
+        required=False, help_text="Until when the provider takes evidence against it."
+    )
+
+
+class DecisionBody(StrictSerializer):
+    """How a dispute ended."""
+
+    reason = LineField(
+        max_length=500,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Why; the event log shows it.",
+    )
+
+
+class DisputeView(serializers.Serializer[Dispute]):
+    """Money of a payment that its customer had the bank take back."""
+
+    object = serializers.SerializerMethodField()
+    id = IdField("dsp")
+    payment = IdField("pay", source="payment_id")
+    customer = IdField("cus", source="customer_id")
+    status = serializers.ChoiceField([s.value for s in DisputeStatus])
+    provider = serializers.CharField()
+    reference = serializers.CharField()
+    amount = AmountField()
+    from_account = AmountField(help_text="The part of it that had been paid too much.")
+    fee = AmountField(help_text="What the provider asks for it beside.")
+    currency = serializers.CharField()
+    reason = serializers.CharField()
+    evidence_due_at = InstantField(allow_null=True)
+    opened_at = InstantField()
+    decided_at = InstantField(allow_null=True)
+
+    @extend_schema_field({"type": "string", "enum": ["dispute"]})
+    def get_object(self, _dispute: Dispute) -> str:
+        return "dispute"

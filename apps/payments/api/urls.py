@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
+from apps.payments.api.disputes import Disputes, PaymentDisputes
 from apps.payments.api.refunds import MemoRefunds, PaymentRefunds, Refunds
 from apps.payments.api.views import (
     CustomerPaymentMethods,
@@ -14,6 +15,7 @@ from apps.payments.api.views import (
 router = SimpleRouter(trailing_slash=False)
 router.register("payments", Payments, basename="payment")
 router.register("refunds", Refunds, basename="refund")
+router.register("disputes", Disputes, basename="dispute")
 router.register("payment-methods", PaymentMethods, basename="payment-method")
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -32,6 +34,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
         "payments/<str:pk>/refunds",
         PaymentRefunds.as_view({"post": "refund"}),
         name="payment-refund",
+    ),
+    path(
+        "payments/<str:pk>/disputes",
+        PaymentDisputes.as_view({"post": "dispute"}),
+        name="payment-dispute",
     ),
     path(
         "credit-memos/<str:pk>/refund",

@@ -45,11 +45,12 @@ from apps.payments.domain import (
     next_question,
 )
 from apps.payments.models import Allocation, Payment, PaymentMethod, Refund
+from apps.payments.operations.locking import lock_payer
 from apps.payments.operations.refund_outcomes import apply_refund_outcome, book_refund
 from apps.payments.providers import provider_named
 from apps.payments.providers.external import External
 from apps.payments.providers.interface import RefundRequest
-from apps.payments.queries import payments_of
+from apps.payments.queries import left_of, payments_of, unapplied_of
 from apps.tenants.models import Tenant
 
 _ZERO: Final = Decimal(0)
@@ -166,12 +167,12 @@ def begin_refund(
     ``ReferenceUsed``, ``PaidBackInFuture``, ``PaidBackBeforePaid``, what ``refuse_amount`` raises,
     and of the memo ``NotACreditMemo`` and ``CreditExceedsLeft``.
     """
-    payment = _lock_with_customer(payment_id, tenant_id)
+    payment = lock_payer(payment_id, tenant_id=tenant_id)
     known = Refund.objects.filter(id=id, tenant_id=tenant_id).first()
     if known is not None:
         return known
     _check(payment, by_hand, at)
-    left = refundable(payment)
+    left = left_of(payment)
     if amount is not None:
         refuse_amount(amount, document=payment.public_id, currency=payment.currency)
         if amount.amount > left:
@@ -230,7 +231,7 @@ def begin_memo_refunds(
     payments = _payments_for(memo, payment_id)
     parts, rest = [], min(wanted, left)
     for payment in payments[:_MOST_PAYMENTS]:
-        part = min(refundable(payment), rest)
+        part = min(left_of(payment), rest)
         if part > 0:
             _check(payment, by_hand, at)
             parts.append((payment, part))
@@ -325,8 +326,7 @@ def place_refund(
 
 def _sources(payment: Payment, wanted: Decimal) -> Sources:
     """Find what is owed of a payment, and what must be credited for the rest, up to ``wanted``."""
-    unapplied = payment.amount.amount - _annotated(payment, "allocated", "from_account")
-    found = Sources(from_account=min(wanted, max(unapplied, _ZERO)))
+    found = Sources(from_account=min(wanted, max(unapplied_of(payment), _ZERO)))
     rest = wanted - found.from_account
     paid = list(
         Allocation.objects.filter(payment=payment)
@@ -406,30 +406,8 @@ def _payments_for(memo: Invoice, payment_id: UUID | None) -> Sequence[Payment]:
     about = invoices_behind(memo)
     paid = set(Allocation.objects.filter(invoice__in=about).values_list("payment_id", flat=True))
     settled = found.filter(status=PaymentStatus.SUCCEEDED).order_by("-settled_at", "-id")
-    with_money = [one for one in settled if refundable(one) > 0]
+    with_money = [one for one in settled if left_of(one) > 0]
     return sorted(with_money, key=lambda one: one.id not in paid)
-
-
-def _lock_with_customer(payment_id: UUID, tenant_id: UUID) -> Payment:
-    """Lock the payment's customer, and return the payment as it then is.
-
-    The customer's lock guards what he is owed: money on account, credit memos.
-    """
-    found = payments_of(tenant_id).filter(id=payment_id)
-    customer_id = found.values_list("customer_id", flat=True).first()
-    if customer_id is None:
-        raise NotFound("There is no such payment.")
-    lock_row(Customer, customer_id, tenant_id=tenant_id)
-    return found.get()
-
-
-def refundable(payment: Payment) -> Decimal:
-    """Return what of the payment was not paid back and is not being."""
-    return Decimal(payment.amount.amount) - _annotated(payment, "refunded")
-
-
-def _annotated(payment: Any, *names: str) -> Decimal:
-    return sum((getattr(payment, name) for name in names), _ZERO)
 
 
 def _request(refund: Refund) -> RefundRequest:

@@ -21,9 +21,8 @@ from apps.payments.operations.refunding import (
     Sources,
     carry_out_refund,
     place_refund,
-    refundable,
 )
-from apps.payments.queries import payments_of
+from apps.payments.queries import left_of, payments_of
 from apps.subscriptions.domain import CancellationPreview, SubscriptionTerms
 
 _ZERO: Final = Decimal(0)
@@ -112,7 +111,7 @@ def _parts(unused: Mapping[UUID, Decimal], *, tenant_id: UUID) -> list[_Part]:
         id__in=paid.order_by().values("payment_id"), status=PaymentStatus.SUCCEEDED
     )
     payments = {one.id: one for one in settled}
-    room = {one: refundable(payment) for one, payment in payments.items()}
+    room = {one: left_of(payment) for one, payment in payments.items()}
     rest = {one: max(amount - open_[one], _ZERO) for one, amount in unused.items()}
     parts: dict[UUID, _Part] = {}
     for allocation in paid:

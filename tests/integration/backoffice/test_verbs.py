@@ -28,6 +28,7 @@ from tests.make.catalog import make_plan
 from tests.make.contracts import make_contract
 from tests.make.coupons import make_coupon, redeem
 from tests.make.customers import make_customer
+from tests.make.disputes import dispute
 from tests.make.invoicing import fresh, make_draft, make_issued
 from tests.make.metering import make_amendment, make_meter
 from tests.make.payments import make_owing
@@ -45,6 +46,8 @@ ALLOWED = {
         "Payment pay_back",
         "Refund fail_refund",
         "Refund settle_refund",
+        "Dispute lose",
+        "Dispute win",
         "ApiKey revoke",
         "Invoice cancel",
         "Invoice collect",
@@ -78,6 +81,8 @@ ALLOWED = {
         "Payment pay_back",
         "Refund fail_refund",
         "Refund settle_refund",
+        "Dispute lose",
+        "Dispute win",
         "Invoice cancel",
         "Invoice collect",
         "Invoice issue",
@@ -160,6 +165,7 @@ def rows_to_act_on(tenant: Tenant) -> dict[str, Any]:
         "Coupon": coupon,
         "CouponRedemption": redeem(subscription, coupon),
         "Refund": pay_back(make_received(make_issued(make_customer(tenant)))),
+        "Dispute": dispute(make_received(make_issued(make_customer(tenant)))),
         "CreditGrant": grant,
         "CreditHold": hold(wallet, "1.00"),
         "Wallet": wallet,
@@ -424,3 +430,17 @@ def test_an_amendment_is_undone_after_a_look_at_what_it_costs(tenant: Tenant) ->
     client.post(verb_url(amendment, "undo"), {"effect": str(new_id()), "reason": "it was right"})
     undone = EventAmendment.objects.get(undoes=amendment)
     assert (undone.voided, undone.reason) == (1, "it was right")
+
+
+def test_a_dispute_is_decided_for_a_reason(tenant: Tenant) -> None:
+    client, operator = client_of(tenant, Role.FINANCE)
+    case = dispute(make_received(make_issued(make_customer(tenant))))
+    page = client.get(page_url(case)).content.decode()
+    assert ("verb/win/" in page, "verb/lose/" in page) == (True, True)
+    client.post(verb_url(case, "win"), {"effect": str(new_id()), "reason": "the bank says so"})
+    case.refresh_from_db()
+    told = AuditEvent.objects.get(type="dispute.won")
+    assert (case.status, told.actor) == ("won", f"operator:{operator.public_id}")
+    assert told.data["reason"] == "the bank says so"
+    page = client.get(page_url(case)).content.decode()
+    assert ("verb/win/" in page, "verb/lose/" in page) == (False, False)

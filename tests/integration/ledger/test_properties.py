@@ -28,34 +28,38 @@ TOLD = st.tuples(
 )
 
 
+# what a fact brings: two amounts and their sum, or one
+SUMS = {
+    FactKind.INVOICE_ISSUED: (Amount.NET, Amount.TAX, Amount.TOTAL),
+    FactKind.CREDIT_MEMO_ISSUED: (Amount.NET, Amount.TAX, Amount.TOTAL),
+    FactKind.PAYMENT_SETTLED: (Amount.ALLOCATED, Amount.UNAPPLIED, Amount.RECEIVED),
+    FactKind.DISPUTE_OPENED: (Amount.DISPUTED, Amount.FEE, Amount.WITHDRAWN),
+    FactKind.DISPUTE_LOST: (Amount.LOST, Amount.UNAPPLIED, Amount.DISPUTED),
+    FactKind.CREDIT_REINSTATED: (Amount.PAID, Amount.KEPT, Amount.TAKEN_BACK),
+    FactKind.CREDIT_CLAWED_BACK: (Amount.PAID, Amount.LOST, Amount.TAKEN_BACK),
+    FactKind.CREDIT_BURNED: (Amount.PAID, Amount.PROMOTIONAL, Amount.USED),
+}
+SINGLE = {
+    FactKind.INVOICE_WRITTEN_OFF: Amount.DUE,
+    FactKind.REFUND_SETTLED: Amount.PAID_BACK,
+    FactKind.DISPUTE_WON: Amount.DISPUTED,
+    FactKind.CREDIT_ACTIVATED: Amount.PAID,
+    FactKind.CREDIT_EXPIRED: Amount.PAID,
+    FactKind.CREDIT_VOIDED: Amount.PAID,
+    FactKind.CREDIT_REFUNDED: Amount.PAID,
+    FactKind.CREDIT_DISPUTED: Amount.PAID,
+    FactKind.CREDIT_FORFEITED: Amount.PAID,
+}
+
+
 def amounts_of(kind: FactKind, first: Decimal, second: Decimal) -> dict[Amount, str]:
-    match kind:
-        case FactKind.INVOICE_ISSUED | FactKind.CREDIT_MEMO_ISSUED:
-            names = (Amount.NET, Amount.TAX, Amount.TOTAL)
-        case FactKind.PAYMENT_SETTLED:
-            names = (Amount.ALLOCATED, Amount.UNAPPLIED, Amount.RECEIVED)
-        case FactKind.INVOICE_WRITTEN_OFF:
-            return {Amount.DUE: str(first)}
-        case FactKind.REFUND_SETTLED:
-            return {Amount.PAID_BACK: str(first)}
-        case FactKind.CREDIT_CLAWED_BACK:
-            names = (Amount.PAID, Amount.LOST, Amount.TAKEN_BACK)
-        case FactKind.CREDIT_BURNED:
-            names = (Amount.PAID, Amount.PROMOTIONAL, Amount.USED)
-        case FactKind.CREDIT_APPLIED | FactKind.CREDIT_RETURNED:
-            worth = {Amount.PAID: first, Amount.PROMOTIONAL: second, Amount.DISCOUNT: CENT}
-            moved = {**worth, Amount.MOVED: first + second + CENT}
-            return {name: str(amount) for name, amount in moved.items()}
-        case (
-            FactKind.CREDIT_ACTIVATED
-            | FactKind.CREDIT_EXPIRED
-            | FactKind.CREDIT_VOIDED
-            | FactKind.CREDIT_REFUNDED
-        ):
-            return {Amount.PAID: str(first)}
-        case _:
-            return {Amount.MOVED: str(first)}
-    return dict(zip(names, map(str, (first, second, first + second)), strict=True))
+    if kind in SUMS:
+        return dict(zip(SUMS[kind], map(str, (first, second, first + second)), strict=True))
+    if kind in {FactKind.CREDIT_APPLIED, FactKind.CREDIT_RETURNED}:
+        worth = {Amount.PAID: first, Amount.PROMOTIONAL: second, Amount.DISCOUNT: CENT}
+        moved = {**worth, Amount.MOVED: first + second + CENT}
+        return {name: str(amount) for name, amount in moved.items()}
+    return {SINGLE.get(kind, Amount.MOVED): str(first)}
 
 
 @pytest.mark.django_db

@@ -52,7 +52,7 @@ def test_more_paid_back_than_came_in_is_found(paid: Payment) -> None:
         "refunds_are_of_received_money": [
             (
                 f"payment {refund.payment_id} (succeeded) of 100.000000000000 has 101.000000000000"
-                " paid back"
+                " paid back and 0 disputed"
             )
         ]
     }
