@@ -25,6 +25,10 @@ REACTIONS: Final[dict[str, tuple[str, ...]]] = {
     "wallet.short": ("wallets.flag_subscriptions",),
     "wallet.covered": ("wallets.flag_subscriptions",),
     "invoice.credit_taken_back": ("invoicing.claw_back_credit",),
+    # prepaid credit follows the money that had bought it
+    "dispute.opened": ("payments.follow_dispute",),
+    "dispute.won": ("payments.follow_dispute",),
+    "dispute.lost": ("payments.follow_dispute",),
     "invoice.credit_paid": ("wallets.settle_purchase",),
     "invoice.uncollected": ("wallets.fail_purchase",),
 }

@@ -144,6 +144,18 @@ FROM booked b FULL JOIN known k USING (tenant_id, currency, kind)
 WHERE (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
   AND coalesce(b.total, 0) <> coalesce(k.total, 0)
 """
+_DISPUTED_CREDIT: Final = """
+SELECT x.currency, sum(x.amount) FROM ledger_journalentry e
+JOIN ledger_posting x ON x.entry_id = e.id
+JOIN ledger_ledgeraccount a ON a.id = x.account_id AND a.kind = 'disputes'
+WHERE e.kind IN ('credit_disputed', 'credit_reinstated', 'credit_forfeited')
+  AND (%(tenant)s::uuid IS NULL OR e.tenant_id = %(tenant)s)
+GROUP BY e.tenant_id, x.currency
+HAVING sum(x.amount) > 0 OR sum(x.amount) < -(
+  SELECT coalesce(sum(d.amount), 0) FROM payments_dispute d
+  WHERE d.tenant_id = e.tenant_id AND d.currency = x.currency
+    AND d.credit_taken_at IS NOT NULL AND d.credit_settled_at IS NULL)
+"""
 _CROWDED: Final = """
 SELECT invoice_id, count(*) FROM payments_payment
 WHERE status IN ('created', 'sent', 'unknown', 'pending')
@@ -189,6 +201,12 @@ def disputes_are_in_the_books(tenant_id: UUID | None) -> Iterator[str]:
     """What is posted of disputes is what was withdrawn, came back, and is lost."""
     for kind, currency, booked, known in rows_that_break(_DISPUTED, tenant_id):
         yield f"{kind} comes to {booked} {currency} in the books, but to {known} by the disputes"
+
+
+def disputed_credit_is_settled(tenant_id: UUID | None) -> Iterator[str]:
+    """Credit that disputes took stands among disputes only until they are decided."""
+    for currency, standing in rows_that_break(_DISPUTED_CREDIT, tenant_id):
+        yield f"credit of {standing} {currency} stands among disputes, more than is undecided"
 
 
 def refunds_are_owed(tenant_id: UUID | None) -> Iterator[str]:
@@ -257,5 +275,6 @@ RULES: Final[tuple[Rule, ...]] = (
     refunds_are_of_received_money,
     refunds_are_owed,
     disputes_are_in_the_books,
+    disputed_credit_is_settled,
     open_refunds_are_asked_for,
 )

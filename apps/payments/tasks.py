@@ -8,7 +8,14 @@ from apps.core.clock import now
 from apps.core.jobs import job
 from apps.customers.queries import customer_now
 from apps.invoicing.models import Invoice
-from apps.payments.operations import collecting, refund_resolving, resolving, unused
+from apps.payments.models import Dispute
+from apps.payments.operations import (
+    collecting,
+    disputed_credit,
+    refund_resolving,
+    resolving,
+    unused,
+)
 
 
 @job("payments.collect_invoice")
@@ -43,6 +50,20 @@ def end_collection(subject: str) -> None:
         invoice.id,
         tenant_id=invoice.tenant_id,
         at=customer_now(invoice.customer, wall=now()),
+    )
+
+
+@job("payments.follow_dispute")
+def follow_dispute(subject: str) -> None:
+    """Take prepaid credit whose money is disputed, or give it back."""
+    dispute = Dispute.objects.select_related(
+        "customer__test_clock", "customer__tenant__test_clock"
+    ).get(id=UUID(subject))
+    disputed_credit.follow_dispute(
+        dispute.id,
+        tenant_id=dispute.tenant_id,
+        actor="system:payments.follow_dispute",
+        at=customer_now(dispute.customer, wall=now()),
     )
 
 

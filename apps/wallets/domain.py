@@ -106,6 +106,8 @@ class EntryKind(StrEnum):
     EXPIRE = "expire"  # [-]
     VOID = "void"  # [-] taken back, with a reason
     REFUND = "refund"  # [-] taken back because its money goes back
+    DISPUTE = "dispute"  # [-] taken because its money is disputed
+    REINSTATE = "reinstate"  # [+] … and the dispute was won
     HOLD = "hold"  # [-] put aside
     RELEASE = "release"  # [+] not put aside any more
     OVERDRAFT = "overdraft"  # [+] credit that came pays back what had been lent

@@ -236,6 +236,9 @@ class TopOffRule(TenantOwned):
     attempt_limit = models.PositiveSmallIntegerField()  # failures in a row after which it stops
     failures = models.PositiveSmallIntegerField(default=0)
     not_before = models.DateTimeField(null=True)  # it cools off until then
+    # it buys nothing while this names anything: refunds and disputes that took credit back
+    paused_by = ArrayField(models.CharField(max_length=60), default=list, blank=True)
+    paused_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ("-id",)
@@ -248,6 +251,11 @@ class TopOffRule(TenantOwned):
                 condition=models.Q(expiry_unit__isnull=True, expiry_count__isnull=True)
                 | models.Q(expiry_unit__isnull=False, expiry_count__gt=0),
                 name="top_off_expiry_whole",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(paused_at__isnull=True, paused_by__len=0)
+                | models.Q(paused_at__isnull=False, paused_by__len__gt=0),
+                name="top_off_paused_by",
             ),
         )
 
@@ -478,9 +486,13 @@ class CreditTransaction(TenantOwned):
             ),
             models.CheckConstraint(
                 condition=models.Q(
-                    kind__in=["grant", "return", "release", "overdraft"], amount__gt=0
+                    kind__in=["grant", "return", "release", "overdraft", "reinstate"],
+                    amount__gt=0,
                 )
-                | models.Q(kind__in=["consume", "expire", "void", "refund", "hold"], amount__lt=0),
+                | models.Q(
+                    kind__in=["consume", "expire", "void", "refund", "hold", "dispute"],
+                    amount__lt=0,
+                ),
                 name="credit_entry_sign",
             ),
             models.CheckConstraint(
@@ -493,7 +505,8 @@ class CreditTransaction(TenantOwned):
                 name="credit_entry_has_grant",
             ),
             models.CheckConstraint(
-                condition=~models.Q(kind__in=["void", "refund"]) | models.Q(reason__gt=""),
+                condition=~models.Q(kind__in=["void", "refund", "dispute", "reinstate"])
+                | models.Q(reason__gt=""),
                 name="credit_entry_reason_given",
             ),
         )

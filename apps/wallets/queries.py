@@ -1,6 +1,6 @@
 """Reading wallets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -355,7 +355,9 @@ def reminders_due(at: datetime, clock_id: UUID | None, tenant_id: UUID) -> Query
 
 def wallets_low(at: datetime, clock_id: UUID | None, tenant_id: UUID) -> QuerySet[Wallet]:
     """Return the wallets below their watermark whose rule may act: nothing is under way for them."""
-    resting = TopOffRule.objects.filter(not_before__gt=at).values("wallet_id")
+    resting = TopOffRule.objects.filter(Q(not_before__gt=at) | Q(paused_at__isnull=False)).values(
+        "wallet_id"
+    )
     busy = CreditGrant.objects.filter(status__in=UNPAID).values("wallet_id")
     low = Wallet.objects.filter(
         on_clock(clock_id, "customer__"),
@@ -364,3 +366,9 @@ def wallets_low(at: datetime, clock_id: UUID | None, tenant_id: UUID) -> QuerySe
         balance__lt=F("low_watermark"),
     )
     return low.exclude(id__in=resting).exclude(id__in=busy)
+
+
+def grants_sold_by(invoice_ids: Iterable[UUID]) -> dict[UUID, UUID]:
+    """Return the grants that invoices sell, by the invoice."""
+    sold = CreditGrant.objects.filter(invoice_id__in=list(invoice_ids))
+    return dict(sold.values_list("invoice_id", "id"))

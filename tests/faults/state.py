@@ -64,6 +64,11 @@ _LOOKS: Final = {
         SELECT c.external_id, r.provider, r.status, sum(r.amount) FROM payments_refund r
         JOIN customers_customer c ON c.id = r.customer_id GROUP BY 1, 2, 3
     """,
+    "disputes": """
+        SELECT c.external_id, d.reference, d.status, d.amount, d.from_account, d.fee,
+               d.credit_taken_at IS NOT NULL, d.credit_settled_at IS NOT NULL
+        FROM payments_dispute d JOIN customers_customer c ON c.id = d.customer_id
+    """,
     "given by the sandbox": "SELECT outcome, sum(amount) FROM payments_sandboxrefund GROUP BY 1",
     "taken by the sandbox": """
         SELECT i.number, sum(s.amount) FROM payments_sandboxcharge s

@@ -220,6 +220,21 @@ class _Winter:
         self.post("acme complains", f"/payments/{first}/refunds", why)
         leaves = {"mode": "now", "settlement": "refund"}
         self.post("acme leaves", "/subscriptions/acme-1/cancel", leaves)
+        claim = {"reference": "case 1", "amount": "20.00", "fee": "15.00"}
+        case = self.post("acme disputes", f"/payments/{first}/disputes", claim)
+        self.post("acme is right", f"/disputes/{case['id']}/lose", {"reason": "no evidence"})
+        self.dispute_credit()
+
+    def dispute_credit(self) -> None:
+        """Zeta disputes the credit that it bought, in vain."""
+        zeta = self.journal["zeta"]["id"]
+        found = self.api.get("/payments", customer=zeta, limit=100).json()["data"]
+        paid = [one["id"] for one in reversed(found) if one["status"] == "succeeded"]
+        (first,) = self.remember("zeta paid", lambda: paid[:1])
+        case = self.post("zeta disputes", f"/payments/{first}/disputes", {"reference": "case 2"})
+        self.do("take the credit", _outside(tasks.run_due_jobs))
+        self.post("zeta is wrong", f"/disputes/{case['id']}/win", {"reason": "it was used"})
+        self.do("give the credit back", _outside(tasks.run_due_jobs))
 
     def keep_house(self) -> None:
         self.do("partitions", lambda: keep_partitions(datetime(2027, 6, 1, tzinfo=UTC)))

@@ -48,6 +48,8 @@ VALUES: Final = frozenset(
         "kind",
         "name",
         "object_type",
+        "opened_before",
+        "opened_from",
         "payment_provider_customer_id",
         "provider",
         "reason",

@@ -56,7 +56,8 @@ def sell_credit(grant_id: UUID, *, actor: str, at: datetime) -> Invoice | None:
 def refund_credit(grant_id: UUID, *, actor: str, at: datetime) -> Invoice | None:
     """Issue the credit memo for credit that was taken back; its money is then the customer's.
 
-    Returns the memo, the same for a repeat; None where nothing is left to pay. The next invoices
+    Returns the memo, the same for a repeat; None where nothing is left to pay, or where it
+    was clawed back because its money went back. The next invoices
     take what they can of it.
     """
     grant = CreditGrant.objects.select_related("wallet__unit").get(pk=grant_id)
@@ -64,9 +65,11 @@ def refund_credit(grant_id: UUID, *, actor: str, at: datetime) -> Invoice | None
     given = Invoice.objects.filter(customer=customer, request_id=grant_id).first()
     if given is not None:
         return given
-    taken = CreditTransaction.objects.get(
+    taken = CreditTransaction.objects.filter(
         grant=grant, kind=EntryKind.REFUND, source_key=grant.public_id
-    )
+    ).first()
+    if taken is None:  # clawed back: a credit memo has given its money back before
+        return None
     amount = refundable(-taken.value, grant.wallet.currency)
     if not amount:
         return None

@@ -331,6 +331,7 @@ class TopOffRuleDesk(Desk):
         plain("amount"),
         plain("failures"),
         instant("not_before", "not before"),
+        instant("paused_at", "paused"),
     )
     search_fields = ("wallet__customer__name",)
     related = ("wallet",)

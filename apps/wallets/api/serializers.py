@@ -345,6 +345,12 @@ class TopOffView(serializers.Serializer[Any]):
     attempt_limit = serializers.IntegerField()
     failures = serializers.IntegerField(help_text="In a row; at the limit it stops.")
     not_before = InstantField(allow_null=True, help_text="It cools off until then.")
+    paused_at = InstantField(
+        allow_null=True, help_text="Since credit was taken back; set the rule anew to go on."
+    )
+    paused_by = serializers.ListField(
+        child=serializers.CharField(), help_text="The credit memos and disputes that took it."
+    )
 
     def get_expires_after(self, rule: Any) -> dict[str, Any] | None:
         """Return how long what it buys lasts."""

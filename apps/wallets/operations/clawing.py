@@ -24,12 +24,13 @@ from apps.wallets.domain import (
 from apps.wallets.models import CreditGrant, CreditTransaction, Wallet
 from apps.wallets.operations.entries import Purpose
 from apps.wallets.operations.granting import open_for_grant
+from apps.wallets.operations.pausing import pause_top_off
 from apps.wallets.operations.purchasing import settle_purchase
 from apps.wallets.operations.till import Till
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
+class TakenBack:
     """What was taken back: in the wallet's credit, and its worth in the currency."""
 
     credit: Decimal = ZERO
@@ -51,7 +52,7 @@ def claw_back(
 
     What the grant has left is taken first. What is used up already is lent to the wallet as far as
     its overdraft goes, so that the next purchase pays it back; the rest is lost, which the books
-    and the event ``wallet.clawback_short`` say. Held credit that comes back later expires.
+    and the event ``wallet.clawback_short`` say. Held credit that comes back later expires. The wallet's top-off rule pauses.
     ``source`` names the document that gives the money back: for each this happens once, however
     often it is told. ``sold_by`` is the invoice that sold the grant and is paid. Raises
     ``NotFound``.
@@ -65,15 +66,19 @@ def claw_back(
         return
     purpose = Purpose(source_key=key, reason=f"its money goes back by {source}")
     wanted = part_for(grant.amount, grant.value, price)
-    taken = _take(till, wallet, grant, wanted, purpose)
+    taken = take_left(till, wallet, grant, wanted, purpose, kind=EntryKind.REFUND)
     missing = EXACT.subtract(wanted, taken.credit)
-    lent = _lend(till, wallet, grant, missing, purpose)
+    lent = lend_used(till, wallet, grant, missing, purpose)
     lost = EXACT.subtract(EXACT.subtract(price, taken.value), lent.value)
     short = EXACT.subtract(missing, lent.credit)
     till.tell("credit_grant.clawed_back", grant, amount=plain(taken.credit), source=source)
     if short:
         till.tell("wallet.clawback_short", wallet, amount=plain(short), source=source)
-    if grant.status == GrantStatus.AVAILABLE and not grant.remaining:
+    if (
+        grant.status == GrantStatus.AVAILABLE
+        and not grant.remaining
+        and not _is_disputed(grant)  # what was taken may come back
+    ):
         move(
             grant,
             to=GrantStatus.REFUNDED,
@@ -84,7 +89,8 @@ def claw_back(
             amount=plain(taken.credit),
             reason=purpose.reason,
         )
-    till.store()  # and buys nothing by rule: that is left to the next use or sweep
+    pause_top_off(till, wallet, source)
+    till.store()
     fact = Fact(
         kind=FactKind.CREDIT_CLAWED_BACK,
         tenant_id=tenant_id,
@@ -101,32 +107,51 @@ def claw_back(
     post_all([entry_for(fact)], at=at)
 
 
-def _take(
-    till: Till, wallet: Wallet, grant: CreditGrant, wanted: Decimal, purpose: Purpose
-) -> _Taken:
+def take_left(
+    till: Till,
+    wallet: Wallet,
+    grant: CreditGrant,
+    wanted: Decimal,
+    purpose: Purpose,
+    *,
+    kind: EntryKind,
+) -> TakenBack:
+    """Take what a grant has left of what is wanted; return it, and what it was worth."""
     amount = min(wanted, grant.remaining)
     if not amount:
-        return _Taken()
-    return _Taken(amount, till.take(wallet, grant, amount, EntryKind.REFUND, purpose))
+        return TakenBack()
+    return TakenBack(amount, till.take(wallet, grant, amount, kind, purpose))
 
 
-def _lend(
+def lend_used(
     till: Till, wallet: Wallet, grant: CreditGrant, missing: Decimal, purpose: Purpose
-) -> _Taken:
+) -> TakenBack:
     """Let the wallet owe what was used of the grant: not what has expired, was taken back or is held."""
     if not missing or wallet.status == WalletStatus.CLOSED:
-        return _Taken()
+        return TakenBack()
     moved = CreditTransaction.objects.filter(
         grant=grant, kind__in=[EntryKind.CONSUME, EntryKind.RETURN]
     ).aggregate(total=Sum("amount"))["total"]
     owed_before = CreditTransaction.objects.filter(
-        wallet=wallet, grant=None, kind=EntryKind.CONSUME, reason=_owed(grant)
+        wallet=wallet,
+        grant=None,
+        kind__in=[EntryKind.CONSUME, EntryKind.RETURN],
+        reason=owed_for(grant),
     ).aggregate(total=Sum("amount"))["total"]
     used = EXACT.subtract(owed_before or ZERO, moved or ZERO)
-    owed = Purpose(source_key=purpose.source_key, reason=_owed(grant))
+    owed = Purpose(source_key=purpose.source_key, reason=owed_for(grant))
     credit, value = till.lend_back(wallet, min(missing, max(used, ZERO)), owed)
-    return _Taken(credit, value)
+    return TakenBack(credit, value)
 
 
-def _owed(grant: CreditGrant) -> str:
+def owed_for(grant: CreditGrant) -> str:
+    """Return the reason of transactions that lend, or let be owed no more, what was used of a grant."""
     return f"used of {grant.public_id}, whose money went back"
+
+
+def _is_disputed(grant: CreditGrant) -> bool:
+    """Say whether credit of the grant was taken by a dispute that was not won."""
+    entries = CreditTransaction.objects.filter(
+        grant=grant, kind__in=[EntryKind.DISPUTE, EntryKind.REINSTATE]
+    )
+    return bool(entries.aggregate(total=Sum("amount"))["total"])

@@ -134,15 +134,16 @@ class Till(Entries):
         amount: Decimal,
         purpose: Purpose,
         *,
+        kind: EntryKind = EntryKind.RETURN,
         covers: Decimal = ZERO,
     ) -> Decimal:
-        """Give back to a grant what was consumed of it; return what that is worth."""
+        """Give back to a grant what was consumed of it, or disputed; return what that is worth."""
         left = EXACT.add(EXACT.add(grant.remaining, grant.held), amount)
         kept = value_left(grant.value, grant.amount, left)
         value = EXACT.subtract(kept, grant.value_left)
         grant.remaining = EXACT.add(grant.remaining, amount)
         grant.value_left = kept
-        self.enter(wallet, grant, amount, EntryKind.RETURN, purpose, value=value, covers=covers)
+        self.enter(wallet, grant, amount, kind, purpose, value=value, covers=covers)
         return value
 
     def put_aside(self, wallet: Wallet, hold: CreditHold, thing: Thing) -> None:

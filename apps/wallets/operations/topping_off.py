@@ -51,7 +51,8 @@ def _buy(low: Sequence[Wallet], *, actor: str, at: datetime) -> None:
     )
     wallets = {one.id: one for one in low if one.id not in in_flight}
     for rule in TopOffRule.objects.filter(wallet__in=wallets).order_by("wallet_id"):
-        if rule.failures >= rule.attempt_limit or (rule.not_before and rule.not_before > at):
+        rests = rule.not_before is not None and rule.not_before > at
+        if rests or rule.paused_at is not None or rule.failures >= rule.attempt_limit:
             continue
         wallet = wallets[rule.wallet_id]
         amount = _amount(rule, wallet, at)

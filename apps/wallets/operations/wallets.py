@@ -55,7 +55,8 @@ class TopOff:
 
     ``amount`` is what it buys, or with kind ``target`` what it fills up to; ``cap`` the most it
     buys in ``cap_days`` days. After a purchase that failed it waits for ``cool_off``, and after
-    ``attempt_limit`` of them in a row it stops until its rule is set anew.
+    ``attempt_limit`` of them in a row it stops until its rule is set anew. It pauses once credit was
+    taken back because its money goes back.
     """
 
     kind: TopOffKind
@@ -247,7 +248,7 @@ def change_wallet(
 ) -> Wallet:
     """Change name, priority or reminder, and set or drop the top-off rule.
 
-    A rule that is set anew forgets its failures. Changing nothing records nothing. Raises
+    A rule that is set anew forgets its failures and why it paused. Changing nothing records nothing. Raises
     ``NotFound``, ``WalletClosed`` and what setting a rule raises.
     """
     till = open_till([wallet_id], tenant_id=tenant_id, actor=actor, at=at)
@@ -325,6 +326,8 @@ def _set_rule(wallet: Wallet, rule: TopOff) -> None:
             "attempt_limit": rule.attempt_limit,
             "failures": 0,
             "not_before": None,
+            "paused_by": [],
+            "paused_at": None,
         },
     )
     wallet.low_watermark = rule.low_watermark

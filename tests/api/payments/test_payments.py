@@ -178,6 +178,7 @@ def test_paying_charges_all_that_is_due_to_the_default_method() -> None:
         "amount": "149.00",
         "unapplied": "0.00",
         "refunded": "0.00",
+        "disputed": "0.00",
         "currency": "USD",
         "reference": None,
         "failure_code": "",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from apps.core.jobs import run_due
-from apps.core.models import AuditEvent
+from apps.core.models import AuditEvent, Job
 from apps.invoicing.models import Invoice
 from apps.invoicing.operations.giving_back import claw_back_credit
 from apps.ledger.models import JournalEntry
@@ -74,6 +74,7 @@ def test_credit_that_nobody_used_goes_back_with_its_money(tenant: Tenant) -> Non
     assert (memo.sells_credit, memo.lines.get().grant_id) == (True, grant.id)
     assert books(tenant) == {}
     assert told("wallet.clawback_short") == []
+    assert set(Job.objects.values_list("state", flat=True)) <= {"done"}
     assert all_breaches() == []
 
 
