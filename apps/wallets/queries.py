@@ -371,4 +371,4 @@ def wallets_low(at: datetime, clock_id: UUID | None, tenant_id: UUID) -> QuerySe
 def grants_sold_by(invoice_ids: Iterable[UUID]) -> dict[UUID, UUID]:
     """Return the grants that invoices sell, by the invoice."""
     sold = CreditGrant.objects.filter(invoice_id__in=list(invoice_ids))
-    return dict(sold.values_list("invoice_id", "id"))
+    return {one.invoice_id: one.id for one in sold if one.invoice_id is not None}
