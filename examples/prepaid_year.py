@@ -5,7 +5,7 @@
 A studio pays 20.00 a month ahead, 10.00 per million tokens and 0.04 per image. Two wallets pay for
 that: ``money`` pays usage when it is invoiced and fills itself up to 50.00 below 20.00, and
 ``images`` holds image credits, worth 0.04 each, that images burn as they are made. Credit is given,
-bought, scheduled, held, refunded, and expires; once a card is declined.
+bought, scheduled, held, refunded, charged back, and expires; once a card is declined.
 """
 
 import sys
@@ -14,6 +14,12 @@ from collections.abc import Callable
 from client import JSON, Client
 
 TOKENS = 1_000_000
+TOP_OFF: JSON = {
+    "kind": "target",
+    "amount": "50.00",
+    "low_watermark": "20.00",
+    "expires_after": {"unit": "month", "count": 12},
+}
 
 
 def tell(text: str) -> None:
@@ -90,12 +96,7 @@ class Year:
                     "amount": "50.00",
                     "expires_at": "2026-12-31T00:00:00Z",
                 },
-                "top_off": {
-                    "kind": "target",
-                    "amount": "50.00",
-                    "low_watermark": "20.00",
-                    "expires_after": {"unit": "month", "count": 12},
-                },
+                "top_off": TOP_OFF,
             },
         )
         images = {"customer": "studio", "external_id": "images", "unit": "img"}
@@ -164,7 +165,27 @@ class Year:
         self.look("1 May")
 
     def may(self) -> None:
-        """A present for June's base fee: it begins in June, and is for nothing else."""
+        """A present for June's base fee: it begins in June, and is for nothing else.
+
+        Before, 10.00 are bought by mistake and paid back, and 8.00 are bought that the studio has its
+        bank take back; both times the credit goes with its money.
+        """
+        mistake = self.purchase("10.00", "45")
+        self.told["paid back"] = self.api.post(
+            f"/payments/{mistake}/refunds", {"reason": "bought by mistake"}
+        )
+        self.api.until("/wallets/money", lambda found: found["available"] == "35")
+        self.look("1 May, money back")
+        case = self.api.post(
+            f"/payments/{self.purchase('8.00', '43')}/disputes", {"reference": "case 1"}
+        )
+        self.api.until("/wallets/money", lambda found: found["available"] == "35")
+        self.told["paused"] = self.api.get("/wallets/money")["top_off"]["paused_by"]
+        self.told["disputed"] = self.api.post(
+            f"/disputes/{case['id']}/lose", {"reason": "so be it"}
+        )
+        self.look("1 May, a chargeback")
+        self.api.patch("/wallets/money", {"top_off": TOP_OFF})
         self.grant(
             "money",
             "15.00",
@@ -225,6 +246,16 @@ class Year:
         given = {"wallet": wallet, "amount": amount, "expires_at": expires_at}
         self.api.post("/credit-grants", {**given, "reason": "a present", **terms})
         self.check()
+
+    def purchase(self, amount: str, then: str) -> str:
+        """Buy credit for a year, and return the payment once the wallet of money has it."""
+        lasts = {"unit": "month", "count": 12}
+        bought = {"amount": amount, "expires_after": lasts}
+        self.api.post("/wallets/money/purchases", bought)
+        self.api.until("/wallets/money", lambda found: found["available"] == then)
+        self.check()
+        newest: str = self.api.get("/payments?limit=1")["data"][0]["id"]
+        return newest
 
     def use(self, day: str, **used: int) -> None:
         """Send what was used on a day, twice, as a careless client does."""

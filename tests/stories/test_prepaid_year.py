@@ -24,6 +24,8 @@ HAD = {
     "10 April, jobs": ("37", "150", "active"),  # 5 captured, 8 held
     "17 April": ("45", "150", "active"),  # the forgotten hold is over
     "1 May": ("35", "150", "active"),
+    "1 May, money back": ("35", "150", "active"),  # 10 were bought, and their money went back
+    "1 May, a chargeback": ("35", "150", "active"),  # 8 were bought, and the bank took the money
     "1 May, a present": ("35", "150", "active"),  # it begins in June
     "1 June": ("35", "150", "active"),  # … and has paid the base fee
     "1 July": ("33", "0", "active"),
@@ -71,13 +73,17 @@ def test_a_year_of_prepaid_credit(served: str, worker: None) -> None:
     assert {when: had(told[when]) for when in HAD} == HAD
     assert {when: asked(told[when]["invoice"]) for when in ASKED} == ASKED
     assert told["authorized"] == [True, False]
+    assert (told["paid back"]["status"], told["paid back"]["amount"]) == ("succeeded", "10.00")
+    assert (told["disputed"]["status"], told["disputed"]["amount"]) == ("lost", "8.00")
+    assert len(told["paused"]) == 2
     assert (told["refunded"]["status"], told["refunded"]["remaining"]) == ("refunded", "0")
     assert Counter(one["type"] for one in told["transactions"]) == {
-        "grant": 8,
+        "grant": 10,
         "consume": 12,
         "hold": 3,
         "release": 3,
         "expire": 2,
-        "refund": 1,
+        "refund": 2,
+        "dispute": 1,
     }
-    assert len(steps) == 45
+    assert len(steps) == 49
