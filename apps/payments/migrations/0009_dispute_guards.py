@@ -185,7 +185,7 @@ def _others(disputed: str, from_account: str) -> str:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("payments", "0007_disputes"), ("core", "0003_isolation")]
+    dependencies = [("payments", "0008_disputes"), ("core", "0003_isolation")]
     operations = [
         migrations.RunSQL(_DISPUTES, _BACK_DISPUTES),
         migrations.RunSQL(_others(_DISPUTED, _FROM_ACCOUNT), _others("", "")),

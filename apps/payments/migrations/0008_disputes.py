@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('customers', '0005_tax_exempt'),
-        ('payments', '0006_refund_guards'),
+        ('payments', '0007_refund_references'),
         ('tenants', '0006_credit_taxed'),
     ]
 
