@@ -18,6 +18,9 @@ REACTIONS: Final[dict[str, tuple[str, ...]]] = {
     "plan_migration.begun": ("subscriptions.continue_migration",),
     "plan_migration.progressed": ("subscriptions.continue_migration",),
     "plan_migration.rolling_back": ("subscriptions.continue_migration",),
+    # a backtest goes on, chunk by chunk
+    "backtest.begun": ("invoicing.continue_backtest",),
+    "backtest.progressed": ("invoicing.continue_backtest",),
     # credit is bought by an invoice: asked for, sold, and given or not
     "credit_grant.requested": ("invoicing.sell_credit",),
     "credit_grant.refunded": ("invoicing.refund_credit",),

@@ -42,6 +42,7 @@ _GROUPS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("catalog.plan", "sell"),
         ("catalog.planversion", "history"),
         ("catalog.pricelist", "price_change"),
+        ("invoicing.backtest", "history_toggle_off"),
         ("taxes.taxrate", "percent"),
     ),
     "Books": (

@@ -78,6 +78,8 @@ POINTS: Final = frozenset(
         "wallets.store.after_figures",
         "wallets.top_off.after_request",
         "invoicing.accrue.after_bill",
+        "invoicing.backtest.after_chunk",
+        "invoicing.backtest.after_members",
         "invoicing.bill.after_discard",
         "invoicing.bill.after_marks",
         "invoicing.bill.after_store",

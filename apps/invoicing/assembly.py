@@ -58,7 +58,7 @@ def propose(
     """
     lines: list[ProposedLine] = []
     seen: set[LineKey] = set()
-    for expected in _expected(slices, measured, price_lists, discounts, committed):
+    for expected in expected_lines(slices, measured, price_lists, discounts, committed):
         past = None
         if billed:  # hashing a key takes longer than all else here
             seen.add(expected.key)
@@ -83,14 +83,17 @@ class _Price(NamedTuple):
     agreed: str = ""
 
 
-def _expected(
+def expected_lines(
     slices: Sequence[Slice],
     measured: Mapping[int, Sequence[Measurement]],
     price_lists: Mapping[str, UUID],
     discounts: Discounts | None,
     committed: Sequence[Committed],
 ) -> Iterator[Expected]:
-    """Yield all that should be billed: charges, discounts, bounds of both, commitments."""
+    """Yield all that should be billed: charges, discounts, bounds of both, commitments.
+
+    Whatever was billed already; what comes to nothing is there too. See ``propose``.
+    """
     if discounts is None and not committed:
         for index, one in enumerate(slices):
             charged = _charged(one, measured.get(index, ()), price_lists)

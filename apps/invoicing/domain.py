@@ -71,6 +71,44 @@ class LineKind(StrEnum):
     REFUND = "refund"  # gives money of an invoice back, whatever its lines are
 
 
+class BacktestStatus(StrEnum):
+    """Where a backtest stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+    CANCELED = "canceled"
+    FAILED = "failed"  # with its reason
+
+
+BACKTEST_TRANSITIONS: Final[Mapping[BacktestStatus, frozenset[BacktestStatus]]] = {
+    BacktestStatus.RUNNING: frozenset(BacktestStatus) - {BacktestStatus.RUNNING},
+    BacktestStatus.DONE: frozenset(),
+    BacktestStatus.CANCELED: frozenset(),
+    BacktestStatus.FAILED: frozenset(),
+}
+MOST_BACKTEST_PERIODS: Final = 24
+
+
+class BacktestOutcome(StrEnum):
+    """What a version would have meant for a customer."""
+
+    PENDING = "pending"
+    WINNER = "winner"  # he would have paid less
+    LOSER = "loser"  # he would have paid more
+    UNCHANGED = "unchanged"
+    SKIPPED = "skipped"  # he had nothing of the plan in the periods looked at
+    FAILED = "failed"  # with its reason
+
+
+COMPARED: Final = (BacktestOutcome.WINNER, BacktestOutcome.LOSER, BacktestOutcome.UNCHANGED)
+
+
+class BacktestInvalid(Invalid):
+    """What was asked for cannot be tested."""
+
+    reason = "backtest_invalid"
+
+
 class InvoiceEmpty(Invalid):
     """A document without lines says nothing; it stays a draft."""
 

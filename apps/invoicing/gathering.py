@@ -1,19 +1,20 @@
 """Reading what ``assembly`` needs, for any number of customers in a handful of queries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 from uuid import UUID
 
 from django.db import connection
 
 from apps.catalog.queries import charges_of, price_list_ids
+from apps.core.errors import BillingError
 from apps.invoicing.agreements import Agreements, agreements_for, at_agreed_prices
-from apps.invoicing.assembly import propose
+from apps.invoicing.assembly import expected_lines, propose
 from apps.invoicing.domain import LineKind
-from apps.invoicing.lines import Billed, LineKey, ProposedLine
+from apps.invoicing.lines import Billed, Expected, LineKey, ProposedLine
 from apps.invoicing.slicing import (
     Charges,
     Reach,
@@ -143,6 +144,68 @@ def gather(
     return Gathered(by_customer, marks, snapshot)
 
 
+K = TypeVar("K", bound=Hashable)
+Timelines: TypeAlias = Mapping[UUID, Sequence[SubscriptionTerms]]  # by customer
+_ACTUAL, _IMAGINED = False, True
+
+
+@dataclass(frozen=True, slots=True)
+class BothWays:
+    """What should be billed of a customer as things are, and as they are imagined."""
+
+    actual: tuple[Expected, ...]
+    imagined: tuple[Expected, ...]
+
+
+def expect_both(
+    tenant: Tenant,
+    actual: Timelines,
+    imagined: Timelines,
+    *,
+    charges: Charges,
+    reaches: Mapping[UUID, Reach],
+) -> dict[UUID, BothWays | BillingError]:
+    """Return all that should be billed within the reaches, with either timelines; reads only.
+
+    Whatever was billed; both of the same usage, which is read once. What coupons took off and what
+    was spent outside the reaches stays as it was. A customer whose imagined prices do not fit gets
+    the refusal instead. ``charges`` are those of all phases of both.
+    """
+    basis = Basis(tenant.proration_basis)
+    agreements = agreements_for(actual, charges, reaches)
+    slices: dict[tuple[bool, UUID], list[Slice]] = {}
+    for side, everybody in ((_ACTUAL, actual), (_IMAGINED, imagined)):
+        for customer_id, subscriptions in everybody.items():
+            found = slices_due(subscriptions, charges, reaches=reaches, basis=basis)
+            agreed = agreements.get(customer_id)
+            if agreed is not None and agreed.contracts:
+                found = at_agreed_prices(found, agreed.contracts)
+            slices[side, customer_id] = found
+    measured, _ = _measure(slices)
+    lists = price_list_ids(tenant.id)
+    expected: dict[UUID, BothWays | BillingError] = {}
+    for customer_id in actual:
+        agreed = agreements.get(customer_id)
+        try:
+            was, then = (
+                tuple(
+                    expected_lines(
+                        slices[side, customer_id],
+                        measured.get((side, customer_id), {}),
+                        lists,
+                        agreed.discounts if agreed else None,
+                        agreed.committed if agreed else (),
+                    )
+                )
+                for side in (_ACTUAL, _IMAGINED)
+            )
+        except BillingError as refused:
+            expected[customer_id] = refused
+        else:
+            expected[customer_id] = BothWays(was, then)
+    return expected
+
+
 def _due_again(
     terms: SubscriptionTerms, charges: Charges, after: datetime, agreed_on: Agreements | None
 ) -> datetime | None:
@@ -181,23 +244,23 @@ def _request(one: Slice, number: int, models: _Models) -> UsageRequest | None:
 
 
 def _measure(
-    slices: Mapping[UUID, Sequence[Slice]],
-) -> tuple[dict[UUID, dict[int, Sequence[Measurement]]], str]:
+    slices: Mapping[K, Sequence[Slice]],
+) -> tuple[dict[K, dict[int, Sequence[Measurement]]], str]:
     requests: list[UsageRequest] = []
     models: _Models = {}
-    places: list[tuple[UUID, int]] = []
-    for customer_id, found in slices.items():
+    places: list[tuple[K, int]] = []
+    for owner, found in slices.items():
         for index, one in enumerate(found):
             request = _request(one, len(requests), models)
             if request is not None:
                 requests.append(request)
-                places.append((customer_id, index))
+                places.append((owner, index))
     if not requests:
         return {}, ""
     usage = measure(requests)
-    measured: dict[UUID, dict[int, Sequence[Measurement]]] = {}
-    for number, (customer_id, index) in enumerate(places):
-        measured.setdefault(customer_id, {})[index] = usage.by_request.get(number, ())
+    measured: dict[K, dict[int, Sequence[Measurement]]] = {}
+    for number, (owner, index) in enumerate(places):
+        measured.setdefault(owner, {})[index] = usage.by_request.get(number, ())
     return measured, usage.snapshot
 
 

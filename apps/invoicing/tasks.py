@@ -7,8 +7,17 @@ from celery import shared_task
 from apps.core.clock import due_now, now
 from apps.core.jobs import job
 from apps.customers.queries import customer_now
-from apps.invoicing.models import Invoice
-from apps.invoicing.operations import accruing, billing, closing, drafts, giving_back, selling
+from apps.invoicing.models import Backtest, Invoice
+from apps.invoicing.operations import (
+    accruing,
+    backtesting,
+    billing,
+    closing,
+    drafts,
+    giving_back,
+    selling,
+)
+from apps.tenants.queries import tenant_now
 from apps.wallets.models import CreditGrant
 
 
@@ -68,6 +77,17 @@ def claw_back_credit(subject: str) -> None:
         memo.id,
         actor="system:invoicing.claw_back_credit",
         at=customer_now(memo.customer, wall=now()),
+    )
+
+
+@job("invoicing.continue_backtest")
+def continue_backtest(subject: str) -> None:
+    """Look at the next customers of a backtest."""
+    backtest = Backtest.objects.select_related("tenant__test_clock").get(id=UUID(subject))
+    backtesting.continue_backtest(
+        backtest.id,
+        actor="system:invoicing.continue_backtest",
+        at=tenant_now(backtest.tenant, wall=now()),
     )
 
 

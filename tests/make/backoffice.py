@@ -64,6 +64,7 @@ from apps.tenants.models import LoginTries, Tenant, TestClock
 from apps.wallets.domain import TopOffKind
 from apps.wallets.models import BurnedAhead, SettlementUndone, UsageSettlement
 from apps.wallets.operations.wallets import TopOff
+from tests.make.backtests import begin
 from tests.make.books import unguarded
 from tests.make.catalog import make_feature, make_offer, make_plan, make_price_list, make_transition
 from tests.make.contracts import make_contract
@@ -134,7 +135,9 @@ def make_world(tenant: Tenant) -> None:
         boundary_at=AT + timedelta(days=3),
         told_at=AT,
     )
-    make_migration(make_subscription(customer, make_plan(tenant)))
+    moving = make_subscription(customer, make_plan(tenant))
+    make_migration(moving)
+    begin(moving.plan_version)
     _usage(tenant, customer, version, mark)
     make_issued(customer, ["-5.00"])
     invoice = make_issued(customer)  # uses up what the credit memo gave

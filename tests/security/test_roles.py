@@ -130,6 +130,11 @@ invoices                                       invoices
 invoices/preview                               invoices
 invoices/{pk}                                  invoices
 simulations/invoice                            invoices
+backtests                                      invoices
+backtests/{pk}                                 invoices
+backtests/{pk}/cancel                          invoices
+backtests/{pk}/customers                       invoices
+backtests/{pk}/customers.csv                   invoices
 invoices/{pk}/cancel                           invoices
 invoices/{pk}/events                           invoices
 invoices/{pk}/html                             invoices

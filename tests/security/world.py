@@ -33,7 +33,7 @@ from apps.core.models import AuditEvent, Identified, Job
 from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer
 from apps.invoicing.domain import DocumentKind, InvoiceStatus
-from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.models import Backtest, Invoice, InvoiceLine
 from apps.invoicing.operations.billing import bill_customer
 from apps.ledger.models import JournalEntry, LedgerAccount
 from apps.metering.models import EventAmendment, EventStream, Meter, OrphanEvent
@@ -302,6 +302,7 @@ def _agreed(one: Any, mark: str) -> Iterator[tuple[str, Names]]:
     yield "contract", Names(contract.public_id, contract.external_id)
     yield "redemption", Names(redemption.public_id)
     yield "migration", Names(one(PlanMigration).public_id)
+    yield "backtest", Names(one(Backtest).public_id)
 
 
 def _keyed(row: Any) -> Names:

@@ -6,7 +6,7 @@ app with a page lies above them.
 """
 
 from apps.tenants.desk.asking import amount_field, instant_field, reason_field
-from apps.tenants.desk.charts import Bar, NamedChart, bar_chart
+from apps.tenants.desk.charts import Bar, NamedChart, bar_chart, round_step, short_text
 from apps.tenants.desk.columns import (
     Column,
     amount,
@@ -57,5 +57,7 @@ __all__ = [
     "reason_field",
     "reference",
     "rights_of",
+    "round_step",
+    "short_text",
     "status",
 ]

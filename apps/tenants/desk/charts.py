@@ -67,7 +67,7 @@ class NamedChart:
 def bar_chart(bars: Sequence[Bar]) -> Chart:
     """Lay out the bars, with at most a handful of round values beside them."""
     values = [Decimal(0), *(bar.value for bar in bars)]
-    step = _round_step(max(values) - min(values))
+    step = round_step(max(values) - min(values))
     top = (max(values) / step).to_integral_value(ROUND_CEILING) * step
     bottom = (min(values) / step).to_integral_value(ROUND_FLOOR) * step
     if top == bottom:
@@ -86,25 +86,28 @@ def bar_chart(bars: Sequence[Bar]) -> Chart:
         )
     count = int((top - bottom) / step)
     lines = tuple(
-        Line(_near(_TOP + scale * step * index), _short(top - step * index))
+        Line(_near(_TOP + scale * step * index), short_text(top - step * index))
         for index in range(count + 1)
     )
     return Chart(WIDTH, HEIGHT, _LEFT, WIDTH - _RIGHT, tuple(shapes), lines, _near(axis))
 
 
-def _round_step(span: Decimal) -> Decimal:
-    """Return a step of 1, 2, 2.5 or 5 times a power of ten that divides the span a few times."""
+def round_step(span: Decimal, parts: int = _LINES) -> Decimal:
+    """Return a step of 1, 2, 2.5 or 5 times a power of ten that divides the span a few times.
+
+    At most into ``parts``; 1 for no span.
+    """
     if not span:
         return Decimal(1)
-    power = Decimal(1).scaleb((span / _LINES).adjusted())
-    return next(power * step for step in _STEPS if power * step * _LINES >= span)
+    power = Decimal(1).scaleb((span / parts).adjusted())
+    return next(power * step for step in _STEPS if power * step * parts >= span)
 
 
 def _near(number: Decimal) -> Decimal:
     return number.quantize(Decimal("0.1"))
 
 
-def _short(value: Decimal) -> str:
+def short_text(value: Decimal) -> str:
     """Return a value such as 1,500 as ``1.5k``."""
     for size, letter in ((Decimal(10**9), "G"), (Decimal(10**6), "M"), (Decimal(10**3), "k")):
         if abs(value) >= size:

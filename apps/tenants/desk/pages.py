@@ -276,13 +276,14 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
             raise Http404("There is nothing to do here.")
         if not verb.is_allowed(request, row):
             raise PermissionDenied
-        back = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
+        back = _page_of(row)
         posted = request.POST if request.method == "POST" else None
         form = verb.form(posted) if verb.form else None
         if posted is not None and (form is None or form.is_valid()):
             given = form.cleaned_data if form else {}
-            verb.run_all(request, [row], effect=_effect(request), given=given)
-            return HttpResponseRedirect(back)
+            made = verb.run_all(request, [row], effect=_effect(request), given=given)
+            next_row = made[0] if verb.leads_on and made else row
+            return HttpResponseRedirect(_page_of(next_row))
         return self._ask(request, verb, [row], back=back, form=form)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
@@ -385,6 +386,10 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
             }
             for event in events.order_by("-at", "-id")[:_EVENTS_SHOWN]
         ]
+
+
+def _page_of(row: Any) -> str:
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
 def _effect(request: HttpRequest) -> UUID:

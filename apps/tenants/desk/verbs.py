@@ -47,7 +47,8 @@ class Verb:
 
     ``run(row, by)`` calls one operation, which is safe to repeat; a ``BillingError`` from it becomes
     a message. ``warning`` tells, before it happens, what cannot be undone. What ``form`` asks for
-    comes to ``run`` as ``by.given``; such a verb is for one row at a time.
+    comes to ``run`` as ``by.given``; such a verb is for one row at a time. Where it ``leads_on``, the
+    page of the row that ``run`` returns is shown next.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Verb:
     icon: str = "play_arrow"
     form: type[forms.Form] | None = None
     besides: str = ""  # another resource that whoever does it must have the right to
+    leads_on: bool = False
 
     def is_for(self, request: HttpRequest, row: Any) -> bool:
         """Say whether the operator may do this, and the row is one to do it to."""
@@ -77,22 +79,24 @@ class Verb:
         *,
         effect: UUID,
         given: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Do it to each row on its own and tell the operator what came of it.
+    ) -> list[object]:
+        """Do it to each row on its own and tell the operator what came of it; return that.
 
         ``effect`` is the question's own id, so that an answer sent twice has one effect.
         """
         actor = actor_of(request)
         done = []
+        made = []
         for row in rows:
             if not self.is_allowed(request, row):
                 messages.error(request, f"{row}: your role does not allow this.")
                 continue
             try:
-                self.run(row, By(actor, uuid5(effect, str(row.pk)), given or {}))
+                made.append(self.run(row, By(actor, uuid5(effect, str(row.pk)), given or {})))
             except BillingError as error:
                 messages.error(request, f"{row}: {error.detail or error.reason}")
             else:
                 done.append(str(row))
         if done:
             messages.success(request, f"{self.label}: {', '.join(done)}.")
+        return made

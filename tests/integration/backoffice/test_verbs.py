@@ -24,6 +24,7 @@ from apps.tenants.desk import Desk
 from apps.tenants.domain import Role
 from apps.tenants.models import ApiKey, Membership, Operator, Tenant
 from tests.integration.backoffice.test_pages import pages
+from tests.make.backtests import begin
 from tests.make.catalog import make_plan
 from tests.make.contracts import make_contract
 from tests.make.coupons import make_coupon, redeem
@@ -41,6 +42,8 @@ from tests.make.wallets import hold, make_paid, make_wallet
 # what each role may do, by the page's model and the verb's name; owners may do everything
 ALLOWED = {
     Role.ADMIN: {
+        "Backtest cancel",
+        "PlanVersion backtest",
         "Coupon archive",
         "Invoice pay_memo_back",
         "Payment pay_back",
@@ -77,6 +80,8 @@ ALLOWED = {
         "TaxRate archive",
     },
     Role.FINANCE: {
+        "Backtest cancel",
+        "PlanVersion backtest",
         "Invoice pay_memo_back",
         "Payment pay_back",
         "Refund fail_refund",
@@ -161,6 +166,8 @@ def rows_to_act_on(tenant: Tenant) -> dict[str, Any]:
     coupon = make_coupon(tenant)
     subscription = make_subscription(customer, make_plan(tenant))
     return {
+        "Backtest": begin(subscription.plan_version),
+        "PlanVersion": subscription.plan_version,
         "Contract": make_contract(subscription),
         "Coupon": coupon,
         "CouponRedemption": redeem(subscription, coupon),

@@ -11,6 +11,8 @@ from apps.core.clock import now
 from apps.core.ids import encode
 from apps.customers.models import Customer
 from apps.customers.queries import customer_now
+from apps.invoicing.admin.backtests import BacktestCustomerDesk as BacktestCustomerDesk
+from apps.invoicing.admin.backtests import BacktestDesk as BacktestDesk
 from apps.invoicing.domain import COLLECTABLE, DocumentKind, InvoiceStatus
 from apps.invoicing.models import (
     AccrualLook,

@@ -10,6 +10,8 @@ from moneyed import Money
 from apps.core.states import Stateful
 from apps.customers.models import Customer
 from apps.invoicing.domain import COLLECTABLE, DocumentKind, InvoiceStatus, LineKind
+from apps.invoicing.models.backtests import Backtest as Backtest
+from apps.invoicing.models.backtests import BacktestCustomer as BacktestCustomer
 from apps.invoicing.taxing import TaxOfRate, taxes_by_rate
 from apps.taxes.models import TaxRate
 from apps.tenants.domain import TaxRounding
