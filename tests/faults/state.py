@@ -76,6 +76,12 @@ _LOOKS: Final = {
         JOIN invoicing_invoice i ON i.id = p.invoice_id
         WHERE s.outcome = 'succeeded' GROUP BY 1
     """,
+    "backtests": """
+        SELECT b.status, b.done, b.customers, c.external_id, f.priced_in, f.outcome, f.billed,
+               f.would_be_billed, f.delta
+        FROM invoicing_backtest b JOIN invoicing_backtestcustomer f ON f.backtest_id = b.id
+        JOIN customers_customer c ON c.id = f.customer_id
+    """,
     "keys": """
         SELECT k.name, k.scopes, r.id IS NOT NULL, k.revoked_at IS NOT NULL
         FROM tenants_apikey k LEFT JOIN tenants_apikey r ON r.id = k.replaced_by_id

@@ -198,6 +198,7 @@ CALLS: Final = (
     Call("POST", "plan-migrations", {"plan": "{plan}", "from_version": 1, "to_version": 2}),
     Call("GET", "backtests/{backtest}"),
     Call("GET", "backtests/{backtest}/customers"),
+    Call("GET", "backtests/{backtest}/customers?outcome=winner&sort=delta"),
     Call("GET", "backtests/{backtest}/customers.csv"),
     Call("POST", "backtests", {"plan": "{plan}", "periods": 1, "customers": ["{customer}"]}),
     Call("POST", "backtests", {"plan": "{plan}", "periods": 1, "from_plan": "{plan_name}"}),

@@ -50,6 +50,7 @@ VALUES: Final = frozenset(
         "object_type",
         "opened_before",
         "opened_from",
+        "outcome",
         "payment_provider_customer_id",
         "provider",
         "reason",

@@ -75,7 +75,7 @@ class BacktestForm(forms.Form):
         label="Instead of the plan",
         required=False,
         max_length=255,
-        help_text="A plan's key. Leave it empty for the earlier versions of this plan.",
+        help_text="A plan's key. Leave it empty for all versions of this one.",
     )
     customers = forms.CharField(
         label="Customers",
@@ -304,7 +304,7 @@ class BacktestCustomerDesk(Desk):
         choice("outcome"),
         amount("billed", currency="priced_in"),
         amount("would_be_billed", currency="priced_in"),
-        amount("delta", "more", currency="priced_in"),
+        amount("delta", "difference", currency="priced_in"),
         plain("subscriptions"),
         plain("reason"),
         link("backtest"),

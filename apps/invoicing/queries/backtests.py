@@ -131,7 +131,9 @@ def backtest_csv(backtest_id: UUID) -> str:
                 one.delta,
                 one.reason,
             )
-            for one in rows.order_by("-delta", "id").iterator(chunk_size=2000)
+            for one in rows.order_by(F("delta").desc(nulls_last=True), "id").iterator(
+                chunk_size=2000
+            )
         ),
     )
 
