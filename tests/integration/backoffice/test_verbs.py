@@ -301,6 +301,7 @@ def test_one_that_is_refused_does_not_stop_the_others(tenant: Tenant) -> None:
     assert sorted(levels) == ["error", "success"]
 
 
+@pytest.mark.holds("B126")
 def test_too_many_rows_at_once_are_refused(tenant: Tenant) -> None:
     client, _ = client_of(tenant, Role.DEVELOPER)
     jobs = [make_dead_job(tenant) for _ in range(101)]
