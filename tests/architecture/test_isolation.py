@@ -166,14 +166,15 @@ WHERE c.contype = 'f'
 def unkept() -> list[tuple[str, str]]:
     """Return the columns that refer to rows of a table, and that the database does not hold to it."""
     kept = set(rows(_REFERRING))
-    return [
-        (model._meta.db_table, column.column)
+    found: list[tuple[str, Any]] = [
+        (model._meta.db_table, column)
         for model in apps.get_models()
         if model._meta.managed
         for column in model._meta.concrete_fields
-        if isinstance(column, ForeignKey) and column.db_constraint
-        if (model._meta.db_table, column.column) not in kept
+        if isinstance(column, ForeignKey)
     ]
+    pairs = [(table, column.column) for table, column in found if column.db_constraint]
+    return [pair for pair in pairs if pair not in kept]
 
 
 def test_what_a_model_refers_to_the_database_holds_it_to() -> None:

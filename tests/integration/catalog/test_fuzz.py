@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +15,7 @@ from tests.make.tenants import make_key, make_tenant
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.holds("B79", "S34")]
 
-_ODD: Final = (
+_ODD: Final[tuple[Any, ...]] = (
     None,
     True,
     0,
@@ -66,13 +66,13 @@ def catalogs(draw: st.DrawFn) -> Any:
 
 
 def _spoil(draw: st.DrawFn, document: Any, path: Path) -> None:
-    *way, last = path
-    inner = document
+    *way, last = cast("tuple[Any, ...]", path)
+    inner: Any = document
     for name in way:
-        if not isinstance(inner, dict | list) or not _has(inner, name):
+        if not _has(inner, name):
             return  # it was spoiled before
         inner = inner[name]
-    if not isinstance(inner, dict | list) or not _has(inner, last):
+    if not _has(inner, last):
         return
     match draw(st.sampled_from(["change", "remove", "add", "repeat"])):
         case "change":
@@ -90,7 +90,9 @@ def _spoil(draw: st.DrawFn, document: Any, path: Path) -> None:
 
 
 def _has(inner: Any, name: Any) -> bool:
-    return name in inner if isinstance(inner, dict) else isinstance(name, int) and name < len(inner)
+    if isinstance(inner, dict):
+        return name in inner
+    return isinstance(inner, list) and isinstance(name, int) and name < len(inner)
 
 
 @pytest.fixture
