@@ -37,6 +37,7 @@ BEAT_SCHEDULE: Final[dict[str, Entry]] = {
     "retry failed payments": {"task": "payments.retry_collections", "schedule": _MINUTE},
     "ask about unknown payments": {"task": "payments.resolve_unknown", "schedule": _MINUTE},
     "ask about unknown refunds": {"task": "payments.resolve_refunds", "schedule": _MINUTE},
+    "ask about disputes": {"task": "payments.ask_disputes", "schedule": 10 * _MINUTE},
     "make and drop event partitions": {"task": "metering.keep_partitions", "schedule": 6 * _HOUR},
     "check the books": {"task": "backoffice.check_books", "schedule": _DAY},
 }

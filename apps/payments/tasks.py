@@ -11,6 +11,7 @@ from apps.invoicing.models import Invoice
 from apps.payments.models import Dispute
 from apps.payments.operations import (
     collecting,
+    dispute_asking,
     disputed_credit,
     refund_resolving,
     resolving,
@@ -83,6 +84,12 @@ def resolve_unknown() -> int:
 def resolve_refunds() -> int:
     """Ask about refunds whose outcome is open."""
     return refund_resolving.resolve_refunds(now())
+
+
+@shared_task(name="payments.ask_disputes")
+def ask_disputes() -> int:
+    """Ask providers which payments are disputed."""
+    return dispute_asking.ask_disputes(now())
 
 
 def _invoice(subject: str) -> Invoice:

@@ -43,6 +43,7 @@ ACROSS: Final = {
     "metering_tenants_with_rollups",
     "metering_versions_behind",
     "payments_tenants_to_ask",
+    "payments_tenants_to_ask_disputes",
     "payments_tenants_to_ask_refunds",
     "payments_tenants_to_collect",
     "subscriptions_tenants_with_changes",

@@ -1,6 +1,8 @@
 """Money that arrives by itself: a bank transfer, a cheque, cash. It is only ever recorded."""
 
-from apps.payments.providers.interface import ChargeRequest, Outcome, RefundRequest
+from collections.abc import Sequence
+
+from apps.payments.providers.interface import ChargeRequest, DisputeNews, Outcome, RefundRequest
 from apps.tenants.domain import Mode
 
 
@@ -29,3 +31,7 @@ class External:
     def find_refund(self, idempotency_key: str) -> Outcome | None:
         """Refuse: nothing was ever sent."""
         raise RuntimeError(f"{idempotency_key}: nobody can be asked about external money")
+
+    def find_disputes(self, tenant: str) -> Sequence[DisputeNews]:
+        """Refuse: a person hears of it, and then records it."""
+        raise RuntimeError(f"{tenant}: nobody can be asked about external money")

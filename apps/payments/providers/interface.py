@@ -4,18 +4,19 @@ An adapter translates between its provider and these values, and nothing else: i
 billing, writes no row of ours, and is called outside any transaction. Whatever a provider tells us,
 as the answer to a charge, as the answer to a question, or by itself in a webhook, becomes an
 ``Outcome``, which ``operations.outcomes.apply_outcome`` takes in the same way, any number of times,
-in any order.
+in any order. So do disputes: ``DisputeNews``, for ``operations.dispute_asking.apply_dispute_news``.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
 from moneyed import Money
 
-from apps.payments.domain import FailureCode
+from apps.payments.domain import DisputeStatus, FailureCode
 from apps.tenants.domain import Mode
 
 _REF: Final = re.compile(r"[\x21-\x7e]{1,255}")
@@ -83,6 +84,19 @@ class Outcome:
         object.__setattr__(self, "failure_message", message)
 
 
+@dataclass(frozen=True, slots=True)
+class DisputeNews:
+    """What a provider says of a dispute of a charge: how it stands, and what was withdrawn for it."""
+
+    charge_key: str  # the idempotency key of the charge
+    reference: str  # the provider's own name of the dispute
+    status: DisputeStatus
+    amount: Money
+    fee: Money | None = None  # what the provider keeps for it, in the same currency
+    reason: str = ""
+    evidence_due_at: datetime | None = None
+
+
 class Provider(Protocol):
     """A payment provider."""
 
@@ -129,3 +143,11 @@ class Provider(Protocol):
 
     def find_refund(self, idempotency_key: str) -> Outcome | None:
         """Ask what became of the refund with this key, as ``find`` does for charges."""
+
+    def find_disputes(self, tenant: str) -> Sequence[DisputeNews]:
+        """Ask for the disputes of a tenant's charges: all that are open, or were decided lately.
+
+        ``tenant`` is the id that the ``metadata`` of charges hold. How far back it looks is the
+        adapter's to say, but each decision is told for a month. Changes nothing. Empty if the
+        provider cannot be reached or understood: it is asked again.
+        """

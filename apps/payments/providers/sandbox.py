@@ -32,11 +32,20 @@ These take the money at once, and give it back as they are called; all others gi
 
 It never gives back more of a charge than it took.
 
+These take the money at once, and their customers have it taken back, as it is told when asked for
+disputes: all of it that was not given back by then.
+
+=================================  ==============================================================
+``sandbox_disputed``               is disputed, and that is never decided
+``sandbox_disputed_won``           is disputed, and won when asked for the second time
+``sandbox_disputed_lost``          is disputed, and lost when asked for the second time
+=================================  ==============================================================
+
 It keeps its own truth, in a table of its own and on a connection of its own: what it has taken stays
 taken whatever becomes of the caller's transaction or process.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -48,9 +57,10 @@ from moneyed import Money
 
 from apps.core.ids import decode
 from apps.core.money import exponent
-from apps.payments.domain import FailureCode, MethodReferenceInvalid
+from apps.payments.domain import DisputeStatus, FailureCode, MethodReferenceInvalid
 from apps.payments.providers.interface import (
     ChargeRequest,
+    DisputeNews,
     Outcome,
     OutcomeStatus,
     RefundRequest,
@@ -116,7 +126,13 @@ _REFUNDS: Final[Mapping[str, _Behaviour]] = {
     "sandbox_refund_wrong_amount": _Behaviour(_SUCCEEDED, takes_less=True),
 }
 _AT_ONCE: Final = _Behaviour(_SUCCEEDED)
-_METHODS: Final = {**_BEHAVIOURS, **dict.fromkeys(_REFUNDS, _AT_ONCE)}
+# how they are decided
+_DISPUTES: Final[Mapping[str, DisputeStatus]] = {
+    "sandbox_disputed": DisputeStatus.OPENED,
+    "sandbox_disputed_won": DisputeStatus.WON,
+    "sandbox_disputed_lost": DisputeStatus.LOST,
+}
+_METHODS: Final = {**_BEHAVIOURS, **dict.fromkeys((*_REFUNDS, *_DISPUTES), _AT_ONCE)}
 
 _DECLINED_BEFORE: Final = """
 SELECT EXISTS (SELECT FROM payments_sandboxcharge
@@ -167,7 +183,15 @@ WHERE idempotency_key = %s RETURNING behaviour, amount, currency, outcome, failu
 _DECIDE_REFUND: Final = """
 UPDATE payments_sandboxrefund SET outcome = %s WHERE idempotency_key = %s
 """
-_PATIENCE: Final = 2  # questions until a pending charge is decided
+# nobody asks for these charges but here: they are decided at once
+_ASK_DISPUTES: Final = """
+UPDATE payments_sandboxcharge c SET asked = asked + 1
+WHERE tenant_id = %s AND behaviour = ANY(%s) AND outcome = 'succeeded'
+RETURNING idempotency_key, behaviour, currency, asked, amount - coalesce((
+  SELECT sum(r.amount) FROM payments_sandboxrefund r
+  WHERE r.charge = c.idempotency_key AND r.outcome <> 'failed'), 0)
+"""
+_PATIENCE: Final = 2  # questions until a pending charge, or a dispute, is decided
 
 
 class Sandbox:
@@ -266,6 +290,23 @@ class Sandbox:
             if is_new:
                 cursor.execute(_DECIDE_REFUND, [status.value, idempotency_key])
         return _outcome(idempotency_key, status, amount, currency, why)
+
+    def find_disputes(self, tenant: str) -> Sequence[DisputeNews]:
+        """Tell of all charges whose method is called so; decide when asked for the second time."""
+        with _own_connection() as cursor:
+            cursor.execute(_ASK_DISPUTES, [decode("ten", tenant), list(_DISPUTES)])
+            rows = cursor.fetchall()
+        return [
+            DisputeNews(
+                charge_key=key,
+                reference=f"sbx_dispute_{key}",
+                status=_DISPUTES[name] if asked >= _PATIENCE else DisputeStatus.OPENED,
+                amount=Money(left, currency),
+                reason="Not recognised by the holder of the card.",
+            )
+            for key, name, currency, asked, left in sorted(rows)
+            if left > 0
+        ]
 
 
 def _told(behaviour: _Behaviour) -> Outcome | None:

@@ -1,11 +1,17 @@
 """Every rule about disputes finds what it is for, and nothing in right books."""
 
+from decimal import Decimal
+
 import pytest
 
+from apps.core.tenancy import tenant_scope
+from apps.ledger.domain import Amount, Fact, FactKind, entry_for
+from apps.ledger.operations import post_all
 from apps.payments.models import Payment
 from tests.integration.payments.test_refund_invariants import broken, change
 from tests.make.disputes import dispute, lose
 from tests.make.refunds import make_paid_invoice, pay_back
+from tests.make.tenants import AT
 
 pytestmark = pytest.mark.django_db
 
@@ -66,4 +72,21 @@ def test_lost_money_that_the_customer_still_has_is_found(paid: Payment) -> None:
     assert sorted(broken()) == [
         "customer_balances_are_what_is_left",
         "refunds_are_of_received_money",
+    ]
+
+
+def test_disputed_credit_that_nobody_settled_is_found(paid: Payment) -> None:
+    with tenant_scope(paid.tenant_id):
+        fact = Fact(
+            kind=FactKind.CREDIT_DISPUTED,
+            tenant_id=paid.tenant_id,
+            source_key="dsp_1 grt_1",
+            effective_at=AT,
+            currency="USD",
+            customer_id=paid.customer_id,
+            amounts={Amount.PAID: Decimal(5)},
+        )
+        post_all([entry_for(fact)], at=AT)
+    assert broken()["disputed_credit_is_settled"] == [
+        "credit of -5.000000000000 USD stands among disputes, more than is undecided"
     ]
