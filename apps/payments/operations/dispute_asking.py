@@ -2,7 +2,7 @@
 
 import logging
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from apps.core.ids import encode, new_id
@@ -42,7 +42,7 @@ def apply_dispute_news(news: DisputeNews, payment: Payment, *, actor: str, at: d
     Any number of times and in any order: one that was never heard of is opened first, and one that
     is decided stays so. Raises as ``open_dispute``.
     """
-    told = {"tenant_id": payment.tenant_id, "actor": actor, "at": at}
+    told: dict[str, Any] = {"tenant_id": payment.tenant_id, "actor": actor, "at": at}
     claim = Claim(
         reference=news.reference,
         amount=news.amount,
