@@ -106,12 +106,7 @@ def gather(
         customer_id: slices_due(subscriptions, charges, reaches=reaches, basis=basis, early=early)
         for customer_id, subscriptions in everybody.items()
     }
-    agreements = agreements_for(
-        everybody,
-        charges,
-        reaches,
-        bounds_first=tenant.bounds_applied == BoundsApplied.BEFORE_DISCOUNTS,
-    )
+    agreements = agreements_for(everybody, charges, reaches, bounds_first=_bounds_first(tenant))
     for customer_id, agreed in agreements.items():
         if agreed.contracts:
             slices[customer_id] = at_agreed_prices(slices[customer_id], agreed.contracts)
@@ -172,7 +167,7 @@ def expect_both(
     the refusal instead. ``charges`` are those of all phases of both.
     """
     basis = Basis(tenant.proration_basis)
-    agreements = agreements_for(actual, charges, reaches)
+    agreements = agreements_for(actual, charges, reaches, bounds_first=_bounds_first(tenant))
     slices: dict[tuple[bool, UUID], list[Slice]] = {}
     for side, everybody in ((_ACTUAL, actual), (_IMAGINED, imagined)):
         for customer_id, subscriptions in everybody.items():
@@ -204,6 +199,10 @@ def expect_both(
         else:
             expected[customer_id] = BothWays(was, then)
     return expected
+
+
+def _bounds_first(tenant: Tenant) -> bool:
+    return tenant.bounds_applied == BoundsApplied.BEFORE_DISCOUNTS
 
 
 def _due_again(

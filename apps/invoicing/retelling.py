@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from apps.catalog.domain import ChargeKind, Timing
+from apps.catalog.domain import ChargeKind, PhaseKind, Timing
 from apps.invoicing.domain import BacktestOutcome
 from apps.invoicing.lines import Expected
 from apps.invoicing.slicing import FOREVER, Charges, Slice
@@ -67,7 +67,7 @@ def phases_for(was: Sequence[PhaseLength], then: Sequence[PhaseLength]) -> dict[
         if alike:
             found[phase.id] = alike[min(seen[phase.kind], len(alike) - 1)]
         else:
-            found[phase.id] = (then[0] if phase.kind == "trial" else then[-1]).id
+            found[phase.id] = (then[0] if phase.kind is PhaseKind.TRIAL else then[-1]).id
         seen[phase.kind] += 1
     return found
 

@@ -29,6 +29,7 @@ from apps.subscriptions.domain import Behaviour, CancelMode, ChangeVerb, Settlem
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.operations import cancel_subscription, change_subscription
 from apps.subscriptions.operations.contracting import WantedCommitment, WantedPrice
+from apps.tenants.domain import BoundsApplied
 from apps.tenants.models import Tenant
 from tests.make.backtests import begin, work_off
 from tests.make.catalog import BASE_FEE, make_plan, make_version, plan_document
@@ -92,6 +93,8 @@ class World:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)  # noqa: S311 -- a history, not a secret
         self.tenant = make_tenant()
+        self.tenant.bounds_applied = self.chance.choice(list(BoundsApplied))
+        self.tenant.save()
         make_meter(self.tenant, key="calls", at=JANUARY)
         make_meter(self.tenant, key="peak", at=JANUARY, aggregation="max")
         self.version = make_plan(self.tenant, OLD, key="plan", at=JANUARY)
