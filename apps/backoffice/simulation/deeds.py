@@ -14,7 +14,7 @@ from apps.backoffice.simulation.faults import Trouble
 from apps.backoffice.simulation.offers import DECIMALS
 from apps.backoffice.simulation.traffic import Buyer
 from apps.core.states import IllegalTransition
-from apps.invoicing.domain import DocumentKind, InvoiceStatus
+from apps.invoicing.domain import CreditGivenBack, DocumentKind, InvoiceStatus
 from apps.invoicing.models import Invoice
 from apps.invoicing.operations.closing import cancel_invoice, write_off_invoice
 from apps.payments.operations.attempts import charge_invoice
@@ -70,10 +70,13 @@ class Deeds:
     def _cancel_invoice(self, invoice: Invoice, at: datetime) -> None:
         if invoice.amount_paid.amount or invoice.status not in _UNPAID:
             return
-        self.trouble.survive_once(
-            lambda: cancel_invoice(invoice.id, tenant_id=self.tenant_id, actor=ACTOR, at=at),
-            IllegalTransition,
-        )
+        try:
+            self.trouble.survive_once(
+                lambda: cancel_invoice(invoice.id, tenant_id=self.tenant_id, actor=ACTOR, at=at),
+                IllegalTransition,
+            )
+        except CreditGivenBack:
+            return  # a correction of it has given credit back, which may be used already
 
     def _write_off(self, invoice: Invoice, at: datetime) -> None:
         self.trouble.survive(

@@ -9,6 +9,8 @@ from fractions import Fraction
 from typing import Final
 from uuid import UUID
 
+from django.db.models import Q
+
 from apps.backoffice.simulation.facts import Facts, GrantFact, TopOffFact, WalletFact
 from apps.backoffice.simulation.offers import DECIMALS
 from apps.backoffice.simulation.oracle.credit import Books, Entry, Purse
@@ -70,17 +72,19 @@ def _log(wallet_id: UUID) -> list[Entry]:
             grant,
             hold,
             invoice,
+            line,
             source,
             Fraction(amount),
             Fraction(value),
             Fraction(covers),
             at,
         )
-        for kind, grant, hold, invoice, source, amount, value, covers, at in rows.values_list(
+        for kind, grant, hold, invoice, line, source, amount, value, covers, at in rows.values_list(
             "kind",
             "grant_id",
             "hold_id",
             "invoice_id",
+            "line_id",
             "source_key",
             "amount",
             "value",
@@ -127,6 +131,7 @@ def _bills(customer: UUID) -> list[Bill]:
         lines[line.invoice_id].append(
             BillLine(
                 id=line.id,
+                corrects=line.corrects_id,
                 charge=(line.subscription_id, line.charge_id),
                 amount=Fraction(line.amount),
                 is_usage=line.kind in _USAGE,
@@ -135,7 +140,9 @@ def _bills(customer: UUID) -> list[Bill]:
                 ends=line.service_end,
             )
         )
-    documents = Invoice.objects.filter(customer=customer, kind=DocumentKind.INVOICE)
+    # a memo that gives back what was right, or sold credit, has nothing to do with wallets here
+    beside = Q(kind=DocumentKind.CREDIT_MEMO) & (Q(credits__isnull=False) | Q(sells_credit=True))
+    documents = Invoice.objects.filter(customer=customer).exclude(beside)
     return [
         Bill(
             id=one.id,
@@ -149,7 +156,7 @@ def _bills(customer: UUID) -> list[Bill]:
             covered=Fraction(one.credit_applied),
             lines=lines[one.id],
         )
-        for one in documents.exclude(status=InvoiceStatus.DRAFT).order_by("number")
+        for one in documents.exclude(status=InvoiceStatus.DRAFT).order_by("issued_at", "number")
         if one.issued_at is not None
     ]
 

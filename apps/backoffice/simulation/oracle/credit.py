@@ -6,6 +6,7 @@ each of them moves is reckoned here.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -31,6 +32,7 @@ class Entry(NamedTuple):
     grant: UUID | None
     hold: UUID | None
     invoice: UUID | None
+    line: UUID | None
     source: str
     amount: Fraction
     value: Fraction
@@ -355,6 +357,28 @@ class Purse:
             self._apply(-back.paid, -back.promotional, -entry.covers)
         self.write_off_over()
 
+    def paid_of(self, lines: AbstractSet[UUID]) -> list[tuple[UUID | None, Fraction, Fraction]]:
+        """Return what each grant (None: lent) paid of lines: credit, and money; the last first."""
+        last: dict[UUID | None, int] = {}
+        credit: dict[UUID | None, Fraction] = defaultdict(Fraction)
+        money: dict[UUID | None, Fraction] = defaultdict(Fraction)
+        for number, entry in enumerate(self.log[: self.read]):
+            if entry.line in lines:
+                last[entry.grant] = number
+                credit[entry.grant] -= entry.amount
+                money[entry.grant] += entry.covers
+        return [(one, credit[one], money[one]) for one in sorted(last, key=lambda one: -last[one])]
+
+    def return_part(self, grant: UUID | None, credit: Fraction, money: Fraction) -> None:
+        """Give back a part of what paid a line that is corrected."""
+        back = _Back(self, covers=-money)
+        if grant is None:
+            back.lent(credit)
+        else:
+            back.to(self.grants[grant], credit)
+        self._apply(-back.paid, -back.promotional, -money)
+        self.write_off_over()
+
     def burn(
         self, amount: Fraction, meter: str, subscription: UUID | None, at: datetime
     ) -> Fraction:
@@ -393,10 +417,10 @@ class Purse:
 
 
 class _Back:
-    """Credit that comes back for one reason, and what it was worth."""
+    """Credit that comes back for one reason, what it was worth, and the money that comes with it."""
 
-    def __init__(self, purse: Purse) -> None:
-        self.purse = purse
+    def __init__(self, purse: Purse, covers: Fraction = ZERO) -> None:
+        self.purse, self.covers = purse, covers
         self.amount = self.paid = self.promotional = ZERO
 
     def to(self, grant: Grant, wanted: Fraction) -> None:
@@ -409,18 +433,22 @@ class _Back:
         grant.left += amount
         grant.worth = worth
         self.amount += amount
-        self.purse.expect("return", grant, amount, value)
+        self.purse.expect("return", grant, amount, value, self._covers_once())
         if grant.fact.paid:
             self.paid += value
         else:
             self.promotional += value
+
+    def _covers_once(self) -> Fraction:
+        covers, self.covers = self.covers, ZERO
+        return covers
 
     def lent(self, wanted: Fraction) -> None:
         """Let what was lent be owed no more; the rest goes to those who paid it back."""
         amount = min(wanted, self.purse.lent)
         if amount:
             value = self.purse.lower(amount)
-            self.purse.expect("return", None, amount, value)
+            self.purse.expect("return", None, amount, value, self._covers_once())
             self.paid += value
             self.amount += amount
         rest = wanted - amount

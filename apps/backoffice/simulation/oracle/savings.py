@@ -19,6 +19,7 @@ from apps.backoffice.simulation.oracle.credit import (
     Entry,
     Grant,
     Purse,
+    part_of,
 )
 from apps.backoffice.simulation.oracle.timeline import months_on
 from apps.backoffice.simulation.oracle.usage import rounded
@@ -43,6 +44,7 @@ class BillLine:
     """A line of an invoice; ``meter`` "" where it bills no usage."""
 
     id: UUID
+    corrects: UUID | None
     charge: tuple[UUID | None, UUID | None]  # whose, and which
     amount: Fraction
     is_usage: bool
@@ -53,7 +55,7 @@ class BillLine:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """An invoice as it was issued."""
+    """An invoice, or a credit memo that corrects, as it was issued."""
 
     id: UUID
     currency: str
@@ -161,14 +163,7 @@ class Savings:
             last.short += short
 
     def _unburn(self, use: Use) -> None:
-        """Give back what usage that is taken off had taken, unless an invoice has asked for it."""
-        if any(
-            one.line.meter == use.meter
-            and one.line.starts <= use.at < one.line.ends
-            and (one.bill.canceled_at is None or one.bill.canceled_at >= use.told_at)
-            for one in self.settled
-        ):
-            return
+        """Give back what usage that is taken off had taken."""
         quantity = -use.quantity
         for purse, price in reversed(list(self._priced(use))):
             if quantity <= 0:
@@ -189,7 +184,7 @@ class Savings:
     # --- invoices -------------------------------------------------------------------------------
 
     def _cover(self, bill: Bill) -> None:
-        if bill.sells is not None or bill.total <= 0:
+        if bill.sells is not None or not bill.total:
             if bill.covered:
                 raise Difference(f"credit pays {float(bill.covered)} of {bill.id}")
             return
@@ -198,17 +193,75 @@ class Savings:
             for one in self.purses
             if one.fact.currency == bill.currency and one.fact.opened_at < bill.issued_at
         ]
-        lines = list(_net(bill.lines))
-        covered = ZERO
-        if any(one.fact.on_event for one in here):
-            lines, covered = self._settle(bill, lines, here)
-        for line in lines:
-            if line.is_usage:
-                covered += self._pay(bill, line, here, bill.total - covered)
+        lines, back = self._correct(bill, here)
+        covered = -back
+        if bill.total > 0:
+            lines = list(_net(lines))
+            if _on_event(here):
+                lines, covered = self._settle(bill, lines, here, covered)
+            for line in lines:
+                if line.is_usage:
+                    covered += self._pay(bill, line, here, bill.total - covered)
         if covered != bill.covered:
             raise Difference(
                 f"credit pays {float(bill.covered)} of {bill.id}, should pay {float(covered)}"
             )
+
+    # --- corrections ----------------------------------------------------------------------------
+
+    def _correct(self, bill: Bill, here: Sequence[Purse]) -> tuple[list[BillLine], Fraction]:
+        """Give back as credit what credit had paid of what is taken back; the rest is money."""
+        back = ZERO
+        left = []
+        for line in bill.lines:
+            most = -line.amount
+            if bill.total < 0:
+                most = min(most, -bill.total - back)
+            if most > 0 and line.charge[1] is not None:
+                came = self._put_back(bill, line, here, most)
+                came += self._give_back(bill, line, most - came)
+                back += came
+                left.append(replace(line, amount=line.amount + came))
+            else:
+                left.append(line)
+        return left, back
+
+    def _put_back(
+        self, bill: Bill, line: BillLine, here: Sequence[Purse], most: Fraction
+    ) -> Fraction:
+        """Return what was taken off for usage whose credit has come back since: it is no money."""
+        if not line.meter or not _on_event(here):
+            return ZERO
+        burned = max(self._burned(line, here), ZERO) // bill.unit * bill.unit
+        amount = min(max(self._settled_before(line, bill) - burned, ZERO), most)
+        if amount:
+            self.settled.append(_Settled(bill, line, -amount, here[0].books))
+            here[0].books.move(-amount, debit="revenue", credit="customer")
+        return amount
+
+    def _give_back(self, bill: Bill, line: BillLine, most: Fraction) -> Fraction:
+        """Give back to wallets what they had paid of the lines that one corrects."""
+        earlier = {
+            one.id
+            for other in self.bills
+            if other.issued_at < bill.issued_at
+            and (other.canceled_at is None or other.canceled_at > bill.issued_at)
+            for one in other.lines
+            if line.corrects is not None and line.corrects in {one.id, one.corrects}
+        }
+        paid = [
+            (purse, grant, credit, money)
+            for purse in reversed(self.purses)
+            for grant, credit, money in purse.paid_of(earlier)
+        ]
+        whole = min(most, sum((money for *_, money in paid), ZERO)) // bill.unit * bill.unit
+        left = max(whole, ZERO)
+        for purse, grant, credit, money in paid:
+            part = min(left, money)
+            if part > 0:
+                purse.return_part(grant, credit - part_of(credit, money, money - part), part)
+                left -= part
+        return max(whole, ZERO)
 
     def _pay(self, bill: Bill, line: BillLine, here: Sequence[Purse], most: Fraction) -> Fraction:
         """Pay usage when it is invoiced; note what is left on the last wallet that lends none."""
@@ -225,10 +278,10 @@ class Savings:
         return whole - wanted
 
     def _settle(
-        self, bill: Bill, lines: Sequence[BillLine], here: Sequence[Purse]
+        self, bill: Bill, lines: Sequence[BillLine], here: Sequence[Purse], covered: Fraction
     ) -> tuple[list[BillLine], Fraction]:
-        """Take off what was burned for the same usage before."""
-        total = ZERO
+        """Take off what was burned for the same usage before; return what credit covers then."""
+        total = covered
         left = []
         for line in lines:
             taken = ZERO
@@ -372,6 +425,10 @@ def _note(purse: Purse, use: Use, amount: Fraction) -> None:
     if amount:
         rate = Fraction(1) if purse.fact.rate is None else Fraction(purse.fact.rate)
         purse.burned.append(Burned(use.meter, use.subscription, use.at, amount * rate))
+
+
+def _on_event(here: Sequence[Purse]) -> bool:
+    return any(one.fact.on_event for one in here)
 
 
 def _net(lines: Sequence[BillLine]) -> Iterator[BillLine]:
