@@ -3,16 +3,11 @@
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
-from apps.wallets.api.views import (
-    Authorizations,
-    CreditGrants,
-    CreditHolds,
-    CreditPrices,
-    CreditTransactions,
-    CreditUnits,
-    CustomerCredit,
-    Wallets,
-)
+from apps.wallets.api.credit import CreditTransactions, CustomerCredit
+from apps.wallets.api.grants import CreditGrants
+from apps.wallets.api.holds import Authorizations, CreditHolds
+from apps.wallets.api.units import CreditPrices, CreditUnits
+from apps.wallets.api.wallets import Wallets
 
 router = SimpleRouter(trailing_slash=False)
 router.register("wallets", Wallets, basename="wallet")
