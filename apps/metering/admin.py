@@ -259,6 +259,13 @@ class EventAmendmentDesk(Desk):
         )
         return [amend, *super().get_urls()]
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Answer the list, with a way to the form for whoever may amend."""
+        may = rights_of(request).may(self.resource, "write", current_tenant())
+        return super().changelist_view(request, {"may_amend": may, **(extra_context or {})})
+
     def amend_view(self, request: HttpRequest) -> HttpResponse:
         """Ask which events to amend and how, tell what that does to money, and do it."""
         tenant_id = current_tenant()

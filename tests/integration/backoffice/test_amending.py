@@ -141,5 +141,8 @@ def test_what_makes_no_sense_is_said(tenant: Tenant, given: dict[str, str], said
 @pytest.mark.parametrize(("role", "code"), [(Role.SUPPORT, 200), (Role.FINANCE, 403)])
 def test_who_may(tenant: Tenant, role: Role, code: int) -> None:
     page = reverse("admin:metering_eventamendment_amend")
+    client = client_of(tenant, role)
 
-    assert client_of(tenant, role).get(page).status_code == code
+    assert client.get(page).status_code == code
+    listed = client.get(reverse("admin:metering_eventamendment_changelist"))
+    assert (page in listed.content.decode()) is (code == 200)
