@@ -50,8 +50,18 @@ WHERE {_MINE} AND s.next_bill_at IS NULL
       WHERE g.subscription_id = s.id AND g.standing <> 'paused' AND NOT g.absent
         AND (s.billed_until IS NULL
           OR (c.kind = 'fixed' AND g.starts_at > s.billed_until)
-          OR (c.kind <> 'fixed' AND (g.ends_at IS NULL OR g.ends_at > s.billed_until)
-              AND (c.timing = 'arrears' OR g.ends_at IS NULL OR g.starts_at > s.billed_until)))))
+          OR (c.kind <> 'fixed'
+              AND (g.ends_at IS NULL OR g.ends_at > s.billed_until)
+              -- a full credit lets what follows be paid from before its predecessor ended
+              AND (c.kind = 'usage' OR NOT EXISTS (
+                  SELECT 1 FROM subscriptions_subscriptionsegment n
+                  WHERE n.subscription_id = g.subscription_id
+                    AND n.add_on_id IS NOT DISTINCT FROM g.add_on_id
+                    AND n.starts_at = g.ends_at AND n.paid_from <= s.billed_until))
+              AND (c.timing = 'arrears' OR g.ends_at IS NULL
+                -- a full credit lets it be paid from before it began, unless periods began with it
+                OR LEAST(g.starts_at, CASE WHEN g.anchor_at < g.starts_at THEN g.paid_from END)
+                  > s.billed_until)))))
 ORDER BY s.id
 """  # noqa: S608 -- constants
 _UNKNOWN_TO_METERING: Final = f"""
