@@ -218,11 +218,11 @@ def steps_of(world: World) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def histories(draw: st.DrawFn, world: World) -> History:
-    """Return what may happen in a world."""
+def histories(draw: st.DrawFn, world: World, least: int = 0) -> History:
+    """Return what may happen in a world, with at least so many changes and runs."""
     steps = steps_of(world)
     asked: list[Asked] = []
-    for step in sorted(draw(st.lists(steps, max_size=7))):
+    for step in sorted(draw(st.lists(steps, min_size=least, max_size=least + 7))):
         verb = draw(st.sampled_from(_VERBS))
         to = draw(st.sampled_from(world.plans))
         change = Change(
@@ -254,7 +254,7 @@ def histories(draw: st.DrawFn, world: World) -> History:
         zone=draw(st.sampled_from(ZONES)),
         basis=draw(st.sampled_from(Basis)),
         asked=asked,
-        runs=sorted(draw(st.lists(steps, max_size=6))),
+        runs=sorted(draw(st.lists(steps, min_size=least, max_size=least + 6))),
         calls=calls,
         coupons=[draw(coupons(world, steps, number)) for number in range(draw(st.integers(0, 2)))],
     )
@@ -267,23 +267,35 @@ def coupons(
     """Return a percentage off periods that begin at or after a step, and before another or ever."""
     begins, ends = draw(steps), draw(st.none() | steps)
     starts_at = world.at(begins)
-    name = UUID(int=number + 100)
+    return discount(
+        UUID(int=number + 100),
+        Decimal(draw(st.sampled_from(["7", "33.3", "100"]))),
+        starts_at,
+        None if ends is None else max(starts_at, world.at(ends)),
+    )
+
+
+def discount(
+    name: UUID, percentage: Decimal, starts_at: datetime, ends_at: datetime | None = None
+) -> DiscountTerms:
+    """Return so many per cent off the periods that begin in ``[starts_at, ends_at)``, or for ever."""
+    coupon = CouponTerms(
+        id=name,
+        key=str(name),
+        name=str(name),
+        percentage=percentage,
+        amounts={},
+        priority=0,
+        products=frozenset(),
+        charges=frozenset(),
+    )
     return DiscountTerms(
         id=name,
-        public_id=f"coupon-{number}",
-        coupon=CouponTerms(
-            id=name,
-            key=f"coupon-{number}",
-            name=f"coupon-{number}",
-            percentage=Decimal(draw(st.sampled_from(["7", "33.3", "100"]))),
-            amounts={},
-            priority=0,
-            products=frozenset(),
-            charges=frozenset(),
-        ),
+        public_id=str(name),
+        coupon=coupon,
         subscription_id=None,
         starts_at=starts_at,
-        ends_at=None if ends is None else max(starts_at, world.at(ends)),
+        ends_at=ends_at,
         rhythm=Schedule(starts_at, Cadence(Unit.MONTH), "UTC"),
     )
 

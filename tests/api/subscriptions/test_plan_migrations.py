@@ -9,14 +9,12 @@ import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from apps.catalog.models import PlanVersion
 from apps.core.ids import new_id
 from apps.core.jobs import run_due
 from apps.customers.models import Customer
 from apps.invoicing.models import Invoice
 from apps.invoicing.operations.billing import close_due
 from apps.metering.models import UsageSubject
-from apps.subscriptions.domain import Behaviour
 from apps.subscriptions.invariants import RULES
 from apps.subscriptions.models import (
     PlanMigration,
@@ -26,12 +24,7 @@ from apps.subscriptions.models import (
     SubscriptionSegment,
 )
 from apps.subscriptions.operations import apply_due_changes
-from apps.subscriptions.operations.migrating import (
-    begin_migration,
-    cohort_of,
-    continue_migration,
-    roll_back_migration,
-)
+from apps.subscriptions.operations.migrating import continue_migration
 from apps.tenants.domain import Mode
 from apps.tenants.models import Tenant
 from tests.make.api import Api
@@ -330,24 +323,19 @@ def test_a_repeated_request_begins_one_migration() -> None:
 
 def queries_of_a_batch(members: int) -> tuple[int, int]:
     """Return how many statements it takes to move so many, and to move them back."""
-    shop(members)
-    version = PlanVersion.objects.get(number=1)
-    cohort = cohort_of(
-        version.tenant_id,
-        from_version_id=version.pk,
-        to_version_id=PlanVersion.objects.get(number=2).pk,
-        effective_at=on(1, 11),
-        behaviour=Behaviour.PRORATE,
-    )
-    migration = begin_migration(
-        version.tenant_id, cohort, id=new_id(), batch_size=MEMBERS, actor=ACTOR, at=on(1, 11)
-    )
+    api = shop(members)
+    begun = begin(api, on(1, 11), batch_size=MEMBERS).json()
+    assert (begun["status"], begun["pending"]) == ("running", members)
+    path = f"/plan-migrations/{begun['id']}"
+    migration = PlanMigration.objects.get()
     counted = []
-    for _ in range(2):
+    for outcome in ("migrated", "rolled_back"):
         with CaptureQueriesContext(connection) as seen:
             continue_migration(migration.pk, actor=ACTOR)
         counted.append(len(seen))
-        roll_back_migration(migration.pk, actor=ACTOR, at=on(1, 12))
+        assert api.get(path).json()[outcome] == members
+        with time_machine.travel(on(1, 12), tick=False):
+            assert api.post(f"{path}/roll-back").status_code == 200
     assert versions() == [1] * members
     return counted[0], counted[1]
 
