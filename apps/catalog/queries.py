@@ -1,8 +1,7 @@
 """Reading the catalog."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
@@ -18,7 +17,6 @@ from apps.catalog.documents.drafts import (
     PhaseDraft,
     PriceDraft,
 )
-from apps.catalog.documents.writing import phases_document
 from apps.catalog.domain import (
     ChargeKind,
     ChargeTerms,
@@ -29,6 +27,7 @@ from apps.catalog.domain import (
     PhaseKind,
     PlanVersionStatus,
     PriceTerms,
+    ProductKind,
     Timing,
 )
 from apps.catalog.models import (
@@ -45,10 +44,8 @@ from apps.catalog.models import (
     PriceList,
     Product,
 )
-from apps.core.money import plain
 from apps.metering.models import MeterVersion
 from apps.metering.queries.meters import terms_of
-from apps.rating.filters import Scalar
 from apps.rating.periods import Cadence, Unit
 from apps.rating.pricing import parse_pricing
 from apps.rating.proration import Basis
@@ -190,10 +187,11 @@ def known_to(tenant_id: UUID) -> Known:
     return Known(
         meters=newest,
         meter_versions=numbered,
-        products=frozenset(
-            Product.objects.filter(tenant_id=tenant_id).values_list("key", flat=True)
-        ),
-        plans=frozenset(Plan.objects.filter(tenant_id=tenant_id).values_list("key", flat=True)),
+        products={
+            key: ProductKind(kind)
+            for key, kind in Product.objects.filter(tenant_id=tenant_id).values_list("key", "kind")
+        },
+        plans=dict(Plan.objects.filter(tenant_id=tenant_id).values_list("key", "product__key")),
         price_lists=frozenset(price_list_ids(tenant_id)),
         features={one.key: feature_draft(one) for one in features_of(tenant_id)},
     )
@@ -337,112 +335,3 @@ def offer_of(base: Plan, product_ids: Iterable[UUID]) -> dict[UUID, AddOnOffer]:
     """
     found = offers_to(base).filter(product__in=list(product_ids))
     return {one.product_id: one for one in sorted(found, key=lambda one: bool(one.base_plan_id))}
-
-
-def catalog_document(tenant_id: UUID) -> dict[str, object]:
-    """Return the tenant's catalog as the document whose upload changes nothing.
-
-    It holds the products, the price lists, the newest version of each meter, and of each plan that
-    is not archived the newest version that is on sale.
-    """
-    products = Product.objects.filter(tenant_id=tenant_id).order_by("key")
-    lists = PriceList.objects.filter(tenant_id=tenant_id).order_by("key")
-    meters = list(
-        MeterVersion.objects.filter(tenant_id=tenant_id, meter__archived_at=None)
-        .select_related("meter")
-        .order_by("meter__key", "-number")
-        .distinct("meter__key")
-    )
-    versions = list(
-        PlanVersion.objects.filter(
-            tenant_id=tenant_id, status=PlanVersionStatus.PUBLISHED, plan__archived_at=None
-        )
-        .select_related("plan__product")
-        .order_by("plan__key", "-number")
-        .distinct("plan__key")
-    )
-    phases = drafts_of([version.pk for version in versions])
-    newest = {version.meter.key: version.number for version in meters}
-    return {
-        "products": [
-            {
-                "key": product.key,
-                "name": product.name,
-                "kind": product.kind,
-                "tax_code": product.tax_code,
-                "description": product.description,
-            }
-            for product in products
-        ],
-        "price_lists": [{"key": one.key, "name": one.name} for one in lists],
-        "meters": [_meter_document(version) for version in meters],
-        "features": [
-            {
-                "key": one.key,
-                "name": one.name,
-                "kind": one.kind,
-                "meter": one.meter.key if one.meter else None,
-                "unit": one.unit,
-            }
-            for one in features_of(tenant_id)
-        ],
-        "plans": [
-            {
-                "key": version.plan.key,
-                "name": version.plan.name,
-                "description": version.plan.description,
-                "metadata": version.plan.metadata,
-                "product": version.plan.product.key,
-                "phases": phases_document(_unpinned(phases[version.pk], newest)),
-            }
-            for version in versions
-        ],
-    }
-
-
-def _unpinned(phases: Iterable[PhaseDraft], newest: Mapping[str, int]) -> list[PhaseDraft]:
-    """Leave out the versions of meters that a reader of the document takes anyway."""
-    return [
-        replace(
-            phase,
-            charges=tuple(
-                replace(one, meter_version=None)
-                if one.meter is not None and newest.get(one.meter) == one.meter_version
-                else one
-                for one in phase.charges
-            ),
-        )
-        for phase in phases
-    ]
-
-
-def _meter_document(version: MeterVersion) -> dict[str, object]:
-    return {
-        "key": version.meter.key,
-        "name": version.meter.name,
-        "unit": version.meter.unit,
-        "description": version.meter.description,
-        "event_name": version.event_name,
-        "aggregation": version.aggregation,
-        "value_property": version.value_property,
-        "percentile": None if version.percentile is None else plain(version.percentile),
-        "recurring": version.recurring,
-        "filters": [
-            {"property": one.property, "op": one.op.value, "value": _filter_value(one.value)}
-            for one in terms_of(version).filters
-        ],
-        "group_by": version.group_by,
-        "rounding": version.rounding or None,
-        "rounding_places": version.rounding_places,
-    }
-
-
-def _filter_value(value: Scalar | tuple[Scalar, ...]) -> object:
-    """Return a filter's value for JSON, where a number must be one: a string means itself."""
-    match value:
-        case tuple():
-            return [_filter_value(one) for one in value]
-        case Decimal():
-            return float(value) if value % 1 else int(value)
-        case _:
-            return value

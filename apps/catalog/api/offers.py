@@ -10,7 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.catalog.api.reading import documents_read
-from apps.catalog.api.transitions import SideDocument, SideView
+from apps.catalog.api.rules import OfferDocument
+from apps.catalog.api.transitions import SideView
 from apps.catalog.api.views import CatalogDoor
 from apps.catalog.models import AddOnOffer, Plan
 from apps.catalog.operations.offers import create_offer, delete_offer
@@ -19,20 +20,10 @@ from apps.core.web.fields import (
     DecimalField,
     IdField,
     InstantField,
-    KeyField,
     ObjectField,
     StrictSerializer,
 )
 from apps.core.web.views import Reader, text
-
-
-class OfferDocument(StrictSerializer):
-    """Which add-on is offered to whom, and how many of it."""
-
-    base = SideDocument()
-    add_on = KeyField(help_text="A product of the kind add_on; any plan of it may be added.")
-    least = DecimalField(required=False, help_text="1 unless given.")
-    most = DecimalField(required=False, allow_null=True, help_text="Any number unless given.")
 
 
 class OfferView(serializers.Serializer[Any]):

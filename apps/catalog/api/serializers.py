@@ -4,11 +4,12 @@ Plans and catalogs are read by ``catalog.documents``, which notes every problem 
 classes named ``…Document`` describe the same fields for the API's documentation.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from apps.catalog.api.rules import OfferDocument, TransitionDocument
 from apps.catalog.documents.writing import phases_document
 from apps.catalog.domain import (
     ChargeKind,
@@ -38,6 +39,17 @@ from apps.rating.aggregation import Aggregation, RoundingMode
 from apps.rating.periods import Unit
 from apps.rating.pricing import MODEL_NAMES
 from apps.rating.proration import Basis
+
+# of the ids of what a catalog describes, by its kind
+_PREFIXES: Final = {
+    "product": "pro",
+    "price_list": "prl",
+    "meter": "met",
+    "feature": "fea",
+    "plan": "pla",
+    "plan_transition": "ptr",
+    "add_on_offer": "aof",
+}
 
 
 @extend_schema_field(
@@ -292,6 +304,8 @@ class CatalogDocument(StrictSerializer):
     meters = MeterDocument(many=True, required=False)
     features = FeatureDocument(many=True, required=False)
     plans = PlanDocument(many=True, required=False)
+    plan_transitions = TransitionDocument(many=True, required=False)
+    add_on_offers = OfferDocument(many=True, required=False)
 
 
 class CatalogView(CatalogDocument):
@@ -301,7 +315,7 @@ class CatalogView(CatalogDocument):
 class UploadedView(serializers.Serializer[Any]):
     """What became of one thing in an uploaded catalog."""
 
-    kind = serializers.ChoiceField(choices=["product", "price_list", "meter", "feature", "plan"])
+    kind = serializers.ChoiceField(choices=list(_PREFIXES))
     key = serializers.CharField()
     id = serializers.SerializerMethodField()
     change = serializers.ChoiceField(choices=[change.value for change in Change])
@@ -311,14 +325,7 @@ class UploadedView(serializers.Serializer[Any]):
 
     @extend_schema_field({"type": "string"})
     def get_id(self, made: Any) -> str:
-        prefixes = {
-            "product": "pro",
-            "price_list": "prl",
-            "meter": "met",
-            "feature": "fea",
-            "plan": "pla",
-        }
-        return IdField(prefixes[made.kind]).to_representation(made.id)
+        return IdField(_PREFIXES[made.kind]).to_representation(made.id)
 
 
 class UploadView(serializers.Serializer[Any]):

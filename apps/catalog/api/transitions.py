@@ -9,54 +9,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.catalog.api.reading import documents_read
+from apps.catalog.api.rules import TransitionDocument
 from apps.catalog.api.views import CatalogDoor
 from apps.catalog.domain import Behaviour, PhaseAlignment, TransitionTiming
 from apps.catalog.models import PlanTransition
 from apps.catalog.operations.transitions import create_transition, delete_transition
 from apps.catalog.queries import transitions_for
 from apps.core.web.fields import (
-    FlagField,
     IdField,
     InstantField,
-    KeyField,
-    LineField,
     ObjectField,
     StrictSerializer,
 )
-
-
-class SideDocument(StrictSerializer):
-    """Which plans are meant: one, or all of a product."""
-
-    plan = KeyField(required=False, allow_null=True)
-    product = KeyField(required=False, allow_null=True)
-
-
-class TransitionDocument(StrictSerializer):
-    """A rule, and what holds for a change of which nothing else is said."""
-
-    to = SideDocument(required=False, allow_null=True, help_text="Any plan unless given.")
-    allowed = FlagField(required=False, default=True)
-    reason = LineField(
-        max_length=500, required=False, help_text="What is told where a change is not allowed."
-    )
-    effective = serializers.ChoiceField(
-        choices=[one.value for one in TransitionTiming],
-        default=TransitionTiming.NOW.value,
-        help_text="When a change takes effect that names no instant.",
-    )
-    behaviour = serializers.ChoiceField(
-        choices=[one.value for one in Behaviour if one is not Behaviour.NEXT_PERIOD],
-        default=Behaviour.PRORATE.value,
-    )
-    phase_alignment = serializers.ChoiceField(
-        choices=[one.value for one in PhaseAlignment], default=PhaseAlignment.START.value
-    )
-
-    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        """Return the fields, with the one whose name is a word of Python."""
-        side = SideDocument(required=False, allow_null=True, help_text="Any plan unless given.")
-        return {"from": side, **super().get_fields()}
 
 
 class SideView(serializers.Serializer[Any]):

@@ -29,10 +29,11 @@ from apps.catalog.api.serializers import (
     VersionDocument,
 )
 from apps.catalog.domain import PlanVersionStatus, ProductKind
+from apps.catalog.exporting import catalog_document
 from apps.catalog.models import Feature, Plan, PlanVersion, PriceList, Product
 from apps.catalog.operations import features, lists, plans
 from apps.catalog.operations.upload_catalog import upload_catalog
-from apps.catalog.queries import catalog_document, drafts_of, plans_for
+from apps.catalog.queries import drafts_of, plans_for
 from apps.core.web.fields import StrictSerializer
 from apps.core.web.parsing import refuse
 from apps.core.web.views import Door, Reader, one_of, text

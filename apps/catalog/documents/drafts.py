@@ -35,8 +35,8 @@ class Known:
 
     meters: Mapping[str, MeterTerms] = field(default_factory=dict)
     meter_versions: Mapping[tuple[str, int], MeterTerms] = field(default_factory=dict)
-    products: frozenset[str] = frozenset()
-    plans: frozenset[str] = frozenset()
+    products: Mapping[str, ProductKind] = field(default_factory=dict)
+    plans: Mapping[str, str] = field(default_factory=dict)  # the product of each
     price_lists: frozenset[str] = frozenset()
     features: Mapping[str, FeatureDraft] = field(default_factory=dict)
     # the same document describes these meters: the version that its charges mean

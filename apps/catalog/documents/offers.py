@@ -7,6 +7,7 @@ from typing import Final
 from apps.catalog.documents.drafts import Known
 from apps.catalog.documents.parts import key_at
 from apps.catalog.documents.transitions import SideDraft, side_at
+from apps.catalog.domain import ProductKind
 from apps.rating.documents import Fields
 
 _ONE: Final = Decimal(1)
@@ -29,14 +30,27 @@ def offer_at(fields: Fields, known: Known) -> OfferDraft:
     if not fields.has("base"):
         fields.note("base", "required", "say to which plan, or to which product's, it is offered")
     add_on = key_at(fields, "add_on")
-    if add_on and add_on not in known.products:
-        fields.note("add_on", "product_unknown", f"there is no product {add_on!r}")
+    _note_kinds(fields, base, add_on, known)
     least = _number_at(fields, "least") or _ONE
     most = _number_at(fields, "most")
     if most is not None and most < least:
         fields.note("most", "most_below_least", f"{most:f} is less than {least:f}")
     fields.close()
     return OfferDraft(base, add_on, least, most)
+
+
+def _note_kinds(fields: Fields, base: SideDraft, add_on: str, known: Known) -> None:
+    of_base = base.product if base.plan is None else known.plans.get(base.plan)
+    kind = known.products.get(of_base) if of_base else None
+    if kind not in (None, ProductKind.BASE):
+        fields.note("base", "product_kind", f"{of_base} is no base product, but {kind}")
+    if not add_on:
+        return
+    kind = known.products.get(add_on)
+    if kind is None:
+        fields.note("add_on", "product_unknown", f"there is no product {add_on!r}")
+    elif kind is not ProductKind.ADD_ON:
+        fields.note("add_on", "product_kind", f"{add_on} is no add-on, but {kind}")
 
 
 def _number_at(fields: Fields, name: str) -> Decimal | None:

@@ -5,14 +5,14 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from apps.catalog.documents.offers import offer_at
+from apps.catalog.documents.offers import OfferDraft, offer_at
 from apps.catalog.documents.reading import Reader
-from apps.catalog.domain import OfferTaken, ProductKind
-from apps.catalog.models import AddOnOffer, Plan, Product
+from apps.catalog.domain import OfferTaken
+from apps.catalog.models import AddOnOffer, Product
+from apps.catalog.operations.transitions import plan_or_product
 from apps.catalog.queries import known_to
 from apps.core.constraints import broken
 from apps.core.events import record
-from apps.rating.documents import Fields
 
 
 @transaction.atomic
@@ -33,20 +33,22 @@ def create_offer(
     if known is not None:
         return known
     reader = Reader(known_to(tenant_id))
-    fields = reader.fields(document)
-    draft = offer_at(fields, reader.known)
+    draft = offer_at(reader.fields(document), reader.known)
     reader.refuse()
-    base_plan, base_product = None, None
-    if draft.base.plan is not None:
-        base_plan = Plan.objects.select_related("product").get(
-            tenant_id=tenant_id, key=draft.base.plan
-        )
-    else:
-        base_product = Product.objects.get(tenant_id=tenant_id, key=draft.base.product)
+    return store_offer(tenant_id, draft, id=id, actor=actor, at=at)
+
+
+def store_offer(
+    tenant_id: UUID,
+    draft: OfferDraft,
+    *,
+    id: UUID,  # noqa: A002 -- as of every create operation
+    actor: str,
+    at: datetime,
+) -> AddOnOffer:
+    """Insert an offer that was read; ``OfferTaken`` where it is offered to them already."""
+    base_plan, base_product = plan_or_product(tenant_id, draft.base)
     product = Product.objects.get(tenant_id=tenant_id, key=draft.add_on)
-    base = base_plan.product if base_plan is not None else base_product
-    _note_kinds(fields, base, product)
-    reader.refuse()
     offer = AddOnOffer(
         id=id,
         tenant_id=tenant_id,
@@ -77,8 +79,9 @@ def delete_offer(offer_id: UUID, *, actor: str, at: datetime) -> None:
         offer.delete()
 
 
-def _note_kinds(fields: Fields, base: Product | None, product: Product) -> None:
-    if base is not None and base.kind != ProductKind.BASE:
-        fields.note("base", "product_kind", f"{base.key} is no base product, but {base.kind}")
-    if product.kind != ProductKind.ADD_ON:
-        fields.note("add_on", "product_kind", f"{product.key} is no add-on, but {product.kind}")
+def offer_like(tenant_id: UUID, draft: OfferDraft) -> AddOnOffer | None:
+    """Return the offer of the same add-on to the same, whatever its limits."""
+    plan, product = plan_or_product(tenant_id, draft.base)
+    return AddOnOffer.objects.filter(
+        tenant_id=tenant_id, base_plan=plan, base_product=product, product__key=draft.add_on
+    ).first()

@@ -1,6 +1,7 @@
 """Adding and removing rules for changes from plan to plan."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -34,9 +35,7 @@ def create_transition(
     reader = Reader(known_to(tenant_id))
     draft = transition_at(reader.fields(document), reader.known)
     reader.refuse()
-    rule = _insert(tenant_id, draft, id, at)
-    record("plan_transition.created", rule, actor=actor, at=at, rule=str(rule))
-    return rule
+    return store_transition(tenant_id, draft, id=id, actor=actor, at=at)
 
 
 @transaction.atomic
@@ -48,16 +47,19 @@ def delete_transition(rule_id: UUID, *, actor: str, at: datetime) -> None:
         rule.delete()
 
 
-def _insert(tenant_id: UUID, draft: TransitionDraft, pk: UUID, at: datetime) -> PlanTransition:
-    from_plan, from_product = _named(tenant_id, draft.was)
-    to_plan, to_product = _named(tenant_id, draft.to)
+def store_transition(
+    tenant_id: UUID,
+    draft: TransitionDraft,
+    *,
+    id: UUID,  # noqa: A002 -- as of every create operation
+    actor: str,
+    at: datetime,
+) -> PlanTransition:
+    """Insert a rule that was read; ``TransitionTaken`` where one about the same change exists."""
     rule = PlanTransition(
-        id=pk,
+        id=id,
         tenant_id=tenant_id,
-        from_plan=from_plan,
-        from_product=from_product,
-        to_plan=to_plan,
-        to_product=to_product,
+        **_sides(tenant_id, draft),
         allowed=draft.allowed,
         reason=draft.reason,
         effective=draft.effective,
@@ -72,10 +74,29 @@ def _insert(tenant_id: UUID, draft: TransitionDraft, pk: UUID, at: datetime) -> 
         if broken(error) != "transition_once":
             raise
         raise TransitionTaken(f"There is a rule from {rule} already; remove it first.") from error
+    record("plan_transition.created", rule, actor=actor, at=at, rule=str(rule))
     return rule
 
 
-def _named(tenant_id: UUID, side: SideDraft) -> tuple[Plan | None, Product | None]:
+def transition_like(tenant_id: UUID, draft: TransitionDraft) -> PlanTransition | None:
+    """Return the rule about the same change, whatever it says."""
+    sides = _sides(tenant_id, draft)
+    return PlanTransition.objects.filter(tenant_id=tenant_id, **sides).first()
+
+
+def _sides(tenant_id: UUID, draft: TransitionDraft) -> dict[str, Any]:
+    from_plan, from_product = plan_or_product(tenant_id, draft.was)
+    to_plan, to_product = plan_or_product(tenant_id, draft.to)
+    return {
+        "from_plan": from_plan,
+        "from_product": from_product,
+        "to_plan": to_plan,
+        "to_product": to_product,
+    }
+
+
+def plan_or_product(tenant_id: UUID, side: SideDraft) -> tuple[Plan | None, Product | None]:
+    """Return what a side of a rule names, which exists."""
     plan = product = None
     if side.plan is not None:
         plan = Plan.objects.get(tenant_id=tenant_id, key=side.plan)

@@ -1,6 +1,6 @@
 """Bringing the catalog to what one document describes."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +11,7 @@ from django.db import connection, transaction
 
 from apps.catalog.documents.drafts import (
     FeatureDraft,
+    Known,
     MeterDraft,
     PlanDraft,
     PriceListDraft,
@@ -18,12 +19,24 @@ from apps.catalog.documents.drafts import (
     same_terms,
 )
 from apps.catalog.documents.features import feature_at
+from apps.catalog.documents.offers import OfferDraft, offer_at
 from apps.catalog.documents.reading import Reader
+from apps.catalog.documents.transitions import TransitionDraft, transition_at
 from apps.catalog.domain import PlanVersionStatus
-from apps.catalog.models import Feature, Plan, PlanVersion, PriceList, Product
+from apps.catalog.models import (
+    AddOnOffer,
+    Feature,
+    Plan,
+    PlanTransition,
+    PlanVersion,
+    PriceList,
+    Product,
+)
 from apps.catalog.operations.features import store_feature
 from apps.catalog.operations.lists import create_price_list, create_product
+from apps.catalog.operations.offers import offer_like, store_offer
 from apps.catalog.operations.plans import publish_version, store_plan, store_version
+from apps.catalog.operations.transitions import store_transition, transition_like
 from apps.catalog.queries import drafts_of, known_to
 from apps.core.errors import FieldError, Invalid
 from apps.core.events import record
@@ -35,7 +48,16 @@ from apps.metering.operations import create_meter, revise_meter
 from apps.rating.documents import Fields
 from apps.rating.filters import parse_filters
 
-_SECTIONS: Final = ("products", "price_lists", "meters", "features", "plans")
+_SECTIONS: Final = (
+    "products",
+    "price_lists",
+    "meters",
+    "features",
+    "plans",
+    "plan_transitions",
+    "add_on_offers",
+)
+_KEYED: Final = _SECTIONS[:5]
 _TAKE_TURNS: Final = "SELECT pg_advisory_xact_lock(hashtextextended('catalog ' || %s, 0))"
 
 
@@ -74,7 +96,8 @@ def upload_catalog(
     """Make the catalog say what the document says, all of it or nothing; return what became of it.
 
     What is new is added. A product, a price list or a plan that exists takes the names given; a
-    meter or a plan with other terms gets its next version. Nothing is removed. So an upload of the
+    meter or a plan with other terms gets its next version; a rule for the same change of plans, or
+    an offer of the same add-on to the same, says what the document says. Nothing is removed. So an upload of the
     same document changes nothing, and two at once take turns. Charges mean the version of a meter
     that the document describes; of others, the newest, or the one they have.
 
@@ -94,7 +117,7 @@ def upload_catalog(
     known = known_to(tenant_id)
     reader.known = replace(
         known,
-        products=known.products | {one.key for one in products},
+        products={**known.products, **{one.key: one.kind for one in products}},
         price_lists=known.price_lists | {one.key for one in price_lists},
         described_meters={one.key: one.version for one in meters if one.version is not None},
         broken_meters=_keys(sections["meters"]) - {one.key for one in meters},
@@ -105,8 +128,16 @@ def upload_catalog(
         features={**known.features, **{one.key: one for one in features}},
     )
     plans = [_read_plan(reader, row) for row in sections["plans"]]
-    for rows in sections.values():
-        _note_repeats(rows)
+    reader.known = replace(
+        reader.known,
+        plans={**known.plans, **{one.key: _product_of(one, known) for one in plans}},
+    )
+    rules = [transition_at(row, reader.known) for row in sections["plan_transitions"]]
+    offers = [offer_at(row, reader.known) for row in sections["add_on_offers"]]
+    for name in _KEYED:
+        _note_repeats(sections[name])
+    _note_same(sections["plan_transitions"], "from", [(one.was, one.to) for one in rules])
+    _note_same(sections["add_on_offers"], "base", [(one.base, one.add_on) for one in offers])
     _note_archived(sections["plans"], plans, tenant_id)
     reader.refuse()
 
@@ -116,6 +147,8 @@ def upload_catalog(
         *meters,
         *(_store_feature(one, by) for one in features),
         *(_store_plan(one, by) for one in plans),
+        *(_store_rule(one, by) for one in rules),
+        *(_store_offer(one, by) for one in offers),
     )
 
 
@@ -146,6 +179,19 @@ def _note_repeats(rows: Sequence[Fields]) -> None:
         if key in seen:
             row.note("key", "duplicate", f"{key[:64]!r} is described above already")
         seen.add(key)
+
+
+def _note_same(rows: Sequence[Fields], field: str, identities: Sequence[Hashable]) -> None:
+    """Note rules that have no key and are about what one above is about."""
+    seen: set[Hashable] = set()
+    for row, identity in zip(rows, identities, strict=True):
+        if identity in seen:
+            row.note(field, "duplicate", "the same is described above already")
+        seen.add(identity)
+
+
+def _product_of(plan: PlanDraft, known: Known) -> str:
+    return plan.product or known.plans.get(plan.key, plan.key)
 
 
 def _note_archived(rows: Sequence[Fields], plans: Sequence[PlanDraft], tenant_id: UUID) -> None:
@@ -330,8 +376,38 @@ def _is_current(newest: PlanVersion, draft: PlanDraft) -> bool:
     )
 
 
+def _store_rule(draft: TransitionDraft, by: _By) -> Uploaded:
+    rule, change = transition_like(by.tenant_id, draft), Change.CREATED
+    if rule is None:
+        rule = store_transition(by.tenant_id, draft, id=new_id(), actor=by.actor, at=by.at)
+    else:
+        change = _rename(
+            rule,
+            "plan_transition.changed",
+            by,
+            allowed=draft.allowed,
+            reason=draft.reason,
+            effective=draft.effective,
+            behaviour=draft.behaviour,
+            phase_alignment=draft.phase_alignment,
+        )
+    return Uploaded("plan_transition", str(rule), rule.pk, change)
+
+
+def _store_offer(draft: OfferDraft, by: _By) -> Uploaded:
+    offer, change = offer_like(by.tenant_id, draft), Change.CREATED
+    if offer is None:
+        offer = store_offer(by.tenant_id, draft, id=new_id(), actor=by.actor, at=by.at)
+    else:
+        change = _rename(offer, "add_on_offer.changed", by, least=draft.least, most=draft.most)
+    return Uploaded("add_on_offer", str(offer), offer.pk, change)
+
+
 def _rename(
-    row: Product | PriceList | Feature | Plan, event: str, by: _By, **values: object
+    row: Product | PriceList | Feature | Plan | PlanTransition | AddOnOffer,
+    event: str,
+    by: _By,
+    **values: object,
 ) -> Change:
     changed = [name for name, value in values.items() if getattr(row, name) != value]
     if not changed:

@@ -8,7 +8,10 @@ import pytest
 import yaml
 from django.core.management import CommandError, call_command
 
-from apps.catalog.models import PlanVersion
+from apps.catalog.models import AddOnOffer, PlanTransition, PlanVersion
+from apps.catalog.operations.upload_catalog import upload_catalog
+from apps.core.clock import now
+from apps.core.tenancy import tenant_scope
 from apps.tenants.models import Tenant
 from tests.make.books import counted_rows
 from tests.make.catalog import make_feature, make_plan, make_price_list
@@ -37,6 +40,35 @@ plans:
         meter: calls
         pricing: {model: per_unit, unit_price: 0.015}
 """
+
+
+RULES = """
+products:
+  - {key: cloud, name: Cloud}
+  - {key: storage, name: Storage, kind: add_on}
+plans:
+  - key: basic
+    product: cloud
+    currency: USD
+    billing_period: monthly
+    charges: [{key: base, pricing: {model: flat, amount: 9.00}}]
+plan_transitions:
+  - from: {plan: growth}
+    to: {product: cloud}
+    effective: period_end
+    behaviour: none
+  - to: {plan: basic}
+    allowed: false
+    reason: Sold no more.
+add_on_offers:
+  - {base: {product: cloud}, add_on: storage, most: "5"}
+  - {base: {plan: growth}, add_on: storage, least: "2"}
+"""
+
+
+def upload(tenant: Tenant, text: str) -> None:
+    document = yaml.safe_load(text)
+    upload_catalog(tenant.id, document=document, actor="test", at=now())
 
 
 @pytest.fixture
@@ -84,10 +116,54 @@ def test_what_is_exported_changes_nothing(tenant: Tenant, tmp_path: Path, capsys
         "pricing": {"model": "graduated", "tiers": tiers},
     }
     make_plan(tenant, [charge], key="growth", features=[{"feature": feature.key, "limit": "3"}])
+    upload(tenant, RULES)
     path = tmp_path / "out.yaml"
     call_command("catalog", "export", str(path), tenant=f"{tenant.slug}/live")
-    assert {one[2] for one in run(capsys, "plan", path, tenant)} == {"unchanged"}
-    assert len(run(capsys, "plan", path, tenant)) >= 4
+    told = run(capsys, "plan", path, tenant)
+    assert {one[2] for one in told} == {"unchanged"}
+    assert [
+        (kind, key) for kind, key, *_ in told if kind in {"plan_transition", "add_on_offer"}
+    ] == [
+        ("plan_transition", "the plan growth to any plan of cloud"),
+        ("plan_transition", "any plan to the plan basic"),
+        ("add_on_offer", "storage for cloud"),
+        ("add_on_offer", "storage for growth"),
+    ]
+
+
+def test_an_exported_catalog_makes_the_same_one_elsewhere(
+    tenant: Tenant, tmp_path: Path, capsys: Any
+) -> None:
+    upload(tenant, DOCUMENT)
+    upload(tenant, RULES)
+    there, here, other = tmp_path / "there.yaml", tmp_path / "here.yaml", make_tenant()
+    call_command("catalog", "export", str(there), tenant=f"{tenant.slug}/live")
+    with tenant_scope(other.id):
+        assert {one[2] for one in run(capsys, "apply", there, other)} == {"created"}
+        call_command("catalog", "export", str(here), tenant=f"{other.slug}/live")
+    assert here.read_text() == there.read_text()
+
+
+def test_rules_and_offers_are_told_from_others_by_what_they_are_about(
+    tenant: Tenant, file: Path, capsys: Any
+) -> None:
+    upload(tenant, DOCUMENT)
+    upload(tenant, RULES)
+    rule, offer = PlanTransition.objects.get(from_plan=None), AddOnOffer.objects.get(base_plan=None)
+    file.write_text(RULES.replace("Sold no more.", "Gone.").replace('most: "5"', 'most: "6"'))
+    before = counted_rows()
+    changed = [
+        ("plan_transition", "any plan to the plan basic", "changed", None),
+        ("add_on_offer", "storage for cloud", "changed", None),
+    ]
+    told = run(capsys, "plan", file, tenant)
+    assert [one for one in told if one[2] != "unchanged"] == changed
+    assert counted_rows() == before
+    run(capsys, "apply", file, tenant)
+    rule.refresh_from_db()
+    offer.refresh_from_db()
+    assert (rule.reason, offer.most) == ("Gone.", 6)
+    assert {one[2] for one in run(capsys, "apply", file, tenant)} == {"unchanged"}
 
 
 def test_a_changed_plan_is_a_new_version_and_touches_subscriptions(
@@ -120,6 +196,12 @@ def test_a_changed_plan_is_a_new_version_and_touches_subscriptions(
         ("plans: [{key: growth", "cannot be read"),
         ("plans: [{key: growth, prise: 5}]", "prise"),
         ("- 1", "an object is needed"),
+        ("plan_transitions: [{to: {plan: nowhere}}]", "no plan 'nowhere'"),
+        ("plan_transitions: [{}, {allowed: false}]", "described above already"),
+        (
+            f"{RULES}  - {{base: {{product: storage}}, add_on: cloud}}",
+            "cloud is no add-on, but base",
+        ),
         (yaml.safe_dump({"plans": [{"key": "growth", "name": "G", "charges": 7}]}), "charges"),
     ],
 )

@@ -14,8 +14,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from apps.backoffice.management.arguments import add_tenant, tenant_named
 from apps.backoffice.operations.catalogs import Planned, plan_catalog
+from apps.catalog.exporting import catalog_document
 from apps.catalog.operations.upload_catalog import upload_catalog
-from apps.catalog.queries import catalog_document
 from apps.core.clock import now
 from apps.core.errors import BillingError, Invalid
 from apps.core.money import plain
