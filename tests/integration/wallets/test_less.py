@@ -27,7 +27,7 @@ from apps.metering.domain import (
 )
 from apps.metering.operations import amend_events
 from apps.tenants.domain import LateUsagePolicy
-from apps.wallets.domain import Settlement
+from apps.wallets.domain import Insufficient, Settlement
 from apps.wallets.models import CreditTransaction
 from tests.make.catalog import make_plan
 from tests.make.customers import make_customer
@@ -66,6 +66,7 @@ class Payer:
         *,
         policy: LateUsagePolicy = LateUsagePolicy.CREDIT_MEMO,
         expires_at: datetime | None = None,
+        **terms: Any,
     ) -> None:
         self.customer = make_customer()
         self.tenant = self.customer.tenant
@@ -74,7 +75,7 @@ class Payer:
         meter = make_meter(self.tenant, key="calls", at=APRIL)
         make_price(meter, "1")
         make_subscription(self.customer, make_plan(self.tenant, [BASE, CALLS]), at=APRIL)
-        self.wallet = make_wallet(self.customer, settlement=Settlement(settled), at=APRIL)
+        self.wallet = make_wallet(self.customer, settlement=Settlement(settled), at=APRIL, **terms)
         self.given = make_grant(self.wallet, "5.00", at=APRIL, expires_at=expires_at)
         paid = str(Decimal(credit) - 5)
         self.paid = make_paid(self.wallet, paid, at=APRIL, expires_at=expires_at)
@@ -217,6 +218,25 @@ def test_what_has_expired_meanwhile_expires_at_once(settled: str) -> None:
     # of what was bought nothing is owed: 10.00 are breakage, 7.00 of which were never used
     kinds = (AccountKind.CREDIT_LIABILITY, AccountKind.BREAKAGE)
     assert booked(payer.tenant, *kinds) == [0, -10]
+    assert payer.wrong() == []
+
+
+def test_what_paid_a_line_and_what_was_lent_for_it_expires_once_when_it_comes_back() -> None:
+    terms = {"insufficient": Insufficient.OVERDRAFT, "overdraft_limit": Decimal(10)}
+    payer = Payer("on_invoice", "6.00", **terms)
+    payer.use("8")
+    payer.bill(MAY)
+    assert fresh_wallet(payer.wallet).balance == -2
+    later = make_grant(payer.wallet, "20.00", at=MAY, expires_at=JUNE + DAY)
+    payer.use("3")
+    payer.bill(JUNE)
+    assert fresh_grant(later).remaining == 15
+    payer.use("-5")
+    payer.bill(JUNE + 2 * DAY)
+    assert fresh_wallet(payer.wallet).balance == 0
+    assert payer.usage_asked() == 0
+    moved = CreditTransaction.objects.filter(grant=later, kind="expire").order_by("number")
+    assert [one.amount for one in moved] == [-15, -5]
     assert payer.wrong() == []
 
 
