@@ -57,12 +57,17 @@ class Crediting:
         wanted = refundable(min(most, sum((part.covers for part in parts), ZERO)), one.currency)
         if wanted <= 0:
             return ZERO
-        left = wanted
+        left, wallets = wanted, {}
         for part in parts:
             money = min(left, part.covers)
             if money > 0:
+                wallets[part.wallet_id] = self._till.wallets[part.wallet_id]
                 self._give(one, line, part, money)
                 left = EXACT.subtract(left, money)
+        # once: a grant may get back what it paid, and what it had paid back of what was lent
+        for wallet in wallets.values():
+            grants = list(self._till.grants[wallet.id])
+            self._till.write_off_over(grants, wallet, cause=encode("lin", line.id))
         return wanted
 
     def _parts(self, line: Line) -> list[_Paid]:
@@ -104,7 +109,6 @@ class Crediting:
             promotional=back.promotional,
             covers=money,
         )
-        till.write_off_over(list(till.grants[wallet.id]), wallet, cause=purpose.source_key)
 
 
 def _together(one: _Paid, other: _Paid) -> _Paid:

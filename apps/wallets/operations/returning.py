@@ -79,6 +79,7 @@ def return_voided(till: Till, voided: Sequence[Voided]) -> None:
         .order_by("wallet_id", "-last")
     )
     left = _taken_at_all(till, {(wallet, meter) for _, wallet, meter, *_ in took})
+    causes: dict[UUID, str] = {}
     for event_id, wallet_id, meter_id, key, grant_id, net, _ in took:
         one, wallet = by_event[event_id], till.wallets[wallet_id]
         purpose = Purpose(
@@ -104,7 +105,9 @@ def return_voided(till: Till, voided: Sequence[Voided]) -> None:
             back.to(fetch(till, wallet, [grant_id])[grant_id], wanted)
         left[whose] = EXACT.subtract(left[whose], back.amount)
         till.book(wallet, FactKind.CREDIT_BURNED, paid=-back.paid, promotional=-back.promotional)
-        till.write_off_over(list(till.grants[wallet.id]), wallet, cause=purpose.source_key)
+        causes[wallet_id] = purpose.source_key
+    for wallet_id, cause in causes.items():
+        till.write_off_over(list(till.grants[wallet_id]), till.wallets[wallet_id], cause=cause)
     till.store()
 
 

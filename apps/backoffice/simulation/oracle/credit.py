@@ -370,14 +370,13 @@ class Purse:
         return [(one, credit[one], money[one]) for one in sorted(last, key=lambda one: -last[one])]
 
     def return_part(self, grant: UUID | None, credit: Fraction, money: Fraction) -> None:
-        """Give back a part of what paid a line that is corrected."""
+        """Give back a part of what paid a corrected line; what is over is yet to be written off."""
         back = _Back(self, covers=-money)
         if grant is None:
             back.lent(credit)
         else:
             back.to(self.grants[grant], credit)
         self._apply(-back.paid, -back.promotional, -money)
-        self.write_off_over()
 
     def burn(
         self, amount: Fraction, meter: str, subscription: UUID | None, at: datetime

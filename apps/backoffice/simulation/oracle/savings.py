@@ -261,6 +261,8 @@ class Savings:
             if part > 0:
                 purse.return_part(grant, credit - part_of(credit, money, money - part), part)
                 left -= part
+        for purse in self.purses:
+            purse.write_off_over()
         return max(whole, ZERO)
 
     def _pay(self, bill: Bill, line: BillLine, here: Sequence[Purse], most: Fraction) -> Fraction:
