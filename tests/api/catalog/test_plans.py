@@ -301,6 +301,8 @@ def test_another_tenant_sees_and_touches_nothing() -> None:
         "meters": [],
         "features": [],
         "plans": [],
+        "plan_transitions": [],
+        "add_on_offers": [],
     }
     for path in (f"/plans/{version.plan.public_id}", f"/plan-versions/{version.public_id}"):
         assert api.get(path).status_code == 404

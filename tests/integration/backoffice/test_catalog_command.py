@@ -1,6 +1,7 @@
 """The catalog as a file: compared, applied, exported."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,6 @@ import yaml
 from django.core.management import CommandError, call_command
 
 from apps.catalog.models import AddOnOffer, PlanTransition, PlanVersion
-from apps.catalog.operations.upload_catalog import upload_catalog
-from apps.core.clock import now
 from apps.core.tenancy import tenant_scope
 from apps.tenants.models import Tenant
 from tests.make.books import counted_rows
@@ -66,11 +65,6 @@ add_on_offers:
 """
 
 
-def upload(tenant: Tenant, text: str) -> None:
-    document = yaml.safe_load(text)
-    upload_catalog(tenant.id, document=document, actor="test", at=now())
-
-
 @pytest.fixture
 def tenant() -> Tenant:
     return make_tenant()
@@ -116,8 +110,9 @@ def test_what_is_exported_changes_nothing(tenant: Tenant, tmp_path: Path, capsys
         "pricing": {"model": "graduated", "tiers": tiers},
     }
     make_plan(tenant, [charge], key="growth", features=[{"feature": feature.key, "limit": "3"}])
-    upload(tenant, RULES)
     path = tmp_path / "out.yaml"
+    path.write_text(RULES)
+    run(capsys, "apply", path, tenant)
     call_command("catalog", "export", str(path), tenant=f"{tenant.slug}/live")
     told = run(capsys, "plan", path, tenant)
     assert {one[2] for one in told} == {"unchanged"}
@@ -132,10 +127,11 @@ def test_what_is_exported_changes_nothing(tenant: Tenant, tmp_path: Path, capsys
 
 
 def test_an_exported_catalog_makes_the_same_one_elsewhere(
-    tenant: Tenant, tmp_path: Path, capsys: Any
+    tenant: Tenant, file: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    upload(tenant, DOCUMENT)
-    upload(tenant, RULES)
+    run(capsys, "apply", file, tenant)
+    file.write_text(RULES)
+    run(capsys, "apply", file, tenant)
     there, here, other = tmp_path / "there.yaml", tmp_path / "here.yaml", make_tenant()
     call_command("catalog", "export", str(there), tenant=f"{tenant.slug}/live")
     with tenant_scope(other.id):
@@ -147,8 +143,9 @@ def test_an_exported_catalog_makes_the_same_one_elsewhere(
 def test_rules_and_offers_are_told_from_others_by_what_they_are_about(
     tenant: Tenant, file: Path, capsys: Any
 ) -> None:
-    upload(tenant, DOCUMENT)
-    upload(tenant, RULES)
+    run(capsys, "apply", file, tenant)
+    file.write_text(RULES)
+    run(capsys, "apply", file, tenant)
     rule, offer = PlanTransition.objects.get(from_plan=None), AddOnOffer.objects.get(base_plan=None)
     file.write_text(RULES.replace("Sold no more.", "Gone.").replace('most: "5"', 'most: "6"'))
     before = counted_rows()
@@ -162,7 +159,7 @@ def test_rules_and_offers_are_told_from_others_by_what_they_are_about(
     run(capsys, "apply", file, tenant)
     rule.refresh_from_db()
     offer.refresh_from_db()
-    assert (rule.reason, offer.most) == ("Gone.", 6)
+    assert (rule.reason, offer.most) == ("Gone.", Decimal(6))
     assert {one[2] for one in run(capsys, "apply", file, tenant)} == {"unchanged"}
 
 

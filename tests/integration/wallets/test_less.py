@@ -222,7 +222,7 @@ def test_what_has_expired_meanwhile_expires_at_once(settled: str) -> None:
 
 
 def test_what_paid_a_line_and_what_was_lent_for_it_expires_once_when_it_comes_back() -> None:
-    terms = {"insufficient": Insufficient.OVERDRAFT, "overdraft_limit": Decimal(10)}
+    terms: dict[str, Any] = {"insufficient": Insufficient.OVERDRAFT, "overdraft_limit": Decimal(10)}
     payer = Payer("on_invoice", "6.00", **terms)
     payer.use("8")
     payer.bill(MAY)
