@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
+from apps.backoffice.bench.authorize import bench_authorize
 from apps.backoffice.bench.close import bench_close
 from apps.backoffice.bench.ingest import bench_ingest
 from apps.backoffice.bench.read import bench_read
@@ -22,4 +23,5 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "close": bench_close,
     "read": bench_read,
     "wallet": bench_wallet,
+    "authorize": bench_authorize,
 }

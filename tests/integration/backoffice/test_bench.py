@@ -106,6 +106,11 @@ def test_close(scratch: Scratch, month: Span) -> None:
     }
 
 
+def test_authorize(scratch: Scratch, month: Span) -> None:
+    found = run("authorize", scratch, month)
+    assert ratios(found) == {"99th percentile in ms": 1, "median / empty view": 1}
+
+
 def test_read(scratch: Scratch, month: Span) -> None:
     assert ratios(run("read", scratch, month)) == {
         "HTTP, 99th percentile in ms": 1,
