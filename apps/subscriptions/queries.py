@@ -15,7 +15,7 @@ from apps.catalog.domain import ChargeTerms, PhaseKind, PlanVersionStatus
 from apps.catalog.models import Phase
 from apps.catalog.queries import cadence_of, charges_of
 from apps.customers.queries import customer_now, on_clock
-from apps.rating.periods import Alignment, Span
+from apps.rating.periods import Alignment, Schedule, Span
 from apps.subscriptions.domain import (
     HOLDING,
     REFUND_PAID,
@@ -37,6 +37,7 @@ from apps.subscriptions.domain import (
     SubscriptionTerms,
     calendar,
     current_period,
+    renewed_until,
     replay,
     with_trial,
 )
@@ -67,6 +68,8 @@ class _SubscriptionRow(NamedTuple):
     status: str
     term_ends_at: datetime | None
     auto_renew: bool
+    term_unit: str | None
+    term_count: int | None
     first_version_id: UUID
     first_price_list_id: UUID | None
     first_quantity: Decimal
@@ -137,17 +140,53 @@ def _foreseen(rows: Sequence[_SubscriptionRow], as_of: Mapping[UUID, datetime]) 
     }
     waiting = ScheduledChange.objects.filter(
         subscription__in=list(until), status=ChangeStatus.PENDING
-    ).values_list("subscription_id", "effective_at")
-    touched = {found for found, effective_at in waiting if effective_at <= until[found]}
+    ).values_list("subscription_id", "effective_at", "verb")
+    touched: set[UUID] = set()
+    renewals: dict[UUID, list[datetime]] = defaultdict(list)
+    for found, effective_at, verb in waiting:
+        if verb == ChangeVerb.RENEW:
+            renewals[found].append(effective_at)
+        elif effective_at <= until[found]:
+            touched.add(found)
     ended = {
-        row.pk: Change(ChangeVerb.CANCEL, row.term_ends_at)
+        row.pk: Change(ChangeVerb.CANCEL, end)
         for row in rows
         if row.pk in until
-        and row.term_ends_at is not None
-        and not row.auto_renew
-        and row.term_ends_at <= until[row.pk]
+        and (end := _unrenewed(row, renewals[row.pk])) is not None
+        and end <= until[row.pk]
     }
     return replayed([row for row in rows if row.pk in touched | ended.keys()], until, more=ended)
+
+
+def _unrenewed(
+    row: Subscription | _SubscriptionRow, renewals: Iterable[datetime]
+) -> datetime | None:
+    if row.auto_renew or row.term_ends_at is None:
+        return None
+    return renewed_until(terms_of_time(row), row.term_ends_at, renewals, goes_on=False)
+
+
+def unrenewed_end(row: Subscription) -> datetime | None:
+    """Return when the last term ends after which none follows, with the renewals that wait.
+
+    One query. None where terms follow each other by themselves, or there are none.
+    """
+    return _unrenewed(row, renewals_waiting(row))
+
+
+def renewals_waiting(row: Subscription) -> list[datetime]:
+    """Return when the term is to be renewed, by the changes that wait; one query."""
+    waiting = ScheduledChange.objects.filter(
+        subscription=row.pk, status=ChangeStatus.PENDING, verb=ChangeVerb.RENEW
+    )
+    return list(waiting.values_list("effective_at", flat=True))
+
+
+def terms_of_time(row: Subscription | _SubscriptionRow) -> Schedule:
+    """Return the grid of the terms of a subscription that has them, counted from its start."""
+    term = cadence_of(row.term_unit, row.term_count)
+    assert term is not None  # noqa: S101 -- by constraint, and every caller has looked
+    return Schedule(row.started_at, term, row.zone)
 
 
 def replayed(

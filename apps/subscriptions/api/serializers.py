@@ -43,6 +43,8 @@ from apps.subscriptions.models import ScheduledChange, Subscription, Subscriptio
 _LAST_DAY: Final = 31
 _LENGTH_OF_DATE: Final = 10
 REFUND: Final = "refund"  # a settlement: credit it, and pay it back
+UNCANCEL: Final = "uncancel"  # what a preview tells of a cancellation that is taken back
+_OF_THEIR_OWN: Final = frozenset({ChangeVerb.CANCEL, ChangeVerb.RENEW})  # they have own paths
 
 
 @extend_schema_field({"type": "string", "format": "date", "example": "2026-04-01"})
@@ -138,11 +140,17 @@ class CancelBody(StrictSerializer):
     )
 
 
+class RenewBody(StrictSerializer):
+    """Which term another is to follow: the one that holds then."""
+
+    effective_at = InstantField(required=False, help_text="Now unless given; past or future.")
+
+
 class ChangeBody(StrictSerializer):
     """What is to change, when it takes effect, and how that is billed."""
 
     verb = serializers.ChoiceField(
-        choices=[verb.value for verb in ChangeVerb if verb is not ChangeVerb.CANCEL]
+        choices=[verb.value for verb in ChangeVerb if verb not in _OF_THEIR_OWN]
     )
     effective_at = InstantField(required=False, help_text="Now unless given; past or future.")
     behaviour = serializers.ChoiceField(
@@ -313,8 +321,8 @@ class ChangePreviewView(serializers.Serializer[Any]):
 
     object = ObjectField("change_preview")
     subscription = IdField("sub")
-    verb = serializers.ChoiceField(choices=[verb.value for verb in ChangeVerb])
-    effective_at = InstantField()
+    verb = serializers.ChoiceField(choices=[*(verb.value for verb in ChangeVerb), UNCANCEL])
+    effective_at = InstantField(help_text="Of uncancel: when it was to end.")
     currency = serializers.CharField()
     cutoff = InstantField(help_text="Up to when all is billed that is told here, inclusive.")
     lines = ChangeLineView(many=True)

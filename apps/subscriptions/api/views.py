@@ -35,12 +35,14 @@ from apps.subscriptions import operations
 from apps.subscriptions.api.previewing import cancellation_previewer, previewer
 from apps.subscriptions.api.serializers import (
     REFUND,
+    UNCANCEL,
     CalendarView,
     CancelBody,
     CancelPreviewView,
     ChangeBody,
     ChangePreviewView,
     DescriptionBody,
+    RenewBody,
     ScheduledChangeView,
     SubscriptionBody,
     SubscriptionView,
@@ -65,6 +67,11 @@ _MOST_PERIODS: Final = 100
 _PERIODS: Final = 24
 _PREVIEW: Final = OpenApiParameter(
     "preview", bool, description="true: tell what it would do and cost, and do nothing."
+)
+_OR_PREVIEW: Final = PolymorphicProxySerializer(
+    component_name="SubscriptionOrPreview",
+    serializers=[SubscriptionView, ChangePreviewView],
+    resource_type_field_name=None,
 )
 
 
@@ -239,7 +246,7 @@ class Subscriptions(Door):
             found = operations.foresee_cancellation(subscription, **asked, at=at)
             ended_at = found.change.effective_at
             end = cancellation_previewer()(
-                found.terms, ended_at=ended_at, refund=refund, cutoff=max(at, ended_at)
+                found.terms, ended_at=ended_at, refund=refund, cutoff=found.cutoff
             )
             shown_as = {**_told(subscription, found, end.told), "refund": end.refund}
             return Response(CancelPreviewView(shown_as).data)
@@ -253,23 +260,26 @@ class Subscriptions(Door):
         )
         return self.answer(subscription.pk)
 
-    @extend_schema(request=None, responses=SubscriptionView)
-    @action(detail=True, methods=["post"])
+    @extend_schema(parameters=[_PREVIEW], request=None, responses=_OR_PREVIEW)
+    @action(detail=True, methods=["post"], parameters=frozenset({"preview"}))
     def uncancel(self, request: Request, pk: str) -> Response:
-        """Take back the cancellation that waits for its time: the subscription goes on."""
+        """Take back the cancellation that waits for its time: the subscription goes on.
+
+        Its preview tells what is billed by the instant at which it was to end.
+        """
         self.read(StrictSerializer)
+        preview = self._previews()
         subscription, at = self._found()
+        if preview:
+            found = operations.foresee_uncancellation(subscription, at=at)
+            return self._preview(subscription, found, verb=UNCANCEL)
         operations.uncancel_subscription(subscription.pk, actor=self.actor, at=at)
         return self.answer(subscription.pk)
 
     @extend_schema(
         parameters=[_PREVIEW],
         request=ChangeBody,
-        responses=PolymorphicProxySerializer(
-            component_name="SubscriptionOrPreview",
-            serializers=[SubscriptionView, ChangePreviewView],
-            resource_type_field_name=None,
-        ),
+        responses=_OR_PREVIEW,
         examples=[
             OpenApiExample(
                 "Another plan at once, billed in proportion to time",
@@ -300,7 +310,8 @@ class Subscriptions(Door):
         subscription, at = self._found()
         wish = self._wish(given)
         if preview:
-            return self._preview(subscription, wish, at)
+            found = operations.foresee_change(subscription, wish, at=at)
+            return self._preview(subscription, found)
         operations.change_subscription(
             subscription.pk, wish, change_id=self.effect_id, actor=self.actor, at=at
         )
@@ -335,10 +346,12 @@ class Subscriptions(Door):
         asked = self.request.query_params.get("preview", "false")
         return bool(one_of("true", "false")(asked) == "true")
 
-    def _preview(self, subscription: Subscription, wish: Wish, at: datetime) -> Response:
-        found = operations.foresee_change(subscription, wish, at=at)
-        told = previewer()(found.terms, cutoff=max(at, found.change.effective_at))
-        return Response(ChangePreviewView(_told(subscription, found, told)).data)
+    def _preview(
+        self, subscription: Subscription, found: Foreseen, verb: str | None = None
+    ) -> Response:
+        told = previewer()(found.terms, cutoff=found.cutoff)
+        shown_as = _told(subscription, found, told)
+        return Response(ChangePreviewView({**shown_as, "verb": verb or shown_as["verb"]}).data)
 
     @extend_schema(
         request=DescriptionBody,
@@ -362,13 +375,38 @@ class Subscriptions(Door):
         )
         return self.answer(subscription.pk)
 
-    @extend_schema(request=None, responses=SubscriptionView)
-    @action(detail=True, methods=["post"])
+    @extend_schema(
+        parameters=[_PREVIEW],
+        request=RenewBody,
+        responses=_OR_PREVIEW,
+        examples=[
+            OpenApiExample(
+                "Not before the first of December",
+                value={"effective_at": "2026-12-01T00:00:00Z"},
+                request_only=True,
+            )
+        ],
+    )
+    @action(detail=True, methods=["post"], parameters=frozenset({"preview"}))
     def renew(self, request: Request, pk: str) -> Response:
-        """Let another term follow the current one; a repeat within the term changes nothing."""
-        self.read(StrictSerializer)
+        """Let another term follow the one of `effective_at`; a repeat in the term changes nothing.
+
+        A renewal that lies ahead waits among the `scheduled_changes`. Its preview tells what is
+        billed by the instant at which the subscription would have ended without it.
+        """
+        effective_at = self.read(RenewBody).get("effective_at")
+        preview = self._previews()
         subscription, at = self._found()
-        operations.renew_subscription(subscription.pk, actor=self.actor, at=at)
+        if preview:
+            found = operations.foresee_renewal(subscription, effective_at=effective_at, at=at)
+            return self._preview(subscription, found)
+        operations.renew_subscription(
+            subscription.pk,
+            effective_at=effective_at,
+            change_id=self.effect_id,
+            actor=self.actor,
+            at=at,
+        )
         return self.answer(subscription.pk)
 
     @extend_schema(
@@ -392,7 +430,7 @@ class Subscriptions(Door):
         url_name="withdraw",
     )
     def withdraw(self, request: Request, pk: str, change: str) -> Response:
-        """Take back a change that waits for its time."""
+        """Take back a change: one that waits is withdrawn, one that was applied is undone."""
         self.read(StrictSerializer)
         subscription, at = self._found()
         found: ScheduledChange = named(subscription.scheduled_changes.all(), change, own_name=None)

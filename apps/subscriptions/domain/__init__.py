@@ -69,6 +69,7 @@ from apps.subscriptions.domain.periods import (
     leading_cadence,
     next_boundary,
     period_end,
+    renewed_until,
 )
 from apps.subscriptions.domain.previews import (
     CancellationPreview,
@@ -161,6 +162,7 @@ __all__ = (
     "next_boundary",
     "period_end",
     "recurring_period",
+    "renewed_until",
     "replay",
     "schedule_of",
     "segment_at",

@@ -57,6 +57,7 @@ class ChangeVerb(StrEnum):
     ADD_ADD_ON = "add_add_on"
     CHANGE_ADD_ON = "change_add_on"
     REMOVE_ADD_ON = "remove_add_on"
+    RENEW = "renew"  # moves the end of the term, and nothing of the timeline
     CANCEL = "cancel"
 
 

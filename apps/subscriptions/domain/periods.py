@@ -1,6 +1,6 @@
 """The billing periods of a timeline, as people ask for them. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -8,7 +8,7 @@ from heapq import merge
 from uuid import UUID
 
 from apps.catalog.domain import ChargeKind, ChargeTerms
-from apps.rating.periods import Cadence, Span
+from apps.rating.periods import Cadence, Schedule, Span
 from apps.subscriptions.domain.life import LAST_INSTANT
 from apps.subscriptions.domain.timeline import (
     SegmentTerms,
@@ -16,6 +16,20 @@ from apps.subscriptions.domain.timeline import (
     schedule_of,
     segment_at,
 )
+
+
+def renewed_until(
+    terms: Schedule, ends_at: datetime, renewals: Iterable[datetime], *, goes_on: bool
+) -> datetime:
+    """Return when the term ends that is renewed at these instants; ``ends_at`` without any.
+
+    Each lets another term follow the one that holds then, unless it is too late: where no term
+    follows by itself (``goes_on``), nothing holds from the end of the term on.
+    """
+    for at in sorted(renewals):
+        if goes_on or at < ends_at:
+            ends_at = max(ends_at, terms.boundary(terms.index_at(at) + 2))
+    return ends_at
 
 
 def leading_cadence(charges: Sequence[ChargeTerms]) -> Cadence | None:

@@ -225,6 +225,8 @@ class _Replay:
 
     def apply(self, change: Change) -> None:
         at = change.effective_at
+        if change.verb is ChangeVerb.RENEW:
+            return
         if at < self._opening.started_at or not self._base.holds(at):
             return
         if change.verb is ChangeVerb.CANCEL:

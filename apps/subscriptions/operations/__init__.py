@@ -8,6 +8,7 @@ bills or credits the difference.
 from apps.subscriptions.operations.canceling import (
     cancel_subscription,
     foresee_cancellation,
+    foresee_uncancellation,
     uncancel_subscription,
 )
 from apps.subscriptions.operations.changing import change_subscription
@@ -22,7 +23,7 @@ from apps.subscriptions.operations.marking import mark_billed, mark_changed
 from apps.subscriptions.operations.noticing import tell_of_endings
 from apps.subscriptions.operations.passing import apply_due_changes, apply_due_changes_of
 from apps.subscriptions.operations.redeeming import end_discount, redeem_coupon
-from apps.subscriptions.operations.renewing import renew_subscription
+from apps.subscriptions.operations.renewing import foresee_renewal, renew_subscription
 from apps.subscriptions.operations.starting import start_subscription
 from apps.subscriptions.operations.uncovering import flag_uncovered
 from apps.subscriptions.operations.withdrawing import withdraw_change
@@ -40,6 +41,8 @@ __all__ = (
     "flag_uncovered",
     "foresee_cancellation",
     "foresee_change",
+    "foresee_renewal",
+    "foresee_uncancellation",
     "mark_billed",
     "mark_changed",
     "redeem_coupon",

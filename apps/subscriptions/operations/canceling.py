@@ -22,10 +22,10 @@ from apps.subscriptions.domain import (
 )
 from apps.subscriptions.models import ScheduledChange, Subscription
 from apps.subscriptions.operations.enacting import enact
-from apps.subscriptions.operations.foreseeing import Foreseen, foresee
+from apps.subscriptions.operations.foreseeing import Foreseen, foresee, foresee_going_on
 from apps.subscriptions.operations.locking import lock_subscription, refuse_ended
 from apps.subscriptions.operations.moving import look_again, move_change
-from apps.subscriptions.queries import terms_of
+from apps.subscriptions.queries import terms_of, unrenewed_end
 
 
 @transaction.atomic
@@ -95,13 +95,34 @@ def uncancel_subscription(subscription_id: UUID, *, actor: str, at: datetime) ->
     Raises ``NoCancellation`` where none waits, and ``SubscriptionEnded`` once it took effect.
     """
     subscription = lock_subscription(subscription_id)
+    pending = _taken_back(subscription)
+    move_change(pending, ChangeStatus.WITHDRAWN, actor=actor, at=at)
+    look_again(subscription, pending.effective_at, at=at)
+    return subscription
+
+
+def foresee_uncancellation(subscription: Subscription, *, at: datetime) -> Foreseen:
+    """Return what ``uncancel_subscription`` would do; stores nothing and raises the same.
+
+    Told by the instant at which the subscription would have ended; its change is the cancellation.
+    """
+    pending = _taken_back(subscription)
+    return foresee_going_on(
+        subscription,
+        Change(ChangeVerb.CANCEL, pending.effective_at),
+        since=pending.effective_at,
+        until=unrenewed_end(subscription),
+        without=pending,
+        at=at,
+    )
+
+
+def _taken_back(subscription: Subscription) -> ScheduledChange:
     refuse_ended(subscription)
     pending = _pending(subscription)
     if pending is None:
         raise NoCancellation("No cancellation of this subscription waits for its time.")
-    move_change(pending, ChangeStatus.WITHDRAWN, actor=actor, at=at)
-    look_again(subscription, pending.effective_at, at=at)
-    return subscription
+    return pending
 
 
 def _pending(subscription: Subscription) -> ScheduledChange | None:

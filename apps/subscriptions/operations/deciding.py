@@ -58,7 +58,7 @@ def decide(subscription: Subscription, wish: Wish, *, at: datetime) -> tuple[Cha
         charges = charges_of(terms.phase_ids)
         effective_at = period_end(terms, charges, effective_at)
         terms = _terms_at(subscription, effective_at)
-    _refuse_instant(subscription, effective_at, at)
+    refuse_instant(subscription, effective_at, at)
     held = segment_at(terms.segments, effective_at)
     if held is None:
         raise ChangeRefused(f"The subscription has ended by {effective_at.isoformat()}.")
@@ -84,8 +84,8 @@ def decide(subscription: Subscription, wish: Wish, *, at: datetime) -> tuple[Cha
             change = _plan(subscription, change, wish, terms, held)
         case ChangeVerb.ADD_ADD_ON | ChangeVerb.CHANGE_ADD_ON | ChangeVerb.REMOVE_ADD_ON:
             change = decide_add_on(subscription, change, wish, terms)
-        case ChangeVerb.CANCEL:
-            raise ValueError("a cancellation has an operation of its own")
+        case ChangeVerb.CANCEL | ChangeVerb.RENEW:
+            raise ValueError(f"{wish.verb} has an operation of its own")
     return change, behaviour
 
 
@@ -94,7 +94,8 @@ def _terms_at(subscription: Subscription, at: datetime) -> SubscriptionTerms:
     return terms_with(subscription, laid)
 
 
-def _refuse_instant(subscription: Subscription, effective_at: datetime, at: datetime) -> None:
+def refuse_instant(subscription: Subscription, effective_at: datetime, at: datetime) -> None:
+    """Raise ``SubscriptionInvalid`` for a change before the start, or too far ahead."""
     if effective_at < subscription.started_at:
         raise SubscriptionInvalid(
             f"it began at {subscription.started_at.isoformat()} and cannot change before",

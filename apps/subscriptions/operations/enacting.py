@@ -17,8 +17,9 @@ from apps.subscriptions.domain import (
     ChangeVerb,
 )
 from apps.subscriptions.models import ScheduledChange, Subscription
-from apps.subscriptions.operations.moving import move_change
+from apps.subscriptions.operations.moving import extend_term, move_change
 from apps.subscriptions.operations.relaying import relay_timeline
+from apps.subscriptions.queries import terms_of_time
 
 _TICK: Final = timedelta(microseconds=1)
 _SCHEDULED: Final[Mapping[ChangeVerb, str]] = {
@@ -74,6 +75,9 @@ def apply_change(
 ) -> None:
     """Apply a pending change of a locked subscription, whose time has come."""
     move_change(row, ChangeStatus.APPLIED, actor=actor, at=at)
+    if row.verb == ChangeVerb.RENEW:
+        _let_term_follow(subscription, row.effective_at, actor=actor, at=at)
+        return
     if row.verb != ChangeVerb.CANCEL:
         record(
             "subscription.changed",
@@ -92,6 +96,15 @@ def apply_change(
         actor=actor,
         at=at,
     )
+
+
+def _let_term_follow(
+    subscription: Subscription, effective_at: datetime, *, actor: str, at: datetime
+) -> None:
+    terms = terms_of_time(subscription)
+    until = terms.boundary(terms.index_at(effective_at) + 2)
+    if subscription.term_ends_at is not None and subscription.term_ends_at < until:
+        extend_term(subscription, until, actor=actor, at=at)
 
 
 def take_back(

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from apps.catalog.queries import cadence_of
 from apps.core.events import record
 from apps.core.failpoints import failpoint
 from apps.core.states import move
-from apps.rating.periods import Schedule
 from apps.subscriptions.domain import (
     CHANGE_TRANSITIONS,
     SUBSCRIPTION_TRANSITIONS,
@@ -15,13 +13,6 @@ from apps.subscriptions.domain import (
     SubscriptionStatus,
 )
 from apps.subscriptions.models import ScheduledChange, Subscription
-
-
-def terms_of_time(subscription: Subscription) -> Schedule:
-    """Return the grid of the subscription's terms, counted from its start."""
-    term = cadence_of(subscription.term_unit, subscription.term_count)
-    assert term is not None  # noqa: S101 -- by constraint, and every caller has looked
-    return Schedule(subscription.started_at, term, subscription.zone)
 
 
 def extend_term(subscription: Subscription, until: datetime, *, actor: str, at: datetime) -> None:

@@ -16,10 +16,9 @@ from apps.subscriptions.operations.locking import lock_subscription
 from apps.subscriptions.operations.moving import (
     extend_term,
     move_subscription,
-    terms_of_time,
     withdraw_rest,
 )
-from apps.subscriptions.queries import changes_due
+from apps.subscriptions.queries import changes_due, terms_of_time
 
 logger = logging.getLogger(__name__)
 

@@ -34,9 +34,9 @@ from apps.subscriptions.operations.checking import (
     version_on_sale,
 )
 from apps.subscriptions.operations.locking import lock_customer
-from apps.subscriptions.operations.moving import move_subscription, terms_of_time
+from apps.subscriptions.operations.moving import move_subscription
 from apps.subscriptions.operations.relaying import lay_segments
-from apps.subscriptions.queries import opening_of, phases_of
+from apps.subscriptions.queries import opening_of, phases_of, terms_of_time
 
 
 @transaction.atomic
