@@ -148,8 +148,8 @@ def archive_plan(plan_id: UUID, *, actor: str, at: datetime) -> Plan:
 def delete_plan(plan_id: UUID, *, actor: str, at: datetime) -> None:
     """Remove a plan that was never published, with its drafts.
 
-    Raises ``InUse`` if there are subscriptions, ended ones too, and ``VersionPublished`` if a
-    version was published; such a plan can be archived.
+    Raises ``InUse``, which says what refers to it, such as subscriptions, ended ones too, or
+    backtests, and ``VersionPublished`` if a version was published; such a plan can be archived.
     """
     plan = _lock_plan(plan_id)
     try:
@@ -158,11 +158,18 @@ def delete_plan(plan_id: UUID, *, actor: str, at: datetime) -> None:
             record("plan.deleted", plan, actor=actor, at=at, key=plan.key)
             plan.delete()
     except ProtectedError as error:
-        raise InUse(f"There are subscriptions to {plan.key}; archive it instead.") from error
+        raise InUse(f"{plan.key} is used by {_users(error)}; archive it instead.") from error
     except IntegrityError as error:
         if broken(error) != "published_is_frozen":
             raise
         raise VersionPublished(f"{plan.key} was published; archive it instead.") from error
+
+
+def _users(refused: ProtectedError) -> str:
+    """Return what refers to the rows that were to be removed, in words."""
+    return ", ".join(
+        sorted({str(one._meta.verbose_name_plural) for one in refused.protected_objects})
+    )
 
 
 # --- storing ------------------------------------------------------------------------------------
