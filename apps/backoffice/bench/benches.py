@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from apps.backoffice.bench.authorize import bench_authorize
+from apps.backoffice.bench.backtest import bench_backtest
 from apps.backoffice.bench.close import bench_close
 from apps.backoffice.bench.ingest import bench_ingest
 from apps.backoffice.bench.read import bench_read
@@ -21,6 +22,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "ingest": bench_ingest,
     "single": bench_single,
     "close": bench_close,
+    "backtest": bench_backtest,
     "read": bench_read,
     "wallet": bench_wallet,
     "authorize": bench_authorize,

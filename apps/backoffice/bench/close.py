@@ -109,7 +109,7 @@ def _round(scratch: Scratch, few: _Prepared, many: _Prepared, sample: int) -> _R
     with scratch.copied(few.database):
         numbers = range(1, count + 1, max(1, count // sample))
         by_query = len(numbers) / seconds_by_query(few.world, numbers)
-        measured = count / _seconds_to_measure(few.world)
+        measured = count / seconds_to_measure(few.world)
         begun = transaction_now()
         by_one = count / _close(few.world, few.world.month.end, processes=1)
         written, chunks = rows_since(begun, _TABLES), -(-count // CHUNK)
@@ -117,10 +117,10 @@ def _round(scratch: Scratch, few: _Prepared, many: _Prepared, sample: int) -> _R
         stored_by_two = count / copy_limit(written, chunks, connections_used=2)
         _check_books(few.world)
     with scratch.copied(few.database):
-        _seconds_to_measure(few.world)  # reads what is to be read, as it was for the run above
+        seconds_to_measure(few.world)  # reads what is to be read, as it was for the run above
         by_two = count / _close(few.world, few.world.month.end, processes=2)
     with scratch.copied(many.database):
-        _seconds_to_measure(many.world)
+        seconds_to_measure(many.world)
         seconds = _close(many.world, many.world.month.end, processes=1)
         with_many = many.world.subscriptions / seconds
     return _Round(by_query, measured, by_one, by_two, stored, stored_by_two, with_many)
@@ -176,7 +176,7 @@ def _close_due(at: datetime) -> int:
     return close_due(at, actor=ACTOR).documents
 
 
-def _seconds_to_measure(world: World) -> float:
+def seconds_to_measure(world: World) -> float:
     """Return how long measuring the month takes, as the run does it."""
     with tenant_scope(world.tenant_id):
         versions = list(MeterVersion.objects.values_list("id", flat=True))

@@ -8,12 +8,14 @@ class Sizes:
     """The sizes that ``docs/performance.md`` speaks of; tests use tiny ones."""
 
     rounds: int = 3
-    # close
+    # close, and the events of backtest
     subscriptions: int = 10_000
     events: int = 100  # of each subscription in the month
     many_subscriptions: int = 10_000
     many_events: int = 1_000
     sample: int = 200  # subscriptions that are also measured by one query per charge
+    # backtest
+    backtested: int = 2_000
     # ingest and read
     batch: int = 1_000
     batches: int = 40  # per connection and round

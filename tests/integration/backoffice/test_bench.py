@@ -32,6 +32,7 @@ TINY = Sizes(
     many_subscriptions=6,
     many_events=18,
     sample=3,
+    backtested=5,
     batch=10,
     batches=2,
     present=120,
@@ -109,6 +110,14 @@ def test_close(scratch: Scratch, month: Span) -> None:
 def test_authorize(scratch: Scratch, month: Span) -> None:
     found = run("authorize", scratch, month)
     assert ratios(found) == {"99th percentile in ms": 1, "median / empty view": 1}
+
+
+def test_backtest(scratch: Scratch, month: Span) -> None:
+    assert ratios(run("backtest", scratch, month)) == {
+        "the backtest / measuring, rolled up": 1,
+        "the backtest / measuring, not rolled up": 1,
+        "the backtest / measuring, no statistics": 1,
+    }
 
 
 def test_read(scratch: Scratch, month: Span) -> None:

@@ -20,7 +20,7 @@ from apps.metering.queries.usage import month_around
 
 
 class Command(BaseCommand):
-    """Measure ingestion, single events, closing a month, reading usage, and spending credit.
+    """Measure ingestion, single events, closing a month, backtests, reading usage, and credit.
 
     Everything happens in scratch databases on the server of ``DATABASE_URL``, which are dropped at
     the end; the installation's own database is left alone. The role of
