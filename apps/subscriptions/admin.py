@@ -326,6 +326,7 @@ class ContractDesk(Desk):
         (plain("commitment"), choice("commitment_per", "per"), plain("true_up")),
         plain("overage_factor"),
         document("commitment_charges", "charges that count"),
+        document("features", "granted"),
         document("documents"),
     )
     ordering = ("-id",)

@@ -1,4 +1,4 @@
-"""What customers may do: the features that their running subscriptions grant."""
+"""What customers may do: the features that their running subscriptions and contracts grant."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,8 @@ from apps.subscriptions.domain import (
     current_period,
     segment_at,
 )
-from apps.subscriptions.queries import timelines
+from apps.subscriptions.models import Contract
+from apps.subscriptions.queries import contracts_granting, timelines
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,11 @@ def entitlements_of(
     """Return what the customer may do at an instant, by the keys of the features.
 
     Every feature of the tenant is there, granted or not; with ``key`` the one that has it, or
-    none; what is paused or suspended grants nothing. What several subscriptions and their add-ons grant adds up, and no limit beats any. A metered feature counts
+    none; what is paused or suspended grants nothing. What several subscriptions and their add-ons grant adds up, and no limit beats any. What a contract
+    grants in which the instant lies takes the place of that: of what its subscription grants, or, of
+    one for all that a customer has, of what all of them grant. A metered feature counts
     the usage of the whole customer in the current billing period of the subscription that grants it
-    and started first; in the calendar month of his zone if nothing of it recurs. Five queries,
+    and started first; in the calendar month of his zone if nothing of it recurs. Six queries,
     and two more for each billing period in which something is metered.
     """
     features = features_of(customer.tenant_id, key)
@@ -74,6 +77,7 @@ def entitlements_of(
         and not segment.absent
     ]
     granted = _granted(running)
+    _agree(granted, running, features, contracts_granting(customer.pk, at))
     periods = _periods(features, granted, at, customer.zone)
     used = _used(customer, features, periods)
     return [
@@ -90,6 +94,27 @@ def _granted(running: Sequence[_Running]) -> dict[UUID, list[tuple[_Running, Gra
         for grant in by_phase[one.segment.phase_id]:
             found[grant.feature_id].append((one, grant))
     return found
+
+
+def _agree(
+    granted: dict[UUID, list[tuple[_Running, GrantTerms]]],
+    running: Sequence[_Running],
+    features: Iterable[Feature],
+    contracts: Iterable[Contract],
+) -> None:
+    """Let contracts, in their order, take the place of what they are about."""
+    by_key = {one.key: one for one in features}
+    for contract in contracts:
+        own = contract.subscription_id
+        about = [one for one in running if own is None or one.terms.id == own]
+        for agreed in contract.features if about else ():
+            feature = by_key.get(agreed["feature"])
+            if feature is None:
+                continue  # another one is asked for
+            limit = None if agreed["limit"] is None else Decimal(agreed["limit"])
+            left = [one for one in granted.get(feature.pk, ()) if one[0] not in about]
+            mine = (about[0], GrantTerms(feature.pk, limit))
+            granted[feature.pk] = sorted([*left, mine], key=lambda one: running.index(one[0]))
 
 
 def _periods(

@@ -327,6 +327,7 @@ class Contract(TenantOwned):
     commitment_charges = models.JSONField(default=list)  # keys; empty: all
     overage_factor = models.DecimalField(max_digits=38, decimal_places=12, default=1)
     true_up = models.BooleanField(default=True)
+    features = models.JSONField(default=list)  # a list of feature, by key, and limit
     documents = models.JSONField(default=list)  # a list of name and url
     created_at = models.DateTimeField()
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, F, Prefetch, Q, QuerySet
 
 from apps.catalog.domain import ChargeTerms, PhaseKind, PlanVersionStatus
 from apps.catalog.models import Phase
@@ -42,6 +42,7 @@ from apps.subscriptions.domain import (
     with_trial,
 )
 from apps.subscriptions.models import (
+    Contract,
     PlanMigration,
     ScheduledChange,
     Subscription,
@@ -488,4 +489,14 @@ def migrations_for(tenant_id: UUID) -> QuerySet[PlanMigration]:
         PlanMigration.objects.filter(tenant=tenant_id)
         .select_related("from_version__plan", "to_version")
         .annotate(**counts)
+    )
+
+
+def contracts_granting(customer_id: UUID, at: datetime) -> QuerySet[Contract]:
+    """Return the customer's contracts that grant features at an instant, those of all he has last."""
+    return (
+        Contract.objects.filter(customer=customer_id, starts_at__lte=at)
+        .filter(Q(ends_at=None) | Q(ends_at__gt=at))
+        .exclude(features=[])
+        .order_by(F("subscription").asc(nulls_last=True), "starts_at", "id")
     )

@@ -71,6 +71,13 @@ class AgreedQuantityBody(StrictSerializer):
     quantity = QuantityField()
 
 
+class AgreedFeatureBody(StrictSerializer):
+    """What is granted of a feature, in place of what plans grant."""
+
+    feature = KeyField()
+    limit = DecimalField(required=False, allow_null=True, help_text="None unless given.")
+
+
 class CommitmentBody(StrictSerializer):
     """What is to be spent at least."""
 
@@ -102,6 +109,7 @@ class ContractBody(StrictSerializer):
     prices = AgreedPriceBody(many=True, required=False)
     quantities = AgreedQuantityBody(many=True, required=False)
     commitment = CommitmentBody(required=False, allow_null=True)
+    features = AgreedFeatureBody(many=True, required=False)
     documents = ContractDocumentBody(many=True, required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +151,13 @@ class AgreedPriceView(serializers.Serializer[Any]):
     maximum = serializers.CharField(allow_null=True)
 
 
+class AgreedFeatureView(serializers.Serializer[Any]):
+    """What is granted of a feature, in place of what plans grant."""
+
+    feature = serializers.CharField()
+    limit = serializers.CharField(allow_null=True, help_text="Null: without limit.")
+
+
 class CommitmentView(serializers.Serializer[Any]):
     """What is to be spent at least, in the contract's currency."""
 
@@ -178,6 +193,7 @@ class ContractView(serializers.Serializer[Any]):
     ends_at = InstantField(allow_null=True, help_text="Exclusive; null: never.")
     prices = AgreedPriceView(many=True)
     commitment = serializers.SerializerMethodField()
+    features = AgreedFeatureView(many=True)
     documents = ContractDocumentView(many=True)
     created_at = InstantField()
 
@@ -229,6 +245,7 @@ class Contracts(Door):
                         },
                     ],
                     "commitment": {"amount": "12000.00", "per": "term", "overage_factor": "1.2"},
+                    "features": [{"feature": "seats", "limit": "50"}],
                     "documents": [
                         {"name": "Signed", "url": "https://files.example.com/initech-2026.pdf"}
                     ],
@@ -259,6 +276,7 @@ class Contracts(Door):
             prices=[contracting.WantedPrice(**one) for one in given.get("prices", ())],
             quantities=[(one["starts_at"], one["quantity"]) for one in given.get("quantities", ())],
             commitment=commitment,
+            features=[contracting.WantedGrant(**one) for one in given.get("features", ())],
             documents=given.get("documents", ()),
             actor=self.actor,
             at=_time_of(customer),

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from apps.catalog.domain import ChargeTerms, misfits
-from apps.catalog.queries import charges_of
+from apps.catalog.domain import ChargeTerms, FeatureKind, misfits
+from apps.catalog.queries import charges_of, features_of
 from apps.core.constraints import broken
 from apps.core.errors import FieldError, Invalid, NotFound
 from apps.core.events import record
@@ -61,6 +61,14 @@ class WantedCommitment:
     charges: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class WantedGrant:
+    """What is to be granted of a feature; ``limit`` None grants without limit."""
+
+    feature: str
+    limit: Decimal | None = None
+
+
 @transaction.atomic
 def create_contract(
     customer_id: UUID,
@@ -74,6 +82,7 @@ def create_contract(
     prices: Sequence[WantedPrice] = (),
     quantities: Sequence[tuple[datetime, Decimal]] = (),
     commitment: WantedCommitment | None = None,
+    features: Sequence[WantedGrant] = (),
     documents: Sequence[Mapping[str, str]] = (),
     actor: str,
     at: datetime,
@@ -84,6 +93,8 @@ def create_contract(
     given) lies, until ``ends_at``, exclusive. Of those that are billed already the next run bills or
     credits the difference. ``prices`` replace those of charges with that key, each from its own
     start on; ``quantities`` are changes of the subscription's quantity, which wait for their time.
+    ``features`` take the place of what the subscription, or all that he has, grants of them, from
+    ``starts_at`` to ``ends_at``.
 
     An ``id`` that exists is returned as it is. Raises ``NotFound``, ``SubscriptionEnded``,
     ``ExternalIdTaken``, what ``change_subscription`` raises, and ``ContractInvalid`` with every
@@ -103,6 +114,7 @@ def create_contract(
     errors += _time_errors(begins, ends_at, at)
     if commitment is not None:
         errors += _commitment_errors(own, ends_at, commitment, charges, currency)
+    errors += _feature_errors(customer.tenant_id, features)
     if quantities and own is None:
         errors.append(FieldError("quantities", "needs_subscription", "name the subscription"))
     if errors:
@@ -121,6 +133,10 @@ def create_contract(
         period_count=pace.count,
         zone=customer.zone,
         prices=agreed,
+        features=[
+            {"feature": one.feature, "limit": None if one.limit is None else plain(one.limit)}
+            for one in features
+        ],
         documents=[dict(one) for one in documents],
         created_at=at,
         **_columns(commitment),
@@ -300,6 +316,26 @@ def _commitment_errors(
             yield FieldError(
                 f"commitment.charges[{index}]", "charge_unknown", "it has no such charge"
             )
+
+
+def _feature_errors(tenant_id: UUID, wanted: Sequence[WantedGrant]) -> Iterator[FieldError]:
+    if not wanted:
+        return
+    kinds = {one.key: one.kind for one in features_of(tenant_id)}
+    seen: set[str] = set()
+    for index, one in enumerate(wanted):
+        place = f"features[{index}]"
+        if one.feature not in kinds:
+            detail = f"there is no feature {one.feature!r}"
+            yield FieldError(f"{place}.feature", "feature_unknown", detail)
+        elif one.limit is not None and kinds[one.feature] == FeatureKind.BOOLEAN:
+            detail = f"{one.feature!r} is granted or not; it has no limit"
+            yield FieldError(f"{place}.limit", "only_for_limits", detail)
+        if one.limit is not None and one.limit < 0:
+            yield FieldError(f"{place}.limit", "quantity_negative", "not below zero")
+        if one.feature in seen:
+            yield FieldError(f"{place}.feature", "duplicate", "it is granted above already")
+        seen.add(one.feature)
 
 
 def _columns(commitment: WantedCommitment | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tests.make.tenants import ACTOR, make_key, make_tenant
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 5, 4, 9, 30, tzinfo=UTC)
+DAY = timedelta(days=1)
 FLAT = {"model": "flat", "amount": "49.00"}
 CATALOG: dict[str, Any] = {
     "features": [
@@ -199,6 +200,76 @@ def test_one_feature(api: Api) -> None:
     assert api.get("/customers/nobody/entitlements").status_code == 404
 
 
+def contract(api: Api, **given: Any) -> None:
+    answer = api.post("/contracts", {"name": "Agreed", **given})
+    assert answer.status_code == 201, answer.json()
+    assert answer.json()["features"] == [{"limit": None, **one} for one in given["features"]]
+
+
+def limits(api: Api, *, at: datetime = NOW) -> dict[str, Any]:
+    with time_machine.travel(at, tick=False):
+        rows = api.get("/customers/acme/entitlements").json()["entitlements"]
+    return {one["feature"]: one["limit"] for one in rows if one["granted"]}
+
+
+def test_a_contract_takes_the_place_of_what_its_subscription_grants(api: Api) -> None:
+    subscribe(api, "more")
+    starter = subscribe(api, "starter").public_id
+    assert limits(api, at=NOW + 4 * DAY) == {"sso": None, "seats": "5.5", "calls": "100"}
+    ends = NOW + 10 * DAY
+    granted = [{"feature": "seats", "limit": "50"}, {"feature": "calls"}]
+    with time_machine.travel(NOW + 4 * DAY, tick=False):
+        contract(
+            api,
+            subscription=starter,
+            starts_at=NOW.isoformat(),
+            ends_at=ends.isoformat(),
+            features=granted,
+        )
+    # 2.5 of the other subscription beside it, which grants no calls
+    assert limits(api, at=NOW + 4 * DAY) == {"sso": None, "seats": "52.5", "calls": None}
+    assert limits(api, at=ends - DAY) == {"sso": None, "seats": "52.5", "calls": None}
+    assert limits(api, at=ends) == {"sso": None, "seats": "5.5", "calls": "100"}
+    # of several the one that began last holds
+    with time_machine.travel(NOW + 5 * DAY, tick=False):
+        later = {
+            "starts_at": (NOW + 5 * DAY).isoformat(),
+            "features": [{"feature": "seats", "limit": "7"}],
+        }
+        contract(api, subscription=starter, **later)
+    assert limits(api, at=NOW + 40 * DAY)["seats"] == "9.5"
+
+
+def test_a_contract_for_all_of_a_customer_says_how_much_it_is_in_all(api: Api) -> None:
+    agreed = {
+        "customer": "acme",
+        "features": [{"feature": "seats", "limit": "0"}, {"feature": "sso"}],
+    }
+    contract(api, **agreed)
+    assert limits(api) == {}
+    subscribe(api, "starter")
+    subscribe(api, "all")
+    assert limits(api, at=NOW + DAY)["seats"] == "0"
+    assert limits(api, at=NOW + DAY)["sso"] is None
+
+
+def test_what_a_contract_grants_is_in_the_catalog_once(api: Api) -> None:
+    features = [
+        {"feature": "sso", "limit": "1"},
+        {"feature": "nothing"},
+        {"feature": "seats", "limit": "-1"},
+        {"feature": "seats"},
+    ]
+    answer = api.post("/contracts", {"name": "Agreed", "customer": "acme", "features": features})
+    assert answer.status_code == 422
+    assert [(one["field"], one["code"]) for one in answer.json()["errors"]] == [
+        ("features[0].limit", "only_for_limits"),
+        ("features[1].feature", "feature_unknown"),
+        ("features[2].limit", "quantity_negative"),
+        ("features[3].feature", "duplicate"),
+    ]
+
+
 @pytest.mark.parametrize("subscriptions", [1, 3])
 def test_the_number_of_queries_does_not_grow(api: Api, subscriptions: int) -> None:
     for _ in range(subscriptions):
@@ -206,10 +277,10 @@ def test_the_number_of_queries_does_not_grow(api: Api, subscriptions: int) -> No
     api.get("/customers/acme/entitlements")  # what never changes is read once
     with CaptureQueriesContext(connection) as queries:
         api.get("/customers/acme/entitlements")
-    assert len(queries) == 9
+    assert len(queries) == 10
     with CaptureQueriesContext(connection) as queries:
         api.get("/customers/acme/entitlements/seats")
-    assert len(queries) == 6
+    assert len(queries) == 7
 
 
 def test_the_catalog_with_features_uploads_to_itself(api: Api) -> None:
