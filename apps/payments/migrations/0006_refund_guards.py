@@ -94,7 +94,7 @@ BEGIN
              WHERE a.payment_id = p.id) + (
              SELECT coalesce(sum(r.from_account), 0) FROM payments_refund r
              WHERE r.payment_id = p.id AND r.status <> 'failed')
-         AND i.total - i.balance_applied >= NEW.amount + (
+         AND i.total - i.balance_applied - i.credit_applied >= NEW.amount + (
              SELECT coalesce(sum(a.amount), 0) FROM payments_allocation a
              WHERE a.invoice_id = i.id)) THEN
     RAISE EXCEPTION 'this much of the payment cannot be allocated to the invoice'
@@ -119,7 +119,7 @@ BEGIN
          AND p.amount >= NEW.amount + (
              SELECT coalesce(sum(a.amount), 0) FROM payments_allocation a
              WHERE a.payment_id = p.id)
-         AND i.total - i.balance_applied >= NEW.amount + (
+         AND i.total - i.balance_applied - i.credit_applied >= NEW.amount + (
              SELECT coalesce(sum(a.amount), 0) FROM payments_allocation a
              WHERE a.invoice_id = i.id)) THEN
     RAISE EXCEPTION 'this much of the payment cannot be allocated to the invoice'

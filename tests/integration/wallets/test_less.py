@@ -26,6 +26,7 @@ from apps.metering.domain import (
     Voiding,
 )
 from apps.metering.operations import amend_events
+from apps.payments.operations.receiving import record_external_payment
 from apps.tenants.domain import LateUsagePolicy
 from apps.wallets.domain import Insufficient, Settlement
 from apps.wallets.models import CreditTransaction
@@ -201,6 +202,22 @@ def test_the_last_taken_comes_back_first(settled: str) -> None:
     memo = Invoice.objects.get(customer=payer.customer, kind="credit_memo")
     assert [memo.total.amount, memo.credit_applied] == [-4, -4]
     assert open_credit([payer.customer.id], tenant_id=payer.tenant.pk) == {}
+    assert payer.wrong() == []
+
+
+def test_an_invoice_on_which_credit_comes_back_takes_all_the_money_it_asks_for() -> None:
+    payer = Payer("on_invoice", "15.00", policy=LateUsagePolicy.NEXT_INVOICE)
+    payer.use("8", key="first")
+    payer.bill(MAY)
+    payer.do("void")
+    payer.bill(JUNE)
+    invoice = Invoice.objects.filter(customer=payer.customer).latest("id")
+    figures = (invoice.total.amount, invoice.credit_applied, invoice.open_amount.amount)
+    assert figures == (12, -8, 20)
+    told: dict[str, Any] = {"tenant_id": payer.tenant.pk, "actor": ACTOR, "at": JUNE + DAY}
+    record_external_payment(invoice.id, id=new_id(), **told)
+    invoice.refresh_from_db()
+    assert (invoice.status, invoice.amount_paid.amount) == ("paid", 20)
     assert payer.wrong() == []
 
 
