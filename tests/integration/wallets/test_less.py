@@ -212,8 +212,8 @@ def test_an_invoice_on_which_credit_comes_back_takes_all_the_money_it_asks_for()
     payer.do("void")
     payer.bill(JUNE)
     invoice = Invoice.objects.filter(customer=payer.customer).latest("id")
-    figures = (invoice.total.amount, invoice.credit_applied, invoice.open_amount.amount)
-    assert figures == (12, -8, 20)
+    figures = [invoice.total.amount, invoice.credit_applied, invoice.open_amount.amount]
+    assert figures == [12, -8, 20]
     told: dict[str, Any] = {"tenant_id": payer.tenant.pk, "actor": ACTOR, "at": JUNE + DAY}
     record_external_payment(invoice.id, id=new_id(), **told)
     invoice.refresh_from_db()
