@@ -3,18 +3,26 @@
 import csv
 from datetime import datetime
 from io import StringIO
+from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from unfold.paginator import InfinitePaginator
 
 from apps.core.clock import now
-from apps.core.errors import Conflict
+from apps.core.errors import BillingError, Conflict
 from apps.core.ids import encode
 from apps.core.money import plain as plain_digits
+from apps.core.money import round_money
+from apps.core.tenancy import current_tenant
 from apps.customers.models import Customer
-from apps.metering.domain import OrphanStatus, Undoing
+from apps.metering.asking import AmendmentForm
+from apps.metering.domain import AmendmentPreview, OrphanStatus, Undoing
 from apps.metering.models import (
     ChangedUsage,
     EventAmendment,
@@ -38,14 +46,17 @@ from apps.tenants.desk import (
     DeskInline,
     Download,
     Verb,
+    actor_of,
     choice,
     document,
+    effect_of,
     instant,
     itself,
     link,
     named,
     plain,
     reference,
+    rights_of,
     status,
 )
 from apps.tenants.queries import tenant_now, tenant_of
@@ -236,8 +247,80 @@ class EventAmendmentDesk(Desk):
             " difference is billed or credited. The file beside says how much that is.",
         ),
     )
+    list_before_template = "desk/amend_link.html"
     downloads = (Download(name="undoing", label="What undoing would cost", read=_undoing_in_money),)
-    when_empty = "Nothing has been corrected. Events are amended by POST /api/v1/event-amendments."
+    when_empty = "Nothing has been corrected."
+
+    def get_urls(self) -> list[URLPattern]:
+        amend = path(
+            "amend/",
+            self.admin_site.admin_view(self.amend_view),
+            name="metering_eventamendment_amend",
+        )
+        return [amend, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Answer the list, with a way to the form for whoever may amend."""
+        may = rights_of(request).may(self.resource, "write", current_tenant())
+        return super().changelist_view(request, {"may_amend": may, **(extra_context or {})})
+
+    def amend_view(self, request: HttpRequest) -> HttpResponse:
+        """Ask which events to amend and how, tell what that does to money, and do it."""
+        tenant_id = current_tenant()
+        if tenant_id is None or not rights_of(request).may(self.resource, "write", tenant_id):
+            raise PermissionDenied
+        form = AmendmentForm(tenant_id, request.POST if request.method == "POST" else None)
+        told: AmendmentPreview | None = None
+        if form.is_bound and form.is_valid():
+            at = tenant_now(tenant_of(tenant_id), wall=now())
+            actor = actor_of(request)
+            try:
+                if request.POST.get("step") == "apply":
+                    made = amend_events(
+                        tenant_id,
+                        form.order,
+                        id=effect_of(request),
+                        reason=form.cleaned_data["reason"],
+                        actor=actor,
+                        at=at,
+                    )
+                    messages.success(request, f"Amended: {made}.")
+                    page = reverse("admin:metering_eventamendment_change", args=[made.pk])
+                    return HttpResponseRedirect(page)
+                told = previewer()(tenant_id, form.order, actor=actor, at=at)
+            except BillingError as error:
+                form.add_error(None, str(error))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Amend events",
+            "opts": self.opts,
+            "form": form,
+            "told": told,
+            "deltas": _deltas_shown(told) if told else (),
+            "totals": {
+                currency: round_money(total, currency)
+                for currency, total in (told.totals if told else {}).items()
+            },
+            "effect": effect_of(request),
+            "back": reverse("admin:metering_eventamendment_changelist"),
+        }
+        return TemplateResponse(request, "desk/amend.html", context)
+
+
+def _deltas_shown(told: AmendmentPreview) -> list[dict[str, Any]]:
+    """Return the differences with the names of their customers."""
+    wanted = {one.customer_id for one in told.deltas}
+    names = {one.pk: str(one) for one in Customer.objects.filter(pk__in=wanted)}
+    return [
+        {
+            "delta": one,
+            "customer": names.get(one.customer_id, ""),
+            "amount": round_money(one.amount, one.currency),
+        }
+        for one in told.deltas
+    ]
 
 
 @admin.register(UsageSubject)

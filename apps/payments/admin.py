@@ -392,6 +392,20 @@ class RefundDesk(Desk):
     list_filter = ("status", "provider", "currency")
     search_fields = ("customer__name", "provider_ref", "reference")
     related = ("customer__test_clock", "customer__tenant__test_clock", "payment")
+    detail = (
+        ident(),
+        status(),
+        link("customer"),
+        link("payment"),
+        amount("amount"),
+        amount("from_account", "of it from the customer's account"),
+        plain("reason"),
+        plain("provider"),
+        (plain("provider_ref", "the provider's name of it"), plain("reference")),
+        plain("failure_code", "failure"),
+        instant("created_at", "begun"),
+        instant("settled_at", "settled"),
+    )
     verbs = HELD_REFUNDS
     when_empty = "Nothing was paid back: POST /api/v1/payments/{id}/refunds."
 
@@ -415,6 +429,22 @@ class DisputeDesk(Desk):
     list_filter = ("status", "provider", "currency")
     search_fields = ("customer__name", "reference")
     related = ("customer__test_clock", "customer__tenant__test_clock", "payment")
+    detail = (
+        ident(),
+        status(),
+        link("customer"),
+        link("payment"),
+        amount("amount"),
+        amount("from_account", "of it from the customer's account"),
+        amount("fee", "the provider's fee"),
+        plain("reason"),
+        (plain("provider"), plain("reference")),
+        instant("evidence_due_at", "evidence due"),
+        instant("opened_at", "opened"),
+        instant("decided_at", "decided"),
+        instant("credit_taken_at", "prepaid credit taken back"),
+        instant("credit_settled_at", "prepaid credit settled"),
+    )
     verbs = DISPUTED
     when_empty = "Nobody disputes a payment: POST /api/v1/payments/{id}/disputes."
 

@@ -23,7 +23,7 @@ from apps.tenants.desk.columns import (
     reference,
     status,
 )
-from apps.tenants.desk.pages import Desk, DeskInline, TenantFilter, offer
+from apps.tenants.desk.pages import Desk, DeskInline, TenantFilter, effect_of, offer
 from apps.tenants.desk.rights import Rights, actor_of, rights_of
 from apps.tenants.desk.verbs import By, Download, Verb
 
@@ -45,6 +45,7 @@ __all__ = [
     "bar_chart",
     "choice",
     "document",
+    "effect_of",
     "ident",
     "instant",
     "instant_field",

@@ -281,7 +281,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
         form = verb.form(posted) if verb.form else None
         if posted is not None and (form is None or form.is_valid()):
             given = form.cleaned_data if form else {}
-            made = verb.run_all(request, [row], effect=_effect(request), given=given)
+            made = verb.run_all(request, [row], effect=effect_of(request), given=given)
             next_row = made[0] if verb.leads_on and made else row
             return HttpResponseRedirect(_page_of(next_row))
         return self._ask(request, verb, [row], back=back, form=form)
@@ -304,7 +304,7 @@ class Desk(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme has no typ
             messages.error(request, f"Choose at most {MOST_AT_ONCE} at once.")
             return None
         if _CONFIRMED in request.POST:
-            verb.run_all(request, rows, effect=_effect(request))
+            verb.run_all(request, rows, effect=effect_of(request))
             return None
         return self._ask(request, verb, rows, back=request.get_full_path())
 
@@ -392,7 +392,8 @@ def _page_of(row: Any) -> str:
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
-def _effect(request: HttpRequest) -> UUID:
+def effect_of(request: HttpRequest) -> UUID:
+    """Return the id of what an answer to a question creates: one, however often it is sent."""
     try:
         return UUID(request.POST.get("effect", ""))
     except ValueError:
