@@ -402,7 +402,7 @@ class RefundDesk(Desk):
         plain("reason"),
         plain("provider"),
         (plain("provider_ref", "the provider's name of it"), plain("reference")),
-        plain("failure_code", "failure"),
+        (plain("failure_code", "failure"), plain("failure_message", "in the provider's words")),
         instant("created_at", "begun"),
         instant("settled_at", "settled"),
     )
