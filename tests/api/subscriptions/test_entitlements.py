@@ -9,6 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from apps.catalog.models import Feature, PhaseFeature
+from apps.core.ids import decode
 from apps.customers.models import Customer
 from apps.subscriptions.domain import CancelMode
 from apps.subscriptions.models import Subscription
@@ -85,7 +86,7 @@ def api(tenant: Tenant) -> Any:
 def subscribe(api: Api, plan: str, start: str = "2026-04-01") -> Subscription:
     answer = api.post("/subscriptions", {"customer": "acme", "plan": plan, "start_date": start})
     assert answer.status_code == 201, answer.json()
-    return Subscription.objects.latest("id")
+    return Subscription.objects.get(pk=decode(Subscription.ID_PREFIX, answer.json()["id"]))
 
 
 def may(api: Api) -> dict[str, tuple[bool, str | None, str | None, str | None]]:
