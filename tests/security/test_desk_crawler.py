@@ -10,11 +10,12 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.messages import get_messages
-from django.db import models
+from django.db import connection, models
 from django.test import Client
 from django.urls import reverse
 
-from apps.core.ids import new_id
+from apps.core.ids import encode, new_id
+from apps.customers.models import Customer
 from apps.tenants.desk import Desk
 from tests.security.routes import Route, routes
 from tests.security.world import World, dump, make_full
@@ -23,6 +24,7 @@ from tests.servers import as_superuser
 pytestmark = [pytest.mark.django_db, pytest.mark.holds("S1", "S44")]
 
 PAGES: Final = ("change", "history", "delete")
+AMEND: Final = "admin/metering/eventamendment/amend/"  # a form, asked below
 # of Django's: about no row, or about one's own account
 OTHER: Final = frozenset(
     {
@@ -31,6 +33,7 @@ OTHER: Final = frozenset(
         "admin/jsi18n/",
         "admin/login/",
         "admin/logout/",
+        AMEND,
         "admin/password_change/",
         "admin/password_change/done/",
         "admin/r/{content_type_id}/{object_id}/",
@@ -128,6 +131,45 @@ def test_rows_of_another_company_are_as_rows_that_never_were(worlds: tuple[World
                 wrong.append((verb.name, listed, given[:3]))
     assert wrong == []
     assert seen > 250
+    assert dump(other.tenant) == before
+
+
+def test_customers_of_another_company_cannot_be_amended(worlds: tuple[World, World]) -> None:
+    own, other = worlds
+    before, client = dump(other.tenant), session_of(own)
+    times = {"start": "2020-01-01T00:00", "end": "2030-01-01T00:00", "reason": "tried"}
+    with as_superuser():
+        theirs = Customer.objects.filter(tenant=other.tenant).latest("pk")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT key FROM metering_usageevent WHERE tenant_id = %s",
+                [other.tenant.id],
+            )
+            keys = [key for (key,) in cursor.fetchall()]
+    assert keys
+    asked: list[tuple[str, str, dict[str, str]]] = [
+        ("customer", theirs.public_id, times),
+        ("customer", str(theirs.external_id), times),
+        ("keys", keys[0], {"reason": "tried"}),
+    ]
+    for field, name, given in asked:
+        gone = encode("cus", new_id()) if field == "customer" else "never-was"
+        for step in ("preview", "apply"):
+            told = [
+                said(
+                    client,
+                    "POST",
+                    f"/{AMEND}",
+                    key,
+                    step=step,
+                    action="void",
+                    **given,
+                    **{field: key},
+                )
+                for key in (name, gone)
+            ]
+            assert told[0] == told[1]
+            assert told[0][0] == 200
     assert dump(other.tenant) == before
 
 
