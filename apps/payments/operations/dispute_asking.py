@@ -24,7 +24,7 @@ def ask_disputes(wall: datetime, *, tenant_id: UUID | None = None) -> int:
     """Ask every provider for disputes, and take the news; return how many disputes it was told of.
 
     ``wall`` is real time: what is told happens now, on each customer's own clock. Safe to repeat:
-    what is known changes nothing. News that cannot be taken, such as more than a payment has left,
+    what is known changes nothing. A provider that breaks stops no other. News that cannot be taken, such as more than a payment has left,
     is logged, stops no other, and is told again the next time.
     """
     told = 0
@@ -64,7 +64,12 @@ def apply_dispute_news(news: DisputeNews, payment: Payment, *, actor: str, at: d
 
 def _ask(provider: Provider, tenant_id: UUID, wall: datetime) -> int:
     told = 0
-    for news in provider.find_disputes(encode(Tenant.ID_PREFIX, tenant_id)):
+    try:
+        found = provider.find_disputes(encode(Tenant.ID_PREFIX, tenant_id))
+    except Exception:
+        logger.exception("asking %s for disputes failed", provider.name)
+        return 0
+    for news in found:
         try:
             payment = Payment.objects.select_related(
                 "customer__test_clock", "customer__tenant__test_clock"

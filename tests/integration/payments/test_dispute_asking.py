@@ -1,5 +1,6 @@
 """Providers are asked for disputes, and what they tell is taken once, in whatever order."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -110,6 +111,30 @@ def test_news_that_cannot_be_taken_is_told_again_and_stops_no_other(
     assert ask_disputes(LATER) == 2
     assert len(cases(payment)) == 1
     assert all_breaches() == []
+
+
+def test_a_provider_that_breaks_for_one_tenant_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    payments = [
+        make_paid_invoice("sandbox_disputed", tenant=make_tenant(mode=Mode.TEST))[1]
+        for _ in range(2)
+    ]
+    first = encode("ten", min(one.tenant_id for one in payments))
+    asked = Sandbox.find_disputes
+
+    def break_for_the_first(self: Sandbox, tenant: str) -> Sequence[DisputeNews]:
+        if tenant == first:
+            raise OSError("the line is dead")
+        return asked(self, tenant)
+
+    monkeypatch.setattr(Sandbox, "find_disputes", break_for_the_first)
+
+    assert ask_disputes(AT) == 1
+    assert "asking sandbox for disputes failed" in caplog.text
+    monkeypatch.undo()
+    ask_disputes(LATER)
+    assert [len(cases(one)) for one in payments] == [1, 1]
 
 
 def test_nobody_is_asked_about_external_money() -> None:
