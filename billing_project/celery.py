@@ -23,14 +23,20 @@ def leave_logging_alone(**_: Any) -> None:
 
 
 @worker_init.connect
-def refuse_to_work_on_old_tables(**_: Any) -> None:
-    """End a worker whose database lacks migrations of its code; whatever starts it tries again."""
+def refuse_to_work_on_wrong_tables(**_: Any) -> None:
+    """End a worker whose database lacks migrations of its code, or is in a cluster that is new to it.
+
+    Whatever starts it tries again.
+    """
     from apps.backoffice.queries.installation import (  # noqa: PLC0415 -- needs Django loaded
         migrations_are_pending,
+        passed_over,
     )
 
     if migrations_are_pending():
         raise SystemExit("The database lacks migrations of this version: run manage.py migrate.")
+    if passed_over():
+        raise SystemExit("A dump was restored into this cluster: run manage.py adopt_cluster.")
 
 
 @beat_init.connect

@@ -112,7 +112,8 @@ def _database(variable: str) -> dict[str, object]:
 
 # What serves anybody connects as a role that owns nothing; see deploy/roles.sql.
 DATABASES = {"default": _database("DATABASE_URL")}
-# Only `migrate`, `bench` and `simulate` connect as the owner of the tables, and only they get this.
+# Only `migrate`, `adopt_cluster`, `bench` and `simulate` connect as the owner of the tables, and only
+# they get this.
 if env("DATABASE_OWNER_URL", default=""):
     DATABASES["owner"] = _database("DATABASE_OWNER_URL")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

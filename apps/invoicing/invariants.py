@@ -15,6 +15,12 @@ from apps.invoicing.models import Invoice, InvoiceLine, InvoiceTax
 from apps.ledger.domain import PER_CUSTOMER, FactKind
 from apps.ledger.models import JournalEntry
 
+_SEEN_TO_COME: Final = """
+SELECT max(pg_snapshot_xmax(usage_snapshot::pg_snapshot)::text::bigint) AS number
+FROM invoicing_invoice
+WHERE usage_snapshot <> '' AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
+HAVING core_is_to_come(max(pg_snapshot_xmax(usage_snapshot::pg_snapshot)::text::bigint))
+"""
 _WRONG_SUM: Final = """
 SELECT i.id, i.subtotal, coalesce(sum(l.amount), 0) FROM invoicing_invoice i
 LEFT JOIN invoicing_invoiceline l ON l.invoice_id = i.id
@@ -374,6 +380,12 @@ def _document(identifier: UUID) -> str:
     return encode(Invoice.ID_PREFIX, identifier)
 
 
+def nothing_to_come_was_billed(tenant_id: UUID | None) -> Iterator[str]:
+    """What documents have seen of the usage lies behind: what got such a number would be explained."""
+    for (number,) in rows_that_break(_SEEN_TO_COME, tenant_id):
+        yield f"a document has seen the usage up to transaction {number}, which is still to come"
+
+
 RULES: Final[tuple[Rule, ...]] = (
     documents_add_up,
     tax_adds_up,
@@ -396,4 +408,5 @@ RULES: Final[tuple[Rule, ...]] = (
     invoices_are_credited_within_their_total,
     kept_pdfs_are_unchanged,
     documents_are_in_the_books,
+    nothing_to_come_was_billed,
 )

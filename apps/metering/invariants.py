@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from apps.core.books import rows_that_break
 from apps.metering.models import RollupPosition
 from apps.metering.queries.books import wrong_buckets
 
@@ -26,6 +27,13 @@ def every_event_has_its_key(tenant_id: UUID | None) -> Iterator[str]:
             yield f"the event {key!r} of tenant {tenant} is stored {copies} times with its key"
 
 
+def nothing_to_come_is_read(tenant_id: UUID | None) -> Iterator[str]:
+    """What the reader has passed lies behind: a transaction with such a number would not be read."""
+    for (number,) in rows_that_break(_READ_TO_COME, tenant_id):
+        yield f"all below transaction {number} is rolled up, and that is still to come"
+
+
+_READ_TO_COME = "SELECT below_xid FROM metering_rollupfrontier WHERE core_is_to_come(below_xid)"
 _WITHOUT_KEY = """
 SELECT e.key, e.tenant_id, count(k.id)
 FROM (
@@ -42,4 +50,4 @@ HAVING count(*) <> 1 OR count(k.id) <> 1
 ORDER BY e.key
 """
 
-RULES = (rollups_equal_events, every_event_has_its_key)
+RULES = (rollups_equal_events, every_event_has_its_key, nothing_to_come_is_read)

@@ -100,6 +100,16 @@ WHERE (%(tenant)s::uuid IS NULL OR t.tenant_id = %(tenant)s)
        OR m.tenant_id <> t.tenant_id)
 """
 
+_BURNED_TO_COME: Final = """
+SELECT max(number) FROM (
+  SELECT below_xid FROM wallets_burnfrontier
+  UNION ALL
+  SELECT pg_snapshot_xmax(snapshot::pg_snapshot)::text::bigint FROM wallets_burnedahead
+  WHERE %(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s
+) AS burned(number)
+HAVING core_is_to_come(max(number))
+"""
+
 
 def balances_are_what_moved(tenant_id: UUID | None) -> Iterator[str]:
     """A wallet's balance is the sum of its transactions, and of what its grants have left."""
@@ -164,6 +174,12 @@ def transactions_are_of_their_wallet(tenant_id: UUID | None) -> Iterator[str]:
         yield f"{encode(CreditTransaction.ID_PREFIX, entry)} refers to what is not its wallet's"
 
 
+def nothing_to_come_has_burned(tenant_id: UUID | None) -> Iterator[str]:
+    """All that has burned lies behind: what got such a number would not burn."""
+    for (number,) in rows_that_break(_BURNED_TO_COME, tenant_id):
+        yield f"what transactions below {number} stored has burned, and that is still to come"
+
+
 RULES: Final[tuple[Rule, ...]] = (
     balances_are_what_moved,
     grants_have_what_moved,
@@ -174,4 +190,5 @@ RULES: Final[tuple[Rule, ...]] = (
     liability_is_what_was_sold,
     one_top_off_is_in_flight,
     transactions_are_of_their_wallet,
+    nothing_to_come_has_burned,
 )

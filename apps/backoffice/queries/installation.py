@@ -21,6 +21,13 @@ SELECT rolname, rolsuper, rolbypassrls,
 FROM pg_roles r WHERE rolname = current_user
 """
 
+_PASSED: Final = """
+SELECT max(number), core_number(pg_snapshot_xmax(pg_current_snapshot()))::text
+FROM (SELECT below_xid FROM metering_rollupfrontier
+      UNION ALL SELECT below_xid FROM wallets_burnfrontier) AS read(number)
+WHERE core_is_to_come(number)
+"""
+
 
 def touch_database() -> None:
     """Return if the database answers, raise if not."""
@@ -38,6 +45,20 @@ def too_powerful() -> str:
         name, is_super, bypasses, owns = cursor.fetchone()
     reasons = {"is a superuser": is_super, "bypasses row security": bypasses, "owns tables": owns}
     return next((f"{name} {reason}" for reason, is_so in reasons.items() if is_so), "")
+
+
+def passed_over() -> str:
+    """Return why readers would pass over what comes in, "" if they would not.
+
+    So it is where a dump was restored into a cluster that has counted less far than the one it is
+    from, until ``adopt_cluster``.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_PASSED)
+        number, counted = cursor.fetchone()
+    if number is None:
+        return ""
+    return f"all below transaction {number} has been read, but it has counted to {counted} only"
 
 
 def migrations_are_pending() -> bool:

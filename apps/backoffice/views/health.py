@@ -34,6 +34,10 @@ def _migrations() -> str:
     return "pending" if queries.migrations_are_pending() else OK
 
 
+def _cluster() -> str:
+    return "not adopted" if queries.passed_over() else OK
+
+
 def _cache() -> str:
     key = encode("health", new_id())
     cache.set(key, key, timeout=10)
@@ -67,6 +71,7 @@ _NEEDED: Final[Mapping[str, Check]] = {
     "database": _database,
     "role": _role,
     "migrations": _migrations,
+    "cluster": _cluster,
 }
 # Without these requests are answered, but work waits. Nothing is lost: PostgreSQL has it.
 _HELPFUL: Final[Mapping[str, Check]] = {

@@ -40,7 +40,7 @@ SELECT v.id, v.tenant_id,
        NOT EXISTS (SELECT FROM metering_meterversion o
                    WHERE o.tenant_id = v.tenant_id AND o.event_name = v.event_name
                      AND o.id <> v.id),
-       pg_current_xact_id()::text::bigint
+       core_number(pg_current_xact_id())::text::bigint
 FROM metering_meterversion v WHERE v.id = %(version)s
 """
 

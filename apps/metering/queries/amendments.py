@@ -45,7 +45,8 @@ ORDER BY e.seq LIMIT %(most)s
 _STORED: Final = f"""
 SELECT {_COLUMNS}, true
 FROM metering_usageevent e
-WHERE e.ingest_xid = pg_current_xact_id() AND e.tenant_id = %(tenant)s AND e.key = ANY (%(keys)s)
+WHERE e.ingest_xid = core_number(pg_current_xact_id())
+  AND e.tenant_id = %(tenant)s AND e.key = ANY (%(keys)s)
 ORDER BY e.seq
 """  # noqa: S608 -- constants
 _EFFECTS: Final = """

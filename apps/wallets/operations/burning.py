@@ -47,14 +47,16 @@ WHERE w.tenant_id = %(tenant)s AND w.settlement = 'on_event' AND w.customer_id I
 # reader stands.
 _MARK: Final = """
 WITH asked AS (SELECT * FROM unnest(%s::uuid[], %s::uuid[]) AS a(id, customer)),
+now AS MATERIALIZED (
+  SELECT core_counted(f.below_xid) AS first, core_snapshot() AS snapshot FROM wallets_burnfrontier f
+),
 written AS (
   INSERT INTO wallets_burnedahead (id, tenant_id, customer_id, snapshot)
-  SELECT a.id, %s, a.customer, pg_current_snapshot()::text FROM asked a ORDER BY a.customer
+  SELECT a.id, %s, a.customer, n.snapshot::text FROM asked a CROSS JOIN now n ORDER BY a.customer
   ON CONFLICT (customer_id) DO UPDATE SET snapshot = excluded.snapshot
 )
-SELECT a.customer, b.snapshot, f.below_xid, pg_current_snapshot()::text,
-       pg_snapshot_xmax(pg_current_snapshot())::text
-FROM asked a CROSS JOIN wallets_burnfrontier f
+SELECT a.customer, b.snapshot, n.first, n.snapshot::text, pg_snapshot_xmax(n.snapshot)::text
+FROM asked a CROSS JOIN now n
 LEFT JOIN wallets_burnedahead b ON b.customer_id = a.customer
 """
 

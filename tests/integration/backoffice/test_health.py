@@ -43,7 +43,10 @@ def test_live_needs_nothing() -> None:
 def test_ready_needs_the_database_and_its_migrations() -> None:
     assert get("/health/ready") == (
         200,
-        {"status": "healthy", "dependencies": {"database": "ok", "role": "ok", "migrations": "ok"}},
+        {
+            "status": "healthy",
+            "dependencies": {"database": "ok", "role": "ok", "migrations": "ok", "cluster": "ok"},
+        },
     )
 
 
@@ -59,6 +62,7 @@ def test_all_is_well() -> None:
                 "database": "ok",
                 "role": "ok",
                 "migrations": "ok",
+                "cluster": "ok",
                 "cache": "ok",
                 "message_broker": "ok",
                 "worker": "ok",

@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from kombu.exceptions import OperationalError
 
-from apps.backoffice.queries.installation import too_powerful
+from apps.backoffice.queries.installation import passed_over, too_powerful
 from apps.core.clock import now
 from apps.core.models import Heartbeat
 
@@ -122,6 +122,18 @@ def check_migrations() -> Finding:
     return Finding("migrations", "ok", "all applied")
 
 
+def check_cluster() -> Finding:
+    """What comes in gets numbers that no reader has passed."""
+    try:
+        found = passed_over()
+    except DatabaseError:
+        return Finding("cluster", "missing", "no migrated database to look at")
+    if found:
+        remedy = "A dump was restored into it; stop what serves and run: manage.py adopt_cluster"
+        return Finding("cluster", "missing", found, remedy)
+    return Finding("cluster", "ok", "counts on from what has been read")
+
+
 def check_redis() -> Finding:
     """The broker answers."""
     try:
@@ -171,6 +183,7 @@ CHECKS: Final[tuple[Callable[[], Finding], ...]] = (
     check_postgresql,
     check_role,
     check_migrations,
+    check_cluster,
     check_redis,
     check_pango,
     check_secret_key,

@@ -110,12 +110,12 @@ GROUP BY r.n, e."group", d.slot, d.item
 """  # noqa: S608 -- constants
 # what has caught up stays so, and the frontier only moves on: the statement may rely on both
 _FRONTIER: Final = """
-SELECT (SELECT below_xid FROM metering_rollupfrontier),
+SELECT (SELECT core_counted(below_xid) FROM metering_rollupfrontier),
        ARRAY(SELECT meter_version_id FROM metering_rollupposition
              WHERE meter_version_id = ANY(%s) AND caught_up)
 """
 _SNAPSHOT: Final = """
-SELECT -1, pg_current_snapshot()::text, NULL, NULL, NULL::bigint, NULL::numeric, NULL::numeric,
+SELECT -1, core_snapshot()::text, NULL, NULL, NULL::bigint, NULL::numeric, NULL::numeric,
        NULL::numeric, NULL::numeric, NULL::numeric[], NULL::numeric
 """
 _BEHIND: Final = f"""
