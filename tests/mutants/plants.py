@@ -146,10 +146,24 @@ PLANTS: Final = (
     # --- usage
     Plant(
         "the horizon is the newest transaction",
-        "apps/metering/migrations/0006_overlay.py",
-        "(SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid) AS h",
-        "(SELECT pg_snapshot_xmax(pg_current_snapshot()) AS xid) AS h",
+        "apps/metering/migrations/0007_cluster.py",
+        "core_number(pg_snapshot_xmin(pg_current_snapshot()))",
+        "core_number(pg_snapshot_xmax(pg_current_snapshot()))",
         "tests/integration/metering/test_rollups.py::test_a_slow_transaction_is_not_skipped",
+    ),
+    Plant(
+        "a cluster that counts anew is served",
+        "apps/core/migrations/0004_cluster.py",
+        "IF core_is_to_come(number) THEN",
+        "IF false THEN",
+        "tests/integration/backoffice/test_clusters.py",
+    ),
+    Plant(
+        "an adopted cluster counts on from where it stands",
+        "apps/backoffice/operations/clusters.py",
+        "max(number) + 1 -",
+        "max(number) / 2 -",
+        "tests/integration/backoffice/test_clusters.py",
     ),
     Plant(
         "another payload under a known key is a duplicate",
