@@ -1,5 +1,6 @@
 """Credit whose money is disputed: taken at once, given back if the dispute is won, else gone."""
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -13,7 +14,6 @@ from apps.ledger.operations import post_all
 from apps.wallets.domain import (
     ZERO,
     EntryKind,
-    GrantStatus,
     WalletStatus,
     part_for,
 )
@@ -23,6 +23,7 @@ from apps.wallets.operations.entries import Purpose
 from apps.wallets.operations.granting import open_for_grant
 from apps.wallets.operations.pausing import pause_top_off, resume_top_off
 from apps.wallets.operations.purchasing import settle_purchase
+from apps.wallets.operations.returning import Back
 from apps.wallets.operations.till import Till
 from apps.wallets.operations.topping_off import close_till
 
@@ -69,9 +70,11 @@ def reinstate_credit(
 ) -> None:
     """Give back what was taken of a grant for a dispute that is won; the top-off rule goes on.
 
-    What was lent is owed no more, and comes back to the grant where it was paid back meanwhile. Of
-    a grant that is over it expires at once; a closed wallet gets nothing, and it is earned. The
-    caller tells it once of each dispute. Raises ``NotFound``.
+    What was lent is owed no more, and comes back to the grant where it was paid back meanwhile. For
+    what the grant has no room, because usage of it was taken back, less is owed, or it goes to the
+    grants that paid back. Of a grant that is over it expires at once; a closed wallet gets nothing,
+    and that is earned, as is what no grant has room for. The caller tells it once of each dispute.
+    Raises ``NotFound``.
     """
     till, wallet, grant = open_for_grant(grant_id, tenant_id=tenant_id, actor=actor, at=at)
     taken, lent = _taken(wallet, grant, source)
@@ -83,8 +86,7 @@ def reinstate_credit(
     if wallet.status != WalletStatus.CLOSED:
         back = _give_back(till, wallet, grant, taken=taken.credit, lent=lent.credit, source=source)
     till.tell("credit_grant.reinstated", grant, amount=plain(back.credit), source=source)
-    if grant.status != GrantStatus.AVAILABLE:
-        till.write_off_over([grant.id], wallet, cause=_key(source, grant))
+    till.write_off_over(list(till.grants[wallet.id]), wallet, cause=_key(source, grant))
     close_till(till)
     owed = _worth(taken, lent)
     amounts = {
@@ -122,11 +124,19 @@ def _give_back(
     owed = Purpose(source_key=purpose.source_key, reason=owed_for(grant))
     value = till.unlend(wallet, lent, owed)
     unlent = EXACT.subtract(owed_before, wallet.overdrawn)
-    credit = EXACT.subtract(EXACT.add(taken, lent), unlent)
+    rest = EXACT.subtract(EXACT.add(taken, lent), unlent)
+    credit = min(rest, EXACT.subtract(grant.amount, EXACT.add(grant.remaining, grant.held)))
     if credit:
         back = till.give_back(wallet, grant, credit, purpose, kind=EntryKind.REINSTATE)
         value = EXACT.add(value, back)
-    return TakenBack(credit, value)
+    beyond = Back(till, wallet, replace(purpose, source_key=f"{purpose.source_key} rest"))
+    if credit < rest:
+        beyond.lent(EXACT.subtract(rest, credit))
+        # what given credit had paid back was never used
+        given = beyond.promotional
+        till.book(wallet, FactKind.CREDIT_BURNED, paid=given, promotional=-given)
+        value = EXACT.add(value, EXACT.add(beyond.paid, given))
+    return TakenBack(EXACT.add(credit, beyond.amount), value)
 
 
 def _taken(wallet: Wallet, grant: CreditGrant, source: str) -> tuple[TakenBack, TakenBack]:

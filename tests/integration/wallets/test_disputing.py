@@ -8,27 +8,34 @@ import pytest
 
 from apps.core.jobs import run_due
 from apps.core.models import AuditEvent
+from apps.ledger.domain import AccountKind
 from apps.ledger.models import JournalEntry
 from apps.payments.models import Dispute, Payment
 from apps.payments.operations.disputed_credit import follow_dispute
 from apps.rating.periods import Cadence, Unit
 from apps.tenants.domain import Mode
 from apps.tenants.models import Tenant, TestClock
-from apps.wallets.domain import Insufficient, TopOffKind
+from apps.wallets.domain import GrantKind, Insufficient, Settlement, TopOffKind
 from apps.wallets.models import CreditGrant, CreditTransaction, TopOffRule, Wallet
 from apps.wallets.operations.due import apply_due
 from apps.wallets.operations.spending import release_hold
 from apps.wallets.operations.wallets import TopOff, change_wallet, close_wallet
 from tests.integration.wallets.test_purchases import buy
+from tests.integration.wallets.test_usage import use
 from tests.make.backoffice import all_breaches
 from tests.make.disputes import dispute, lose, win
+from tests.make.metering import make_meter
 from tests.make.payments import make_payer
 from tests.make.refunds import books, pay_back
 from tests.make.tenants import ACTOR, AT, make_clock, make_tenant
 from tests.make.wallets import (
+    booked,
+    burn_all,
     fresh_grant,
     fresh_wallet,
     hold,
+    make_grant,
+    make_price,
     make_wallet,
     spend,
 )
@@ -142,6 +149,41 @@ def test_what_was_owed_and_paid_back_meanwhile_comes_back_too(tenant: Tenant) ->
         "credit_liability": "-13.00",
         "sandbox": "20.00",
     }
+    assert all_breaches() == []
+
+
+@pytest.mark.parametrize("kind", GrantKind)
+def test_what_has_no_room_in_its_grant_goes_to_who_paid_back(
+    tenant: Tenant, kind: GrantKind
+) -> None:
+    customer = make_payer(tenant=tenant, external_id="crm-1")
+    make_price(make_meter(tenant, key="calls"), "1")
+    wallet = make_wallet(
+        customer,
+        settlement=Settlement.ON_EVENT,
+        insufficient=Insufficient.OVERDRAFT,
+        overdraft_limit=Decimal(9),
+    )
+    grant = fresh_grant(buy(wallet, "10.00"))
+    use(tenant, 7)
+    burn_all()
+    case = dispute(Payment.objects.get(invoice_id=grant.invoice_id))
+    run_due()
+    assert standing(wallet, grant) == ("available", -7, 7)
+    second = make_grant(wallet, "8.00") if kind == "promotional" else buy(wallet, "8.00")
+    use(tenant, -7)
+    burn_all()
+    assert fresh_grant(grant).remaining == 7
+
+    win(case)
+    run_due()
+
+    # nothing was used, so all is there
+    assert (fresh_grant(grant).remaining, fresh_grant(second).remaining) == (10, 8)
+    assert standing(wallet, grant) == ("available", 18, 0)
+    sold = "-10.00" if kind == "promotional" else "-18.00"
+    assert books(tenant) == {"credit_liability": sold, "sandbox": sold[1:]}
+    assert booked(tenant, AccountKind.PROMOTIONAL_EXPENSE) == [0]
     assert all_breaches() == []
 
 
