@@ -111,13 +111,14 @@ def void_grant(
     """Take back what a grant has left, or ``amount`` of it, for a reason that people can read.
 
     Paid credit that is taken back so is earned: nothing is given for it. A grant that has not
-    begun is voided whole; one of a purchase under way is not, since its invoice asks for it: that
-    is canceled. A repeat with the same ``id`` changes nothing. Raises ``NotFound`` and
-    ``GrantNotVoidable``.
+    begun is voided whole, and returned as it is by a repeat; one of a purchase under way is not,
+    since its invoice asks for it: that is canceled. A repeat with the same ``id`` changes nothing.
+    Raises ``NotFound`` and ``GrantNotVoidable``.
     """
     till, wallet, grant = open_for_grant(grant_id, tenant_id=tenant_id, actor=actor, at=at)
     purpose = Purpose(source_key=f"void {id}", reason=reason)
-    if is_entered(wallet, purpose.source_key):
+    never_began = grant.status == GrantStatus.VOIDED and grant.available_at is None
+    if is_entered(wallet, purpose.source_key) or (never_began and amount is None):
         return grant
     if grant.status == GrantStatus.SCHEDULED and amount is None:
         move(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from apps.core.ids import new_id
+from apps.core.models import AuditEvent
 from apps.core.tenancy import tenant_scope
 from apps.customers.models import Customer
 from apps.ledger.domain import AccountKind
@@ -191,6 +192,18 @@ def test_voiding_takes_back_for_a_reason(tenant: Tenant, customer: Customer) -> 
     void_grant(grant.id, id=new_id(), tenant_id=tenant.id, reason="a test", actor=ACTOR, at=AT)
     assert (fresh_grant(grant).remaining, fresh_grant(grant).status) == (0, "voided")
     assert broken_rules() == []
+
+
+def test_what_has_not_begun_is_voided_once(tenant: Tenant, customer: Customer) -> None:
+    wallet = make_wallet(customer)
+    grant = make_grant(wallet, "10.00", effective_at=AT + DAY)
+    key = new_id()
+    for _ in range(2):
+        void_grant(grant.id, id=key, tenant_id=tenant.id, reason="a test", actor=ACTOR, at=AT)
+    voided = AuditEvent.objects.filter(type="credit_grant.voided")
+    assert (fresh_grant(grant).status, voided.count()) == ("voided", 1)
+    assert apply_due(AT + DAY, tenant_id=tenant.id) == 0
+    assert fresh_wallet(wallet).balance == 0
 
 
 def test_only_what_is_left_of_paid_credit_is_refunded(tenant: Tenant, customer: Customer) -> None:
