@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from apps.backoffice.simulation.contested import DisputeFact
+
 Document = Mapping[str, Any]
 
 
@@ -253,6 +255,7 @@ class Facts:
     # money that came by bank, or went back (less than nothing): customer, currency, amount
     transfers: list[tuple[UUID, str, Decimal]] = field(default_factory=list)
     credit: CreditFacts = field(default_factory=CreditFacts)
+    disputes: list[DisputeFact] = field(default_factory=list)
     stops: list[datetime] = field(default_factory=list)  # when somebody looked for due work
 
     def counting(self) -> list[EventFact]:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 from django.db import OperationalError, connection
 
 from apps.backoffice.simulation.chance import Dice
+from apps.payments.domain import DisputeExceedsPaid, PaymentNotDisputable
 
 T = TypeVar("T")
 _MOST_STATEMENTS: Final = 60  # a fault comes at one of the first so many statements
@@ -19,6 +20,10 @@ class Interruption(BaseException):
 
 class InjectedFailure(OperationalError):
     """The database refuses a statement, once."""
+
+
+# the others: news of money that is not ours yet, or is just being paid back, is told again
+_EXPLAINED: Final = (InjectedFailure, PaymentNotDisputable, DisputeExceedsPaid)
 
 
 class Trouble:
@@ -120,7 +125,7 @@ class Complaints(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the record unless the simulation caused it."""
         error = record.exc_info[1] if record.exc_info else None
-        while error is not None and not isinstance(error, InjectedFailure):
+        while error is not None and not isinstance(error, _EXPLAINED):
             error = error.__cause__ or error.__context__
         if error is None:
             self.found.append(self.format(record))

@@ -10,6 +10,7 @@ from uuid import UUID
 from apps.backoffice.simulation.amending import Amending
 from apps.backoffice.simulation.asking import Asking
 from apps.backoffice.simulation.chance import Dice
+from apps.backoffice.simulation.contesting import Contesting
 from apps.backoffice.simulation.deeds import Deeds
 from apps.backoffice.simulation.facts import Facts, MeterFact, SubscriptionFact
 from apps.backoffice.simulation.faults import Interruption, Trouble
@@ -130,6 +131,9 @@ class House:
             Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts.credit
         )
         self.saving.found(self.now)
+        self.contesting = Contesting(
+            Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts
+        )
 
     def live(self, until: datetime, *, say: Callable[[str], None]) -> None:
         """Live to an instant; then have everything billed that is due by it."""
@@ -147,6 +151,7 @@ class House:
             self.saving.act(self.buyers, self.now)
             self.haggling.act(self.buyers, self.now)
             self.amending.act(self.buyers, self.now)
+            self.contesting.act(self.buyers, self.now)
             since, self.now = self.now, then
             move_clock(self.clock.id, to=then, actor=ACTOR, at=then)
             self.traffic.pass_time(self.buyers, since, then)
@@ -380,6 +385,7 @@ class House:
         parts = (issue_due, mark_overdue, retry_collections, resolve_unknown, resolve_refunds)
         for part in parts:
             self._sweep_with(part)
+        self.contesting.ask(at)
 
     def _sweep_with(self, part: Callable[..., int]) -> None:
         whose = {"clock_id": self.clock.id, "tenant_id": self.tenant.id}

@@ -11,7 +11,9 @@ from django.db.models import Sum
 from apps.backoffice.books import breaches
 from apps.backoffice.simulation.facts import Facts
 from apps.backoffice.simulation.judging_credit import Account, judge_credit
+from apps.backoffice.simulation.judging_disputes import in_disputes
 from apps.backoffice.simulation.judging_tax import judge_tax
+from apps.backoffice.simulation.oracle.disputes import moved_by_disputes
 from apps.backoffice.simulation.oracle.lines import Key, lines_of
 from apps.backoffice.simulation.oracle.timeline import life
 from apps.catalog.models import Charge
@@ -43,6 +45,7 @@ def differences(tenant_id: UUID, facts: Facts, until: datetime) -> Iterator[str]
     for (customer, currency), owed in tax.owed.items():
         credit.accounts["customer", customer, currency] += owed
         credit.accounts["tax_payable", None, currency] -= owed
+    yield from _first(in_disputes(tenant_id, facts))
     yield from _first(_in_books(tenant_id, facts, expected, credit.accounts))
     yield from _first(_left_undone(tenant_id))
     for breach in breaches(tenant_id):
@@ -123,6 +126,8 @@ def _in_books(
     for customer, currency, given in _given_beyond(tenant_id):
         should["customer", customer, currency] -= given
         should["refunds", None, currency] += given
+    for (kind, whose, currency), moved in moved_by_disputes(facts.disputes).items():
+        should[kind, whose, currency] += moved
     for invoice in Invoice.objects.filter(tenant=tenant_id, status=InvoiceStatus.WRITTEN_OFF):
         lost = Fraction(invoice.open_amount.amount)
         should["customer", invoice.customer_id, invoice.currency] -= lost

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
@@ -12,7 +12,9 @@ from uuid import UUID
 from django.db.models import Q
 
 from apps.backoffice.simulation.facts import Facts, GrantFact, TopOffFact, WalletFact
+from apps.backoffice.simulation.judging_disputes import claims_of, given_back
 from apps.backoffice.simulation.offers import DECIMALS
+from apps.backoffice.simulation.oracle.clawing import Clawing
 from apps.backoffice.simulation.oracle.credit import Books, Entry, Purse
 from apps.backoffice.simulation.oracle.savings import Bill, BillLine, Savings, Use
 from apps.backoffice.simulation.oracle.usage import counted
@@ -47,13 +49,16 @@ def judge_credit(tenant_id: UUID, facts: Facts) -> CreditVerdict:
         books: dict[str, Books] = defaultdict(Books)
         purses = [Purse(one, _log(one.id), books[one.currency]) for one in wallets]
         bills = _bills(customer)
-        savings = Savings(facts.credit, purses, _uses(facts, customer), bills, bought)
+        clawing = Clawing(purses, claims_of(customer, facts), given_back(customer))
+        savings = Savings(
+            facts.credit, purses, _uses(facts, customer), bills, bought, clawing=clawing
+        )
         wrong = list(savings.differences(facts.stops))
         verdict.differences += [f"credit of {customer}: {one}" for one in wrong]
         if not wrong:
             for purse in purses:
                 verdict.differences += _in_figures(purse)
-                verdict.differences += _in_top_offs(purse, bought, facts)
+                verdict.differences += _in_top_offs(purse, bought, facts, clawing)
         for bill in bills:
             if bill.sells is not None and bill.canceled_at is None:
                 books[bill.currency].move(bill.total, debit="customer", credit="deferred_revenue")
@@ -193,15 +198,22 @@ def _in_figures(purse: Purse) -> Iterator[str]:
             yield f"{grant.public_id} has {told}, should have {[float(one) for one in figures]}"
 
 
-def _in_top_offs(purse: Purse, bought: Mapping[UUID, GrantFact], facts: Facts) -> Iterator[str]:
+def _in_top_offs(
+    purse: Purse, bought: Mapping[UUID, GrantFact], facts: Facts, clawing: Clawing
+) -> Iterator[str]:
     """Yield purchases that no rule asks for, and rules that should have bought."""
     rule = purse.fact.top_off
     mine = [one for one in bought.values() if one.wallet == purse.fact.id]
     for one in mine:
         seen = purse.seen.get(one.asked_at, ())
-        fit = rule is not None and any(
-            balance < rule.low and _wanted(rule, balance, purse.fact) == one.amount
-            for balance in seen
+        paused = clawing.is_paused(purse.fact.id, one.asked_at)
+        fit = (
+            not paused
+            and rule is not None
+            and any(
+                balance < rule.low and _wanted(rule, balance, purse.fact) == one.amount
+                for balance in seen
+            )
         )
         if not fit:
             yield f"a top-off of {one.amount} at {one.asked_at}: the balance was {list(map(float, seen))}"
@@ -215,7 +227,8 @@ def _in_top_offs(purse: Purse, bought: Mapping[UUID, GrantFact], facts: Facts) -
     rests = row.failures >= row.attempt_limit or (row.not_before and row.not_before > now)
     recent = sum((one.amount for one in mine if one.asked_at > now - _CAP_DAYS), Decimal(0))
     capped = rule.cap is not None and recent + _wanted(rule, purse.balance, purse.fact) > rule.cap
-    if not (unpaid.exists() or rests or capped):
+    paused = clawing.is_paused(purse.fact.id, datetime.max.replace(tzinfo=UTC))
+    if not (unpaid.exists() or rests or capped or paused):
         yield f"{row.public_id} should have bought: {float(purse.balance)} is left"
 
 

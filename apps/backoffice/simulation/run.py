@@ -38,6 +38,8 @@ class Verdict:
     grants: int = 0
     movements: int = 0  # of credit
     refunds: int = 0
+    disputes: int = 0
+    clawed_back: int = 0  # grants, for disputes and refunds
     coupons: int = 0
     late: int = 0
     duplicates: int = 0
@@ -116,6 +118,7 @@ def _ways(seed: int, customers: int) -> list[Ways]:
 
 
 def _count(verdict: Verdict, house: House) -> None:
+    entries = CreditTransaction.objects.filter(tenant=house.tenant)
     verdict.customers += len(house.buyers)
     verdict.subscriptions += len(house.facts.subscriptions)
     verdict.events += len(house.facts.events)
@@ -124,8 +127,10 @@ def _count(verdict: Verdict, house: House) -> None:
     verdict.taken_back += house.asking.taken_back
     verdict.wallets += len(house.facts.credit.wallets)
     verdict.grants += len(house.facts.credit.grants)
-    verdict.movements += CreditTransaction.objects.filter(tenant=house.tenant).count()
+    verdict.movements += entries.count()
     verdict.refunds += house.repaying.refunds
+    verdict.disputes += len(house.facts.disputes)
+    verdict.clawed_back += entries.filter(reason__startswith="its money").count()
     verdict.coupons += len(house.facts.redemptions)
     verdict.late += house.traffic.late
     verdict.duplicates += house.traffic.duplicates

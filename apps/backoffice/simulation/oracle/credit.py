@@ -213,12 +213,11 @@ class Purse:
         """Return what can be used for a meter ("" for no meter), in the order of using it up."""
         if self.fact.meters and meter not in self.fact.meters:
             return []
-        found = [
-            one
-            for one in self.grants.values()
-            if one.began and not one.over and one.left > 0
-            if not one.fact.meters or meter in one.fact.meters
-        ]
+        return [one for one in self.there() if not one.fact.meters or meter in one.fact.meters]
+
+    def there(self) -> list[Grant]:
+        """Return what can be used, whatever for, in the order of using it up."""
+        found = [one for one in self.grants.values() if one.began and not one.over and one.left > 0]
         return sorted(
             found,
             key=lambda one: (
@@ -349,7 +348,7 @@ class Purse:
     def give_back(self, entries: Sequence[Entry]) -> None:
         """Give back what paid a canceled invoice, in the order in which it did."""
         for entry in entries:
-            back = _Back(self)
+            back = Back(self)
             if entry.grant is None:
                 back.lent(-entry.amount)
             else:
@@ -371,7 +370,7 @@ class Purse:
 
     def return_part(self, grant: UUID | None, credit: Fraction, money: Fraction) -> None:
         """Give back a part of what paid a corrected line; what is over is yet to be written off."""
-        back = _Back(self, covers=-money)
+        back = Back(self, covers=-money)
         if grant is None:
             back.lent(credit)
         else:
@@ -393,7 +392,7 @@ class Purse:
         """Give back what events up to one took, the last first; return how much."""
         before = [one for one in self.used[meter, subscription] if one.at <= at]
         last = {one.grant: one.number for one in before if one.amount > 0}
-        back = _Back(self)
+        back = Back(self)
         first = self.read
         for grant in sorted(last, key=lambda one: -last[one]):
             net = sum((one.amount for one in before if one.grant == grant), ZERO)
@@ -415,7 +414,7 @@ class Purse:
             self.used[meter, subscription].append(Taken(at, entry.grant, -entry.amount, number))
 
 
-class _Back:
+class Back:
     """Credit that comes back for one reason, what it was worth, and the money that comes with it."""
 
     def __init__(self, purse: Purse, covers: Fraction = ZERO) -> None:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from apps.backoffice.simulation.facts import CreditFacts, GrantFact
+from apps.backoffice.simulation.oracle.clawing import Clawing
 from apps.backoffice.simulation.oracle.credit import (
     PLACES,
     ZERO,
@@ -87,15 +88,19 @@ class Savings:
         uses: Iterable[Use],
         bills: Sequence[Bill],
         bought: Mapping[UUID, GrantFact],  # what top-off rules asked for
+        *,
+        clawing: Clawing,
     ) -> None:
-        self.told, self.bills = told, bills
+        self.told, self.bills, self.clawing = told, bills, clawing
         self.purses = sorted(purses, key=lambda one: (one.fact.priority, one.fact.id))
         self.uses: dict[datetime, list[Use]] = defaultdict(list)
         for use in sorted(uses):
             self.uses[use.told_at].append(use)
         mine = {one.fact.id for one in self.purses}
         self.grants = {
-            one.id: one for one in [*told.grants.values(), *bought.values()] if one.wallet in mine
+            one.id: one
+            for one in [*told.grants.values(), *bought.values()]
+            if one.wallet in mine
         }
         self.holds = {one.id: one for one in told.holds.values() if one.wallet in mine}
         self.taken = {
@@ -126,9 +131,12 @@ class Savings:
                 self._cover(bill)
             if bill.canceled_at == at:
                 self._unsettle(bill)
+        self.clawing.look(at)
         for purse in self.purses:
             while (entry := purse.next(at)) is not None:
                 self._told(purse, entry)
+                self.clawing.look(at)
+        self.clawing.close(at)
 
     def _pass_time(self, purse: Purse, at: datetime) -> None:
         for fact in self.grants.values():
@@ -335,6 +343,8 @@ class Savings:
 
     def _told(self, purse: Purse, entry: Entry) -> None:
         """Let happen what the log says that somebody did, if he did."""
+        if self.clawing.tells(purse, entry, entry.at):
+            return
         match entry.kind:
             case "grant":
                 self._begin(purse, entry)
