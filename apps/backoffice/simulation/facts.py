@@ -237,6 +237,8 @@ class CreditFacts:
     grants: dict[UUID, GrantFact] = field(default_factory=dict)
     holds: dict[UUID, HoldFact] = field(default_factory=dict)
     taken: dict[UUID, TakenFact] = field(default_factory=dict)
+    adjusted: dict[UUID, TakenFact] = field(default_factory=dict)  # taken of wallets by operators
+    called_off: set[UUID] = field(default_factory=set)  # grants that are not to begin
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
+from apps.backoffice.simulation.adjusting import Adjusting
 from apps.backoffice.simulation.amending import Amending
 from apps.backoffice.simulation.asking import Asking
 from apps.backoffice.simulation.chance import Dice
@@ -134,6 +135,9 @@ class House:
         self.contesting = Contesting(
             Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts
         )
+        self.adjusting = Adjusting(
+            Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts.credit
+        )
 
     def live(self, until: datetime, *, say: Callable[[str], None]) -> None:
         """Live to an instant; then have everything billed that is due by it."""
@@ -152,6 +156,7 @@ class House:
             self.haggling.act(self.buyers, self.now)
             self.amending.act(self.buyers, self.now)
             self.contesting.act(self.buyers, self.now)
+            self.adjusting.act(self.now)
             since, self.now = self.now, then
             move_clock(self.clock.id, to=then, actor=ACTOR, at=then)
             self.traffic.pass_time(self.buyers, since, then)

@@ -7,18 +7,27 @@ from uuid import UUID
 
 import pytest
 
+from apps.backoffice.simulation.contested import DisputeFact
 from apps.backoffice.simulation.facts import (
     AmendmentFact,
     CouponFact,
+    CreditFacts,
     EventFact,
     Facts,
+    GrantFact,
     LevyFact,
     PlaceFact,
     RedemptionFact,
     SubscriptionFact,
+    TakenFact,
+    WalletFact,
 )
+from apps.backoffice.simulation.oracle.clawing import Claim, Clawing, Paid, Sale
+from apps.backoffice.simulation.oracle.credit import Books, Entry, Purse
+from apps.backoffice.simulation.oracle.disputes import moved_by_disputes
 from apps.backoffice.simulation.oracle.levies import Levying, Paper, PaperLine
 from apps.backoffice.simulation.oracle.rebates import Owed, take_off
+from apps.backoffice.simulation.oracle.savings import Bill, Savings
 
 APRIL = datetime(2026, 4, 1, tzinfo=UTC)
 MONTH = {"unit": "month", "count": 1}
@@ -138,3 +147,177 @@ def test_what_is_undone_counts_again_and_what_it_brought_in_does_not() -> None:
     assert counting(replaced) == [1, 2]
     assert counting(replaced, undone) == [0, 1]
     assert counting(replaced, undone, again) == [1, 2]
+
+
+def disputed(amount: int, beyond: int, fee: int = 0, *, won: bool | None) -> DisputeFact:
+    return DisputeFact(
+        id=UUID(int=3),
+        name="a dispute",
+        payment=UUID(int=1),
+        customer=UUID(int=2),
+        provider="sandbox",
+        currency="USD",
+        amount=Decimal(amount),
+        beyond=Decimal(beyond),
+        fee=Decimal(fee),
+        opened_at=APRIL,
+        by_hand=True,
+        is_won=won,
+    )
+
+
+def test_disputes_move_what_is_documented() -> None:
+    told = [
+        disputed(40, 10, 15, won=True),
+        disputed(30, 10, won=False),
+        disputed(55, 0, won=None),
+    ]
+    assert moved_by_disputes(told) == {
+        # of 110.00 that came in, and 25.00 that were paid back
+        ("cash_clearing", "sandbox", "USD"): -15 - (110 - 25),
+        ("provider_fees", None, "USD"): 15,
+        ("disputes", None, "USD"): 55,
+        ("bad_debt", None, "USD"): 20,
+        ("customer", UUID(int=2), "USD"): 10,
+    }
+
+
+# --- credit ----------------------------------------------------------------------------------------
+
+WALLET, GRANT, INVOICE, SPENT, LESS = (UUID(int=number) for number in range(11, 16))
+DAYS = [APRIL + timedelta(days=number) for number in range(5)]
+
+
+def saved(told: str, *, won: bool | None = None, lends: int = 0) -> tuple[list[str], Books]:
+    """Let 10.00 be bought, 7.00 used, then the money disputed and 2.00 taken off by an operator."""
+    credit = CreditFacts(
+        wallets=[
+            WalletFact(
+                id=WALLET,
+                customer=UUID(int=2),
+                zone="UTC",
+                rate=None,
+                places=2,
+                currency="USD",
+                priority=50,
+                on_event=False,
+                policy="overdraft",
+                limit=Decimal(lends),
+                meters=(),
+                top_off=None,
+                opened_at=APRIL,
+            )
+        ],
+        grants={
+            GRANT: GrantFact(
+                id=GRANT,
+                wallet=WALLET,
+                paid=True,
+                amount=Decimal(10),
+                value=Decimal(10),
+                priority=50,
+                meters=(),
+                begins_at=APRIL,
+                expires_at=None,
+                lasts_months=None,
+                asked_at=APRIL,
+            )
+        },
+        taken={SPENT: TakenFact(SPENT, WALLET, Decimal(7), "", DAYS[1])},
+        adjusted={LESS: TakenFact(LESS, WALLET, Decimal(2), "", DAYS[4])} if "void" in told else {},
+    )
+    sources = {"grant": "", "consume": f"spend {SPENT}", "void": f"adjust {LESS}"}
+    log = []
+    for one in told.split(", "):
+        kind, amount, of, day = one.split()
+        figure = Fraction(amount)
+        log.append(
+            Entry(
+                kind,
+                GRANT if of == "grant" else None,
+                None,
+                None,
+                None,
+                "case 1" if int(day) in {2, 3} else sources[kind],
+                figure,
+                figure,
+                Fraction(0),
+                DAYS[int(day)],
+            )
+        )
+    books = Books()
+    purse = Purse(credit.wallets[0], log, books)
+    sale = Sale(INVOICE, GRANT, Fraction(10), Fraction(10), 2)
+    claim = Claim(
+        name="case",
+        amount=Fraction(10),
+        opens_at=DAYS[2],
+        is_won=won,
+        ends_at=None if won is None else DAYS[3],
+        paid=[Paid(APRIL, sale, Fraction(10))],
+    )
+    bill = Bill(
+        id=INVOICE,
+        currency="USD",
+        unit=Fraction(1, 100),
+        issued_at=APRIL,
+        canceled_at=None,
+        is_paid=True,
+        sells=GRANT,
+        total=Fraction(10),
+        covered=Fraction(0),
+        lines=(),
+    )
+    clawing = Clawing([purse], [claim], [])
+    savings = Savings(credit, [purse], [], [bill], {}, clawing=clawing)
+    return list(savings.differences(DAYS)), books
+
+
+BOUGHT = "grant 10 grant 0, consume -7 grant 1, dispute -3 grant 2"
+
+
+@pytest.mark.parametrize(
+    ("told", "won", "lends", "moved"),
+    [
+        (BOUGHT, None, 0, {"disputes": -3, "credit_liability": 0}),
+        (f"{BOUGHT}, consume -4 none 2", None, 4, {"disputes": -7, "credit_liability": 4}),
+        (f"{BOUGHT}, reinstate 3 grant 3", True, 0, {"disputes": 0, "credit_liability": -3}),
+        (
+            f"{BOUGHT}, consume -4 none 2, return 4 none 3, reinstate 3 grant 3",
+            True,
+            4,
+            {"disputes": 0, "credit_liability": -3},
+        ),
+        (BOUGHT, False, 0, {"disputes": 0, "bad_debt": -3}),
+        (
+            f"{BOUGHT}, reinstate 3 grant 3, void -2 grant 4",
+            True,
+            0,
+            {"credit_liability": -1, "breakage": -2},
+        ),
+    ],
+)
+def test_credit_follows_its_money(
+    told: str, *, won: bool | None, lends: int, moved: dict[str, int]
+) -> None:
+    wrong, books = saved(told, won=won, lends=lends)
+    assert wrong == []
+    assert {kind: books.accounts[kind] for kind in moved} == moved
+    assert books.accounts["revenue"] == -7
+
+
+@pytest.mark.parametrize(
+    ("told", "won", "lends"),
+    [
+        ("grant 10 grant 0, consume -7 grant 1", None, 0),
+        (BOUGHT, None, 4),
+        (BOUGHT, True, 0),
+        (f"{BOUGHT}, reinstate 3 grant 3", None, 0),
+        (f"{BOUGHT}, reinstate 2 grant 3", True, 0),
+        (BOUGHT.replace("-3", "-2"), None, 0),
+    ],
+)
+def test_credit_that_does_not_follow_its_money_is_found_out(
+    told: str, *, won: bool | None, lends: int
+) -> None:
+    assert len(saved(told, won=won, lends=lends)[0]) == 1

@@ -337,6 +337,16 @@ class Purse:
             self.books.move(value, debit="credit_liability", credit="breakage")
         grant.over = grant.over or not (grant.left or grant.held)
 
+    def take_off(self, amount: Fraction) -> None:
+        """Take credit back for nothing, whatever it is for, by the order of using it up."""
+        for grant in self.there():
+            part = min(grant.left, amount)
+            if part:
+                amount -= part
+                value = self.take(grant, part, "void")
+                if grant.fact.paid:
+                    self.books.move(value, debit="credit_liability", credit="breakage")
+
     def refund(self, grant: Grant, unit: Fraction) -> None:
         """Take back all that is left; what can be paid of its worth is owed to the customer."""
         value = self.take(grant, grant.left, "refund")

@@ -100,12 +100,13 @@ class Savings:
         self.grants = {
             one.id: one
             for one in [*told.grants.values(), *bought.values()]
-            if one.wallet in mine
+            if one.wallet in mine and one.id not in told.called_off
         }
         self.holds = {one.id: one for one in told.holds.values() if one.wallet in mine}
         self.taken = {
             one.id: one for one in told.taken.values() if one.of in mine or one.of in self.grants
         }
+        self.adjusted = {one.id: one for one in told.adjusted.values() if one.of in mine}
         self.done: set[UUID] = set()
         self.settled: list[_Settled] = []
 
@@ -386,7 +387,9 @@ class Savings:
         purse.make_true(entry.at)
 
     def _take(self, purse: Purse, entry: Entry) -> None:
-        if entry.kind == "refund":
+        if entry.source.startswith("adjust "):
+            told = self.adjusted[UUID(entry.source.rpartition(" ")[2])]
+        elif entry.kind == "refund":
             told = next(
                 one for one in self.taken.values() if one.of == entry.grant and one.amount is None
             )
@@ -394,7 +397,10 @@ class Savings:
             told = self.taken[UUID(entry.source.rpartition(" ")[2])]
         _refuse(told.at != entry.at or told.id in self.done, entry)
         self.done.add(told.id)
-        if told.amount is None:
+        if told.id in self.adjusted:
+            _refuse(told.of != purse.fact.id, entry)
+            purse.take_off(Fraction(told.amount or 0))
+        elif told.amount is None:
             bill = next(one for one in self.bills if one.sells == told.of)
             purse.refund(purse.grants[told.of], bill.unit)
         elif entry.kind == "void":
@@ -409,7 +415,7 @@ class Savings:
                 raise Difference(f"nobody asked for {purse.log[purse.read]}")
         ended = {one.id for one in self.holds.values() if one.ended_at is not None}
         paid = {one.sells for one in self.bills if one.sells and one.is_paid}
-        for missing in (ended | paid | self.taken.keys()) - self.done:
+        for missing in (ended | paid | self.taken.keys() | self.adjusted.keys()) - self.done:
             raise Difference(f"{missing} has had no effect")
 
 
