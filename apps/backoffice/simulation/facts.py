@@ -253,6 +253,7 @@ class Facts:
     amendments: list[AmendmentFact] = field(default_factory=list)
     redemptions: list[RedemptionFact] = field(default_factory=list)
     levies: list[LevyFact] = field(default_factory=list)
+    taxes_credit: bool = False  # where it is bought; what it pays is not taxed then
     places: dict[UUID, PlaceFact] = field(default_factory=dict)  # of customers who pay tax
     # money that came by bank, or went back (less than nothing): customer, currency, amount
     transfers: list[tuple[UUID, str, Decimal]] = field(default_factory=list)

@@ -22,6 +22,7 @@ from apps.backoffice.simulation.readers import see_all_usage
 from apps.backoffice.simulation.repaying import Repaying
 from apps.backoffice.simulation.saving import Saving
 from apps.backoffice.simulation.traffic import Buyer, Traffic, external_id
+from apps.backoffice.simulation.vouching import Vouching
 from apps.catalog.operations.lists import create_price_list
 from apps.catalog.operations.plans import create_plan
 from apps.core.jobs import run_due
@@ -138,6 +139,14 @@ class House:
         self.adjusting = Adjusting(
             Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts.credit
         )
+        self.vouching = Vouching(
+            Dice(dice.getrandbits(64)),
+            self.trouble,
+            self.tenant.id,
+            self.facts,
+            self.saving.unit,
+        )
+        self.vouching.found(self.now)
 
     def live(self, until: datetime, *, say: Callable[[str], None]) -> None:
         """Live to an instant; then have everything billed that is due by it."""
@@ -157,6 +166,7 @@ class House:
             self.amending.act(self.buyers, self.now)
             self.contesting.act(self.buyers, self.now)
             self.adjusting.act(self.now)
+            self.vouching.act(self.buyers, self.now)
             since, self.now = self.now, then
             move_clock(self.clock.id, to=then, actor=ACTOR, at=then)
             self.traffic.pass_time(self.buyers, since, then)

@@ -157,7 +157,8 @@ def _bills(customer: UUID) -> list[Bill]:
             canceled_at=one.closed_at if one.status == InvoiceStatus.CANCELED else None,
             is_paid=one.status == InvoiceStatus.PAID,
             sells=sells.get(one.id),
-            total=Fraction(one.total.amount),
+            # the tax of what sells credit is judged with all other tax
+            total=Fraction(one.total.amount - (one.tax.amount if one.id in sells else 0)),
             covered=Fraction(one.credit_applied),
             lines=lines[one.id],
         )

@@ -6,9 +6,10 @@ from fractions import Fraction
 from uuid import UUID
 
 from apps.backoffice.simulation.facts import Facts
+from apps.backoffice.simulation.judging_parts import in_parts, taxed_like
 from apps.backoffice.simulation.offers import DECIMALS
 from apps.backoffice.simulation.oracle.levies import Levying, Paper, PaperLine
-from apps.invoicing.domain import InvoiceStatus
+from apps.invoicing.domain import InvoiceStatus, LineKind
 from apps.invoicing.models import Invoice, InvoiceLine
 
 
@@ -24,15 +25,18 @@ def judge_tax(tenant_id: UUID, facts: Facts, *, per_line: bool) -> TaxVerdict:
     """Tax every document again, customer by customer."""
     verdict = TaxVerdict()
     lines: dict[UUID, list[PaperLine]] = defaultdict(list)
+    like = taxed_like(tenant_id)
     rows = InvoiceLine.objects.filter(tenant=tenant_id).order_by("position")
     for one in rows:
         lines[one.invoice_id].append(
             PaperLine(
                 one.id,
-                one.corrects_id,
+                like.get(one.id, one.corrects_id),
                 one.service_start,
                 one.service_end,
                 Fraction(one.amount),
+                is_free=(one.id in like and like[one.id] is None)
+                or (one.kind == LineKind.CREDIT and not facts.taxes_credit),
             )
         )
     papers: dict[UUID, list[Paper]] = defaultdict(list)
@@ -63,4 +67,5 @@ def judge_tax(tenant_id: UUID, facts: Facts, *, per_line: bool) -> TaxVerdict:
         else:
             wrong = list(Levying(facts.levies, place, per_line=per_line).differences(found))
         verdict.differences += [f"tax of {customer}: {one}" for one in wrong]
+    verdict.differences += in_parts(tenant_id)
     return verdict

@@ -45,8 +45,6 @@ class Repaying:
             Payment.objects.filter(
                 tenant=self.tenant_id, status=PaymentStatus.SUCCEEDED, settled_at__lt=at
             )
-            # tax would have to be given back in proportion, which nobody reckons here
-            .exclude(customer__in=list(facts.places))
             # the credit that such an invoice sold would have to be taken back too
             .exclude(allocations__invoice__sells_credit=True)
             .values_list("id", "customer_id", "settled_at", "currency", "amount", "provider")

@@ -90,16 +90,16 @@ class Saving:
                 continue
             has = sum(one.customer == buyer.id for one in self._wallets)
             if self.dice.often(max(15 - many // 2, 1)) and has < 3 and buyer.subscriptions:  # noqa: PLR2004
-                self._open(buyer, at)
+                self._open(buyer, at, pays_events=not buyer.corrects)
         for wallet in self._wallets:
             if self.dice.often(max(45 - many, 5)):
                 self._act_on(wallet, at)
 
     # --- wallets --------------------------------------------------------------------------------
 
-    def _open(self, buyer: Buyer, at: datetime) -> None:
+    def _open(self, buyer: Buyer, at: datetime, *, pays_events: bool) -> None:
         dice, first = self.dice, buyer.subscriptions[0]
-        in_units, on_event = dice.often(50), dice.often(50) and not buyer.corrects
+        in_units, on_event = dice.often(50), dice.often(50) and pays_events
         currency = "USD" if in_units or on_event else first.currency
         policy = dice.choice(tuple(Insufficient))
         fact = WalletFact(

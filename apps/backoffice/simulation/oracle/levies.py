@@ -17,13 +17,14 @@ _TICK: Final = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class PaperLine:
-    """A line of a document: what it bills, without tax, and which line it corrects."""
+    """A line of a document: what it bills, without tax, and which line it corrects or is taxed like."""
 
     id: UUID
     corrects: UUID | None
     starts: datetime
     ends: datetime
     amount: Fraction
+    is_free: bool = False  # no tax is on it, wherever it is sold
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ class Levying:
         return sum((tax for _, tax in taken.values()), _ZERO)
 
     def _levies_of(self, line: PaperLine, paper: Paper) -> tuple[UUID, list[LevyFact]]:
+        if line.is_free:
+            return line.id, []
         if line.corrects is not None:
             return self._of_line[line.corrects]
         served = line.ends - _TICK if line.ends > line.starts else line.ends
