@@ -32,6 +32,6 @@ REACTIONS: Final[dict[str, tuple[str, ...]]] = {
     "dispute.opened": ("payments.follow_dispute",),
     "dispute.won": ("payments.follow_dispute",),
     "dispute.lost": ("payments.follow_dispute",),
-    "invoice.credit_paid": ("wallets.settle_purchase",),
+    "invoice.credit_paid": ("wallets.settle_purchase", "payments.follow_disputes_of"),
     "invoice.uncollected": ("wallets.fail_purchase",),
 }

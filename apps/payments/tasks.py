@@ -68,6 +68,18 @@ def follow_dispute(subject: str) -> None:
     )
 
 
+@job("payments.follow_disputes_of")
+def follow_disputes_of(subject: str) -> None:
+    """Take credit that an invoice has sold for money that is disputed meanwhile."""
+    invoice = _invoice(subject)
+    disputed_credit.follow_disputes_of(
+        invoice.id,
+        tenant_id=invoice.tenant_id,
+        actor="system:payments.follow_disputes_of",
+        at=customer_now(invoice.customer, wall=now()),
+    )
+
+
 @shared_task(name="payments.retry_collections")
 def retry_collections() -> int:
     """Try again to collect what failed, by the tenants' timetables."""

@@ -70,6 +70,18 @@ def follow_dispute(dispute_id: UUID, *, tenant_id: UUID, actor: str, at: datetim
     return dispute
 
 
+def follow_disputes_of(invoice_id: UUID, *, tenant_id: UUID, actor: str, at: datetime) -> None:
+    """Bring credit that an invoice has now sold in line with disputes of what had paid part of it.
+
+    They found it unpaid and its credit not given. Safe to repeat, as ``follow_dispute`` is.
+    """
+    disputes = Dispute.objects.filter(
+        tenant_id=tenant_id, payment__allocations__invoice=invoice_id
+    ).order_by("opened_at", "id")
+    for dispute_id in disputes.values_list("id", flat=True):
+        follow_dispute(dispute_id, tenant_id=tenant_id, actor=actor, at=at)
+
+
 def _paid_for_credit(dispute: Dispute) -> list[Allocation]:
     """Return what of the payment paid invoices, those paid last first, as refunds go back."""
     paid = Allocation.objects.filter(payment=dispute.payment_id).select_related("invoice")

@@ -1,5 +1,6 @@
 """Credit follows the money that is disputed: taken at once, given back if it is won, else gone."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,7 @@ from apps.core.models import AuditEvent
 from apps.ledger.domain import AccountKind
 from apps.ledger.models import JournalEntry
 from apps.payments.models import Dispute, Payment
-from apps.payments.operations.disputed_credit import follow_dispute
+from apps.payments.operations.disputed_credit import follow_dispute, follow_disputes_of
 from apps.rating.periods import Cadence, Unit
 from apps.tenants.domain import Mode
 from apps.tenants.models import Tenant, TestClock
@@ -20,13 +21,13 @@ from apps.wallets.models import CreditGrant, CreditTransaction, TopOffRule, Wall
 from apps.wallets.operations.due import apply_due
 from apps.wallets.operations.spending import release_hold
 from apps.wallets.operations.wallets import TopOff, change_wallet, close_wallet
-from tests.integration.wallets.test_purchases import buy
+from tests.integration.wallets.test_purchases import buy, invoice_of
 from tests.integration.wallets.test_usage import use
 from tests.make.backoffice import all_breaches
 from tests.make.disputes import dispute, lose, win
 from tests.make.metering import make_meter
 from tests.make.payments import make_payer
-from tests.make.refunds import books, pay_back
+from tests.make.refunds import books, pay_back, receive
 from tests.make.tenants import ACTOR, AT, make_clock, make_tenant
 from tests.make.wallets import (
     booked,
@@ -276,6 +277,29 @@ def test_news_in_any_order_and_any_number_of_times_come_to_the_same(tenant: Tena
     assert (after.credit_taken_at, after.credit_settled_at) == (AT, AT)
     assert standing(wallet, grant) == ("available", 0, 0)
     assert books(tenant) == {}
+    assert all_breaches() == []
+
+
+@pytest.mark.parametrize("end", [None, lose, win], ids=["undecided", "lost", "won"])
+def test_credit_whose_rest_is_paid_after_a_dispute_comes_without_the_disputed_part(
+    tenant: Tenant, end: Callable[[Dispute], Dispute] | None
+) -> None:
+    wallet = make_wallet(make_payer(method=None, tenant=tenant))
+    grant = fresh_grant(buy(wallet))
+    invoice = invoice_of(grant)
+    case = dispute(receive(invoice, "4.00"))
+    run_due()
+    assert standing(wallet, grant) == ("payment_failed", 0, 0)
+    if end is not None:
+        end(case)
+        run_due()
+
+    receive(invoice, "6.00")
+    run_due()
+    assert standing(wallet, grant) == ("available", 10 if end is win else 6, 0)
+    run_due()
+    follow_disputes_of(invoice.id, tenant_id=tenant.id, actor=ACTOR, at=AT)
+    assert standing(wallet, grant) == ("available", 10 if end is win else 6, 0)
     assert all_breaches() == []
 
 
