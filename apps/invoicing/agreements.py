@@ -29,6 +29,14 @@ _COUNTED: Final = frozenset(LineKind) - {LineKind.TRUE_UP, LineKind.OVERAGE, Lin
 
 
 @dataclass(frozen=True, slots=True)
+class OwnTerms:
+    """The coupons, in the order of taking off, and the contracts of those customers who have any."""
+
+    redeemed: Mapping[UUID, tuple[DiscountTerms, ...]]
+    contracts: Mapping[UUID, tuple[ContractTerms, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Agreements:
     """What was agreed on with a customer beside the prices of the catalog."""
 
@@ -46,7 +54,17 @@ class Agreements:
         return min((due for due in found if due is not None), default=None)
 
 
+def own_terms_of(everybody: Mapping[UUID, Sequence[SubscriptionTerms]]) -> OwnTerms:
+    """Return what customers have of their own; one query, and one of coupons and one of contracts."""
+    found = who_agreed(everybody)
+    return OwnTerms(
+        discounts_of(found.with_coupons) if found.with_coupons else {},
+        contracts_of(found.with_contracts) if found.with_contracts else {},
+    )
+
+
 def agreements_for(
+    own: OwnTerms,
     everybody: Mapping[UUID, Sequence[SubscriptionTerms]],
     charges: Charges,
     reaches: Mapping[UUID, Reach],
@@ -55,25 +73,21 @@ def agreements_for(
 ) -> dict[UUID, Agreements]:
     """Return the agreements of customers who have any; ``bounds_first`` as ``Discounts`` has it.
 
-    One query, and for those who have, up to four more: of coupons, of contracts, of what was taken
-    off and of what was spent in periods that are not looked at.
+    Up to two queries: of what was taken off and of what was spent in periods that are not looked at.
     """
-    agreed = who_agreed(everybody)
-    redeemed = discounts_of(agreed.with_coupons) if agreed.with_coupons else {}
-    contracts = contracts_of(agreed.with_contracts) if agreed.with_contracts else {}
-    used = _used(redeemed, everybody, reaches)
-    committed = _committed(contracts, everybody, charges, reaches)
+    used = _used(own.redeemed, everybody, reaches)
+    committed = _committed(own.contracts, everybody, charges, reaches)
     return {
         customer_id: Agreements(
-            contracts=contracts.get(customer_id, ()),
+            contracts=own.contracts.get(customer_id, ()),
             discounts=(
-                Discounts(redeemed[customer_id], used, bounds_first)
-                if customer_id in redeemed
+                Discounts(own.redeemed[customer_id], used, bounds_first)
+                if customer_id in own.redeemed
                 else None
             ),
             committed=committed.get(customer_id, ()),
         )
-        for customer_id in agreed.with_coupons | agreed.with_contracts
+        for customer_id in own.redeemed.keys() | own.contracts.keys()
     }
 
 

@@ -6,8 +6,8 @@ of what is due together in proportion, by largest remainder.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from apps.catalog.domain import Timing
 from apps.core.money import ARITHMETIC, allocate, round_money
-from apps.invoicing.slicing import Slice
-from apps.subscriptions.domain import DiscountTerms
+from apps.invoicing.slicing import Reach, Slice
+from apps.subscriptions.domain import DiscountTerms, SubscriptionTerms
 
 _ZERO: Final = Decimal(0)
 _HUNDRED: Final = Decimal(100)
@@ -94,6 +94,42 @@ def reductions(
         else:
             _take_amounts(taking, found, one, discounts.used)
     return taking.taken
+
+
+def further_back(
+    customer: Sequence[SubscriptionTerms],
+    slices: Iterable[Slice],
+    redeemed: Sequence[DiscountTerms],
+    reaches: Mapping[UUID, Reach],
+) -> dict[UUID, Reach]:
+    """Return the wider reaches that some of a customer's subscriptions need; often none.
+
+    What was billed and comes to something else now leaves more or less of an amount to all that is
+    due in the same period of the coupon's rhythm; and what a coupon takes off bears on those after
+    it. ``slices`` are what is due within ``reaches``.
+    """
+    billed = {one.id: one.billed_until for one in customer if one.billed_until is not None}
+    concerned = {one for one, until in billed.items() if reaches[one].window < until}
+    if not concerned:
+        return {}
+    begins = min(reaches[one].window for one in concerned)
+    for piece in slices:
+        if piece.subscription.id in concerned:
+            begins = min(begins, max(piece.period.start, piece.subscription.started_at))
+    for one in redeemed:
+        if (
+            one.coupon.percentage is None
+            and (one.subscription_id is None or one.subscription_id in concerned)
+            and (one.ends_at is None or begins < one.ends_at)
+        ):
+            if one.starts_at < begins:
+                begins = one.rhythm.boundary(one.rhythm.index_at(begins))
+            concerned = set(billed) if one.subscription_id is None else concerned
+    return {
+        one: replace(reaches[one], window=begins)
+        for one in concerned
+        if begins < reaches[one].window
+    }
 
 
 def due_at(one: Slice) -> datetime:

@@ -11,8 +11,14 @@ from django.db import connection
 
 from apps.catalog.queries import charges_of, price_list_ids
 from apps.core.errors import BillingError
-from apps.invoicing.agreements import Agreements, agreements_for, at_agreed_prices
+from apps.invoicing.agreements import (
+    Agreements,
+    agreements_for,
+    at_agreed_prices,
+    own_terms_of,
+)
 from apps.invoicing.assembly import expected_lines, propose
+from apps.invoicing.discounting import further_back
 from apps.invoicing.domain import LineKind
 from apps.invoicing.lines import Billed, Expected, LineKey, ProposedLine
 from apps.invoicing.slicing import (
@@ -106,7 +112,17 @@ def gather(
         customer_id: slices_due(subscriptions, charges, reaches=reaches, basis=basis, early=early)
         for customer_id, subscriptions in everybody.items()
     }
-    agreements = agreements_for(everybody, charges, reaches, bounds_first=_bounds_first(tenant))
+    own = own_terms_of(everybody)
+    for customer_id, redeemed in own.redeemed.items():
+        subscriptions = everybody[customer_id]
+        wider = further_back(subscriptions, slices[customer_id], redeemed, reaches)
+        if wider:
+            reaches |= wider
+            slices[customer_id] = slices_due(
+                subscriptions, charges, reaches=reaches, basis=basis, early=early
+            )
+    bounds_first = _bounds_first(tenant)
+    agreements = agreements_for(own, everybody, charges, reaches, bounds_first=bounds_first)
     for customer_id, agreed in agreements.items():
         if agreed.contracts:
             slices[customer_id] = at_agreed_prices(slices[customer_id], agreed.contracts)
@@ -167,7 +183,10 @@ def expect_both(
     the refusal instead. ``charges`` are those of all phases of both.
     """
     basis = Basis(tenant.proration_basis)
-    agreements = agreements_for(actual, charges, reaches, bounds_first=_bounds_first(tenant))
+    bounds_first = _bounds_first(tenant)
+    agreements = agreements_for(
+        own_terms_of(actual), actual, charges, reaches, bounds_first=bounds_first
+    )
     slices: dict[tuple[bool, UUID], list[Slice]] = {}
     for side, everybody in ((_ACTUAL, actual), (_IMAGINED, imagined)):
         for customer_id, subscriptions in everybody.items():

@@ -12,15 +12,15 @@ from apps.catalog.domain import CouponDuration, CouponTarget
 from apps.core.ids import new_id
 from apps.core.web.fields import instant_text
 from apps.customers.models import Customer
-from apps.invoicing.agreements import agreements_for
+from apps.invoicing.agreements import agreements_for, own_terms_of
 from apps.invoicing.explaining import explain, verify
 from apps.invoicing.invariants import discounts_are_within_what_they_discount
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.operations.billing import close_due
 from apps.invoicing.operations.closing import cancel_invoice
-from apps.subscriptions.domain import Behaviour, ChangeVerb, Wish
+from apps.subscriptions.domain import Behaviour, CancelMode, ChangeVerb, Wish
 from apps.subscriptions.models import Subscription
-from apps.subscriptions.operations import change_subscription, end_discount
+from apps.subscriptions.operations import cancel_subscription, change_subscription, end_discount
 from apps.subscriptions.queries import timelines
 from apps.tenants.domain import BoundsApplied
 from apps.tenants.operations import change_tenant
@@ -50,6 +50,12 @@ YEARLY = {
     "name": "Support",
     "period": "yearly",
     "pricing": {"model": "flat", "amount": "120.00"},
+}
+QUARTERLY = {
+    "key": "support",
+    "name": "Support",
+    "period": {"unit": "month", "count": 3},
+    "pricing": {"model": "flat", "amount": "91.00"},
 }
 FOREVER = CouponDuration.FOREVER
 
@@ -83,6 +89,10 @@ def use(subscription: Subscription, key: str, occurred_at: datetime, value: str)
     (receipt,) = send(subscription.customer.tenant, [event], at=occurred_at)
     assert receipt.status == "accepted"
     count_all()
+
+
+def cancel(subscription: Subscription, *, ends_at: datetime, at: datetime) -> None:
+    cancel_subscription(subscription.pk, mode=CancelMode.DATE, ends_at=ends_at, actor=ACTOR, at=at)
 
 
 def documents(customer: Customer) -> list[list[str]]:
@@ -190,6 +200,51 @@ def test_what_another_pace_has_used_of_an_amount_stays_used() -> None:
     use(subscription, "late", MAY + DAY, "300")
     close_due(JULY, actor=ACTOR)
     assert documents(subscription.customer)[2:] == [["May Calls 3.00"]]
+
+
+def test_what_a_cancellation_leaves_of_an_amount_goes_to_what_was_due_after() -> None:
+    subscription = subscribed(QUARTERLY, CALLS)
+    redeem(subscription, make_coupon(subscription.tenant, amount="100.00", key="much"), APRIL)
+    use(subscription, "a", APRIL + DAY, "2000")
+    close_due(JUNE, actor=ACTOR)
+    assert documents(subscription.customer) == [
+        ["Apr Support 91.00", "Apr Support: discount much -91.00"],
+        ["Apr Calls 20.00", "Apr Calls: discount much -9.00"],
+    ]
+    # 60 of 91 days, at 1.00 each: 40.00 of the amount are left for April's usage
+    cancel(subscription, ends_at=MAY + 30 * DAY, at=JUNE)
+    close_due(JUNE, actor=ACTOR)
+    assert documents(subscription.customer)[2:] == [
+        [
+            "Apr Correction: Support -31.00",
+            "Apr Correction: Support: discount much 31.00",
+            "Apr Correction: Calls: discount much -11.00",
+        ],
+    ]
+    close_due(JULY, actor=ACTOR)
+    assert len(documents(subscription.customer)) == 3
+
+
+def test_what_one_subscription_leaves_of_an_amount_goes_to_the_other() -> None:
+    one = subscribed(QUARTERLY)
+    customer = one.customer
+    make_subscription(customer, make_plan(customer.tenant, [BASE_FEE], key="other"), at=APRIL)
+    coupon = make_coupon(
+        customer.tenant, amount="140.00", target=CouponTarget.CUSTOMER, key="ours", duration=FOREVER
+    )
+    redeem(customer, coupon, APRIL)
+    close_due(JUNE, actor=ACTOR)
+    assert totals(customer) == ["0.00", "49.00", "49.00"]
+    cancel(one, ends_at=APRIL + DAY, at=JUNE)
+    close_due(JUNE, actor=ACTOR)
+    assert documents(customer)[3:] == [
+        [
+            "Apr Correction: Support -90.00",
+            "Apr Correction: Support: discount ours 90.00",
+            "May Base fee: discount ours -49.00",
+            "Jun Base fee: discount ours -41.00",
+        ],
+    ]
 
 
 def test_redeemed_in_mid_period_it_discounts_the_whole_period() -> None:
@@ -380,7 +435,9 @@ def test_who_has_no_coupon_is_not_asked_for_it(django_assert_num_queries: Any) -
 
     everybody = timelines([subscription.customer_id])
     with django_assert_num_queries(1):
-        assert agreements_for(everybody, {}, {}, bounds_first=False) == {}
+        own = own_terms_of(everybody)
+    with django_assert_num_queries(0):
+        assert agreements_for(own, everybody, {}, {}, bounds_first=False) == {}
 
 
 @pytest.mark.parametrize("assignment", ["amount = -50", "amount = 1"])
