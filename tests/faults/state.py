@@ -92,15 +92,18 @@ _LOOKS: Final = {
         SELECT c.external_id, w.settlement, w.status, w.balance, w.held, w.entries
         FROM wallets_wallet w JOIN customers_customer c ON c.id = w.customer_id
     """,
+    # credit that is bought comes when it is paid, and that depends on what was lost
     "grants": """
         SELECT c.external_id, g.kind, g.source, g.status, g.amount, g.remaining, g.held, g.value,
-               g.value_left, g.effective_at, g.expires_at, g.invoice_id IS NOT NULL
+               g.value_left, CASE WHEN g.invoice_id IS NULL THEN g.effective_at END, g.expires_at,
+               g.invoice_id IS NOT NULL
         FROM wallets_creditgrant g JOIN wallets_wallet w ON w.id = g.wallet_id
         JOIN customers_customer c ON c.id = w.customer_id
     """,
     "holds": "SELECT status, amount, captured, expires_at, ended_at FROM wallets_credithold",
     "credit that moved": """
-        SELECT t.number, t.kind, t.amount, t.balance_after, t.value, t.covers, e.key, t.at
+        SELECT t.number, t.kind, t.amount, t.balance_after, t.value, t.covers, e.key,
+               CASE WHEN t.kind <> 'grant' THEN t.at END
         FROM wallets_credittransaction t LEFT JOIN metering_usageevent e ON e.id = t.event_id
     """,
     "settlements": "SELECT service_start, amount FROM wallets_usagesettlement",
@@ -114,7 +117,8 @@ _LOOKS: Final = {
     # how often a charge was tried, and where the clock stopped for it, depends on what was lost
     "happenings": """
         SELECT type, count(*) FROM core_auditevent
-        WHERE type NOT LIKE 'payment.%%' AND type <> 'test_clock.advanced' GROUP BY 1
+        WHERE type NOT LIKE 'payment.%%' AND type NOT IN ('test_clock.advanced',
+              'invoice.uncollected', 'wallet.payment_failed', 'wallet.active') GROUP BY 1
     """,
     "unsealed": "SELECT event_id FROM core_auditpending",
     "partitions": """

@@ -2,12 +2,15 @@
 
 import shutil
 import signal
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from django.db import connections
 
 from tests.faults.forker import Database, Forker
+from tests.faults.workload import CHAPTERS
 from tests.servers import TestServers
 
 _WORK: Final = "tests.faults.workload:work"
@@ -15,37 +18,72 @@ _DRAIN: Final = "tests.faults.workload:drain"
 _SUMMARY: Final = "tests.faults.state:summary"
 
 
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """Of a chapter: the database by then, and the folder with the journal and the hits."""
+
+    database: str
+    folder: Path
+
+    def hits(self) -> dict[str, int]:
+        """How often each point was reached before it."""
+        return {path.name: path.stat().st_size for path in (self.folder / "hits").glob("*")}
+
+
 class Sweep:
-    """Tells the same history again and again, each time on a database of its own."""
+    """Tells the same history again and again, each time on a database of its own.
+
+    From the chapter in which it is to crash, that is: all before that is as it was without.
+    """
 
     def __init__(self, servers: TestServers, forker: Forker, folder: Path) -> None:
         """Tell it once without a crash, counting how often each point is reached."""
-        self._servers, self._forker, self._folder = servers, forker, folder
+        self._servers, self._forker, self._folder = servers, forker, folder / "now"
+        self._folder.mkdir()
         self._host = str(connections.settings["default"]["OPTIONS"]["host"])
-        self._base = servers.copy(servers.template, suffix="_winter")
-        self._client = forker.call("tests.faults.workload:prepare", self._at(self._base))
-        told = self._tell("")
-        assert told["wrong"] == []
-        self.undisturbed: dict[str, list[str]] = told["rows"]
-        hits = {path.name: path.stat().st_size for path in (folder / "hits").iterdir()}
-        self.hits: dict[str, int] = hits
+        database = servers.copy(servers.template, suffix="_winter")
+        company = forker.call("tests.faults.workload:prepare", self._at(database))
+        self._told = {**company, "journal": str(self._folder / "journal")}
+        self._beginnings: list[_Beginning] = []
+        for number in range(len(CHAPTERS)):
+            one = _Beginning(servers.copy(database, suffix=f"_{number}"), folder / str(number))
+            shutil.copytree(self._folder, one.folder)
+            self._beginnings.append(one)
+            told = {**self._told, "chapters": number + 1}
+            ended = forker.start(_WORK, self._at(database), self._folder, **told).wait()
+            assert ended.killed_by is None, ended.said
+        self.hits = _Beginning(database, self._folder).hits()
+        summary = self._end(self._at(database))
+        assert summary["wrong"] == []
+        self.undisturbed: dict[str, list[str]] = summary["rows"]
 
     def crash(self, where: str) -> None:
         """Tell it with a crash at ``point:hit`` and go on after it: the end must be the same."""
-        told = self._tell(f"{where}:kill")
-        assert told["wrong"] == [], where
-        assert told["rows"] == self.undisturbed, where
-
-    def _tell(self, armed: str) -> dict[str, Any]:
+        point, _, hit = where.partition(":")
+        before = [one for one in self._beginnings if one.hits().get(point, 0) < int(hit)]
         shutil.rmtree(self._folder)
-        self._folder.mkdir()
-        (self._folder / "armed").write_text(armed)
-        database = self._at(self._servers.copy(self._base, suffix="_crash"))
-        told: dict[str, Any] = {**self._client, "journal": str(self._folder / "journal")}
-        first = self._forker.start(_WORK, database, self._folder, **told).wait()
-        assert first.killed_by == (signal.SIGKILL if armed else None), first.said
-        (self._folder / "armed").unlink()
-        self._forker.call(_DRAIN, database, **told)
+        shutil.copytree(before[-1].folder, self._folder)
+        database = self._at(self._servers.copy(before[-1].database, suffix="_crash"))
+        (self._folder / "armed").write_text(f"{where}:kill")
+        ended = self._forker.start(_WORK, database, self._folder, **self._told).wait()
+        assert ended.killed_by == signal.SIGKILL, ended.said
+        told = self._end(database)
+        assert told["wrong"] == [], (where, told["wrong"])
+        otherwise = self._otherwise(told["rows"])
+        assert otherwise == {}, (where, otherwise)
+
+    def _otherwise(self, rows: dict[str, list[str]]) -> dict[str, tuple[list[str], list[str]]]:
+        """Return what is there and should not be, and what should be and is not."""
+        looks = {name: (Counter(rows[name]), Counter(self.undisturbed[name])) for name in rows}
+        return {
+            name: (sorted((did - should).elements()), sorted((should - did).elements()))
+            for name, (did, should) in looks.items()
+            if did != should
+        }
+
+    def _end(self, database: Database) -> dict[str, Any]:
+        """Let all be done that is left; return what it came to."""
+        self._forker.call(_DRAIN, database, **self._told)
         summary: dict[str, Any] = self._forker.call(_SUMMARY, database)
         return summary
 

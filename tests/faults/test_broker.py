@@ -139,14 +139,15 @@ def test_f32_ticks_come_faster_than_the_work_is_done(cluster: Cluster, found: Fo
 def test_f33_messages_and_jobs_of_another_version(cluster: Cluster, found: Found) -> None:
     """What nobody knows is put aside with the reason, and stops nothing else."""
     cluster.send_task("nobody.knows_this")
+    company = found()
     job = new_id()
     cluster.sql(
         "INSERT INTO core_job (id, tenant_id, name, arguments, state, due_at, attempts, reason,"
-        " created_at) VALUES (%s, NULL, 'nobody.knows', '{}', 'pending', '2000-01-01', 7, '',"
+        " created_at) VALUES (%s, %s, 'nobody.knows', '{}', 'pending', '2000-01-01', 7, '',"
         " clock_timestamp())",
         job,
+        company.id,
     )
-    company = found()
     assert company.bill() == company.paid_once()
     until(lambda: cluster.one("SELECT state FROM core_job WHERE id = %s", job) == "dead")
     assert cluster.one("SELECT reason FROM core_job WHERE id = %s", job) == (
