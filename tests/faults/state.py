@@ -118,7 +118,7 @@ _LOOKS: Final = {
     "happenings": """
         SELECT type, count(*) FROM core_auditevent
         WHERE type NOT LIKE 'payment.%%' AND type NOT IN ('test_clock.advanced',
-              'invoice.uncollected', 'wallet.payment_failed', 'wallet.active') GROUP BY 1
+              'invoice.uncollected', 'credit_grant.payment_failed', 'wallet.payment_failed', 'wallet.active') GROUP BY 1
     """,
     "unsealed": "SELECT event_id FROM core_auditpending",
     "partitions": """
