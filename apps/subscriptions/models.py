@@ -150,6 +150,7 @@ class SubscriptionSegment(TenantOwned):
     # null: of the subscription itself
     add_on = models.ForeignKey(Plan, null=True, on_delete=models.PROTECT, related_name="+")
     absent = models.BooleanField(default=False)
+    anew = models.BooleanField(default=False)  # an add-on that was there before begins its phases
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField(null=True)  # exclusive
     plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="+")

@@ -91,6 +91,7 @@ class _SegmentRow(NamedTuple):
     price_list_id: UUID | None
     paid_from: datetime | None
     absent: bool
+    anew: bool
     add_on_id: UUID | None
 
 
@@ -334,6 +335,7 @@ def _segment(segment: SubscriptionSegment | _SegmentRow) -> SegmentTerms:
         price_list_id=segment.price_list_id,
         paid_from=segment.paid_from,
         absent=segment.absent,
+        anew=segment.anew,
     )
 
 

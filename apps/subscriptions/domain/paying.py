@@ -56,13 +56,16 @@ def usage_stretches(terms: SubscriptionTerms, phase_id: UUID) -> Sequence[Stretc
 
 
 def _entries(terms: SubscriptionTerms, phase_id: UUID) -> list[Stretch]:
-    """Return each stay in a phase, through pauses and changes of anything else."""
+    """Return each stay in a phase, through pauses and changes of anything else.
+
+    An add-on that was gone goes on with its stay, unless its phases are counted anew.
+    """
     found: list[Stretch] = []
     before: UUID | None = None
     for one in terms.segments:
         if one.absent:
             continue
-        if one.phase_id == phase_id and before != phase_id:
+        if one.phase_id == phase_id and (before != phase_id or one.anew):
             found.append(_whole(one))
         before = one.phase_id
     return found

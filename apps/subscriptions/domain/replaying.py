@@ -112,9 +112,7 @@ class _Line:
         # new periods are counted from when the new terms are paid, if that comes later
         held = after
         after = alteration(held, max(at, paid_from or at))
-        if [_terms(one) for one in after] == [_terms(one) for one in held] and [
-            one.ends_at for one in after
-        ] == [one.ends_at for one in held]:
+        if [_shape(one) for one in after] == [_shape(one) for one in held]:
             return
         if before:
             before[-1] = replace(before[-1], settlement=settlement)
@@ -142,33 +140,43 @@ class _AddOn(_Line):
 
     def __init__(self, opening: Opening, charges: Charges, began: datetime) -> None:
         super().__init__(opening, charges, ())
-        self.began = began
+        self.began = began  # from when its phases are counted
         self.wanted: list[SegmentTerms] = []
 
     def set(self, change: Change) -> None:
-        """Let it be there from the change on, in phases counted from when it first was or anew."""
+        """Let it be there from the change on, in the phases that it was in, or anew."""
         assert change.plan_version_id is not None  # noqa: S101 -- the verb has one
         at = change.effective_at
         is_new = change.phase_alignment is PhaseAlignment.CHANGE
+        began = at if is_new else self.began
         laid = lay_out(
             change.phases,
-            started_at=at if is_new else self.began,
+            started_at=began,
             zone=self._opening.zone,
             plan_version_id=change.plan_version_id,
             quantity=Decimal(1) if change.quantity is None else change.quantity,
         )
         before, _ = _split(self.wanted, at)
         _, after = _split(laid, at)
-        if after and before and before[-1].ends_at != at:
-            before.append(
-                replace(before[-1], starts_at=before[-1].ends_at or at, ends_at=at, absent=True)
+        if not after:
+            return
+        last = self.segments[-1] if self.segments else None
+        if last is not None and last.ends_at is not None and last.ends_at < at:
+            # its phases were over: it was not there meanwhile
+            gone = SegmentTerms(
+                last.ends_at, at, last.plan_version_id, last.phase_id, last.quantity, last.anchor_at
             )
-        self.wanted = before + after if after else self.wanted
+            self.segments.append(replace(gone, absent=True))
+        if is_new and last is not None:
+            after[0] = replace(after[0], anew=True)
+        self.wanted, self.began = before + after, began
 
     def remove(self, at: datetime) -> None:
         """Let it be gone from an instant on: until it is added again, one stretch and no phases."""
         before, after = _split(self.wanted, at)
-        gone = [replace(one, ends_at=after[-1].ends_at, absent=True) for one in after[:1]]
+        gone = [
+            replace(one, ends_at=after[-1].ends_at, absent=True, anew=False) for one in after[:1]
+        ]
         self.wanted = before + gone
 
     def count(self, at: datetime, quantity: Decimal) -> None:
@@ -231,7 +239,8 @@ class _Replay:
             return
         if change.verb is ChangeVerb.CANCEL:
             for line in (self._base, *self._add_ons.values()):
-                line.end(at, change.settlement)
+                if line.holds(at):  # an add-on may be over before
+                    line.end(at, change.settlement)
         elif change.verb in _OF_ADD_ONS:
             self._change_add_on(change)
         else:
@@ -350,7 +359,7 @@ def _split(
         if one.starts_at < at
     ]
     after = [
-        replace(one, starts_at=at, paid_from=None) if one.starts_at < at else one
+        replace(one, starts_at=at, paid_from=None, anew=False) if one.starts_at < at else one
         for one in segments
         if one.ends_at is None or one.ends_at > at
     ]
@@ -405,10 +414,12 @@ def _under(base: Sequence[SegmentTerms], wanted: Iterable[SegmentTerms]) -> list
             if one.ends_at is not None and under.starts_at >= one.ends_at:
                 break
             ends = [end for end in (one.ends_at, under.ends_at) if end is not None]
+            starts = max(one.starts_at, under.starts_at)
             found.append(
                 replace(
                     one,
-                    starts_at=max(one.starts_at, under.starts_at),
+                    starts_at=starts,
+                    anew=one.anew and starts == one.starts_at,
                     ends_at=min(ends, default=None),
                     anchor_at=under.anchor_at,
                     standing=under.standing,
@@ -422,7 +433,7 @@ def _joined(segments: Iterable[SegmentTerms]) -> list[SegmentTerms]:
     """Return the segments, neighbours with the same terms as one."""
     joined: list[SegmentTerms] = []
     for one in segments:
-        if joined and _terms(joined[-1]) == _terms(one):
+        if joined and not one.anew and _terms(joined[-1]) == _terms(one):
             joined[-1] = replace(joined[-1], ends_at=one.ends_at, settlement=one.settlement)
         else:
             joined.append(one)
@@ -440,3 +451,8 @@ def _terms(segment: SegmentTerms) -> tuple[object, ...]:
         segment.price_list_id,
         segment.absent,
     )
+
+
+def _shape(segment: SegmentTerms) -> tuple[object, ...]:
+    """Return what a change makes different, if anything."""
+    return (*_terms(segment), segment.anew, segment.ends_at)

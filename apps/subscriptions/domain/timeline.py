@@ -20,7 +20,8 @@ class SegmentTerms:
     these terms from ``paid_from`` on (None: from the start), which lies elsewhere where a change
     settled its period by something else than time; see ``paying``. ``settlement`` says how the
     period that the segment's end falls into is settled. In an ``absent`` one an add-on that was
-    there before, or will be again, is not.
+    there before, or will be again, is not. With one that is ``anew`` the phases of an add-on are
+    counted from its start, though it was there before.
     """
 
     starts_at: datetime
@@ -34,6 +35,7 @@ class SegmentTerms:
     price_list_id: UUID | None = None
     paid_from: datetime | None = None
     absent: bool = False
+    anew: bool = False
 
     @property
     def idle(self) -> bool:

@@ -1,7 +1,7 @@
 """What speaks against add-ons, and what a wish for one comes to. Reads only."""
 
-from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -66,13 +66,21 @@ def decide_add_on(
     return _added(subscription, replace(change, quantity=quantity), wish, base, track)
 
 
-def dropped(base: Plan, add_ons: Iterable[AddOnTrack]) -> frozenset[UUID]:
-    """Return which of a subscription's add-ons are not offered to those on another plan."""
-    plans = {one.pk: one for one in Plan.objects.filter(pk__in=[one.plan_id for one in add_ons])}
+def not_offered(base: Plan) -> frozenset[UUID]:
+    """Return all add-ons that are not offered to those on a plan.
+
+    Not only those that a subscription has by now: one may be added for a time before it changes to
+    that plan.
+    """
+    plans = dict(
+        Plan.objects.filter(tenant=base.tenant_id, product__kind=ProductKind.ADD_ON).values_list(
+            "pk", "product_id"
+        )
+    )
     if not plans:
         return frozenset()
-    offered = offer_of(base, (one.product_id for one in plans.values()))
-    return frozenset(pk for pk, one in plans.items() if one.product_id not in offered)
+    offered = offer_of(base, set(plans.values()))
+    return frozenset(pk for pk, product_id in plans.items() if product_id not in offered)
 
 
 def _add_on(subscription: Subscription, wish: Wish) -> Plan:
@@ -137,7 +145,7 @@ def _added(
     alignment = wish.phase_alignment or PhaseAlignment.START
     since = change.effective_at
     if track is not None and alignment is not PhaseAlignment.CHANGE:
-        since = track.segments[0].starts_at
+        since = _began(track, since)
     laid = lay_out(
         phases,
         started_at=since,
@@ -147,7 +155,7 @@ def _added(
     )
     if segment_at(laid, change.effective_at) is None:
         raise ChangeRefused(
-            f"Counted from when it was first added, all phases of {version.plan.key} are over;"
+            f"Counted from when it was added, all phases of {version.plan.key} are over;"
             " align them with the change."
         )
     return replace(
@@ -156,3 +164,10 @@ def _added(
         phases=phases,
         phase_alignment=alignment,
     )
+
+
+def _began(track: AddOnTrack, at: datetime) -> datetime:
+    """Return from when the phases are counted that an add-on is in, or was, at an instant."""
+    before = [one for one in track.segments if one.starts_at <= at]
+    anew = [one for one in before if one.anew]
+    return (anew[-1:] or before[:1])[0].starts_at if before else at

@@ -27,7 +27,7 @@ from apps.subscriptions.domain import (
     settlement_of,
 )
 from apps.subscriptions.models import Subscription
-from apps.subscriptions.operations.adding import decide_add_on, dropped
+from apps.subscriptions.operations.adding import decide_add_on, not_offered
 from apps.subscriptions.operations.checking import (
     anchor_errors,
     currency_errors,
@@ -81,7 +81,7 @@ def decide(subscription: Subscription, wish: Wish, *, at: datetime) -> tuple[Cha
         case ChangeVerb.EXTEND_TRIAL:
             _check_trial(subscription, wish, held, effective_at)
         case ChangeVerb.CHANGE_PLAN:
-            change = _plan(subscription, change, wish, terms, held)
+            change = _plan(subscription, change, wish, held)
         case ChangeVerb.ADD_ADD_ON | ChangeVerb.CHANGE_ADD_ON | ChangeVerb.REMOVE_ADD_ON:
             change = decide_add_on(subscription, change, wish, terms)
         case ChangeVerb.CANCEL | ChangeVerb.RENEW:
@@ -155,7 +155,6 @@ def _plan(
     subscription: Subscription,
     change: Change,
     wish: Wish,
-    terms: SubscriptionTerms,
     held: SegmentTerms,
 ) -> Change:
     if wish.plan_version_id is None:
@@ -199,7 +198,7 @@ def _plan(
     return replace(
         change,
         anchoring=wish.anchoring or anchoring_for(held, coming),
-        drops=dropped(version.plan, terms.add_ons),
+        drops=not_offered(version.plan),
     )
 
 

@@ -154,6 +154,7 @@ def _rows(
             subscription=subscription,
             add_on_id=add_on_id,
             absent=one.absent,
+            anew=one.anew,
             starts_at=one.starts_at,
             ends_at=one.ends_at,
             plan_version_id=one.plan_version_id,

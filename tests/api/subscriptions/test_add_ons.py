@@ -262,6 +262,69 @@ def test_a_trial_of_an_add_on_is_had_once() -> None:
     ]
 
 
+def setup_for_days(api: Api) -> None:
+    """Let ``brief`` be an add-on that is had for ten days, with 5.00 for setting it up."""
+    phases: list[dict[str, Any]] = [
+        {
+            "kind": "fixed_term",
+            "duration": {"unit": "day", "count": 10},
+            "charges": [seats("31.00"), {**seats("5.00"), "key": "set_up", "kind": "fixed"}],
+        }
+    ]
+    make_plan(Customer.objects.get().tenant, phases=phases, key="brief", product="storage")
+
+
+def test_what_is_over_is_not_settled_again_when_its_subscription_ends() -> None:
+    api = shop()
+    setup_for_days(api)
+    change(api, on(1, 1), "add_add_on", add_on="brief")
+    assert close(on(1, 1)) == 310 + 10 + 5
+    with time_machine.travel(on(1, 21), tick=False):
+        api.post("/subscriptions/s/cancel", {"mode": "now", "settlement": "none"})
+    assert close(on(1, 21)) == 0
+
+
+def test_what_is_over_can_be_had_anew() -> None:
+    api = shop()
+    setup_for_days(api)
+    change(api, on(1, 1), "add_add_on", add_on="brief")
+    assert close(on(1, 1)) == 310 + 10 + 5
+    anew = change(api, on(1, 21), "add_add_on", add_on="brief", phase_alignment="change")
+    assert [one["absent"] for one in anew["add_ons"][0]["segments"]] == [False, True, False]
+    assert close(on(2, 1)) == 10 + 5 + 310
+
+
+def test_what_is_had_anew_is_set_up_again() -> None:
+    api = shop()
+    charges = [seats("31.00"), {**seats("5.00"), "key": "set_up", "kind": "fixed"}]
+    make_plan(Customer.objects.get().tenant, charges, key="lasting", product="storage")
+    change(api, on(1, 1), "add_add_on", add_on="lasting")
+    change(api, on(1, 6), "remove_add_on", add_on="lasting")
+    change(api, on(1, 11), "add_add_on", add_on="lasting")
+    assert close(on(2, 1)) == 310 + 5 + 5 + 21 + 310 + 31
+    change(api, on(2, 1), "remove_add_on", add_on="lasting")
+    change(api, on(2, 1), "add_add_on", add_on="lasting", phase_alignment="change")
+    change(api, on(2, 8), "change_add_on", add_on="lasting", quantity="2")
+    assert close(on(3, 1)) == 5 + Decimal("23.25") + 310 + 62
+
+
+def test_an_add_on_may_be_added_before_it_first_was() -> None:
+    api = shop()
+    change(api, on(1, 21), "add_add_on", add_on="pack")
+    change(api, on(1, 21), "add_add_on", add_on="pack", effective_at="2026-01-11T00:00:00Z")
+    assert close(on(1, 21)) == 310 + 21
+
+
+def test_a_plan_that_waits_removes_what_is_added_meanwhile() -> None:
+    api = shop()
+    change(api, on(1, 6), "change_plan", plan="pro", effective_at="2026-02-01T00:00:00Z")
+    change(api, on(1, 11), "add_add_on", add_on="late")
+    assert close(on(2, 1)) == 310 + 21 + 620
+    (support,) = api.get("/subscriptions/s").json()["add_ons"]
+    assert [one["absent"] for one in support["segments"]] == [False, True]
+    assert close(on(3, 1)) == 620
+
+
 @pytest.mark.django_db(transaction=True)
 def test_usage_of_an_add_on_is_charged_while_it_is_there() -> None:
     api = shop()
