@@ -161,7 +161,7 @@ class Asking:
 
     def _change(self, buyer: Buyer, fact: SubscriptionFact, at: datetime) -> None:
         """Ask for one change that can be had, now, in the past or later."""
-        when = self._when(fact, at)
+        when = instant_for(self.dice, fact, at)
         behaviour = self.dice.choice(tuple(Behaviour))
         holds = when or max(at, fact.started_at)
         found = life(fact, max(at, holds))
@@ -183,17 +183,24 @@ class Asking:
         fact.changes.append(wanted.fact)
         self.changes += 1
 
-    def _when(self, fact: SubscriptionFact, at: datetime) -> datetime | None:
-        """Return when a change is to hold: None is now; often the very border of something."""
-        kind = self.dice.randrange(10)
-        if kind < 4:  # noqa: PLR2004 -- of ten
-            return None
-        if kind < 6:  # noqa: PLR2004
-            return self.dice.instant(max(at, fact.started_at), max(at, fact.started_at) + 40 * _DAY)
-        if kind < 8 or not fact.changes:  # noqa: PLR2004
-            earliest = max(fact.started_at, at - 60 * _DAY)
-            return self.dice.instant(min(earliest, at), at) if at > fact.started_at else None
-        return max(self.dice.choice(fact.changes).at, fact.started_at)
+
+def instant_for(dice: Dice, fact: SubscriptionFact, at: datetime) -> datetime | None:
+    """Return when a change is to hold: None is now; often the very border of something."""
+    kind = dice.randrange(10)
+    if kind < 4:  # noqa: PLR2004 -- of ten
+        return None
+    if kind < 6:  # noqa: PLR2004
+        return dice.instant(max(at, fact.started_at), max(at, fact.started_at) + 40 * _DAY)
+    if kind < 8 or not fact.changes:  # noqa: PLR2004
+        earliest = max(fact.started_at, at - 60 * _DAY)
+        return dice.instant(min(earliest, at), at) if at > fact.started_at else None
+    return max(dice.choice(fact.changes).at, fact.started_at)
+
+
+def settlement_in_words(behaviour: Behaviour) -> str:
+    """Return how a change settles, as the facts keep it."""
+    named = {Behaviour.NONE: "none", Behaviour.FULL_CREDIT: "full_credit"}
+    return named.get(behaviour, "prorate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,12 +299,11 @@ class _Asked:
             price_list_id=self.by.price_list_id if price_list else None,
             trial_ends_at=trial_ends_at,
         )
-        settlement = {Behaviour.NONE: "none", Behaviour.FULL_CREDIT: "full_credit"}
         fact = ChangeFact(
             id=self.by.dice.id(),
             verb=verb.value,
             at=self.holds,
-            settlement=settlement.get(self.behaviour, "prorate"),
+            settlement=settlement_in_words(self.behaviour),
             quantity=quantity,
             plan=plan[0] if plan else None,
             from_change=from_change,

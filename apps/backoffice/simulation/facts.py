@@ -81,6 +81,7 @@ class ChangeFact:
     counts_anew: bool = False  # and the billing periods
     price_list: str | None = None
     trial_ends_at: datetime | None = None
+    add_on: str | None = None  # the plan that is added beside (``plan``), changed or removed
 
 
 @dataclass(slots=True)
@@ -252,6 +253,8 @@ class Facts:
     events: list[EventFact] = field(default_factory=list)
     amendments: list[AmendmentFact] = field(default_factory=list)
     redemptions: list[RedemptionFact] = field(default_factory=list)
+    # of add-ons: a plan, and a plan that those on it may have beside it
+    offers: set[tuple[str, str]] = field(default_factory=set)
     levies: list[LevyFact] = field(default_factory=list)
     taxes_credit: bool = False  # where it is bought; what it pays is not taxed then
     places: dict[UUID, PlaceFact] = field(default_factory=dict)  # of customers who pay tax

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
+from apps.backoffice.simulation.adding import Adding
 from apps.backoffice.simulation.adjusting import Adjusting
 from apps.backoffice.simulation.amending import Amending
 from apps.backoffice.simulation.asking import Asking
@@ -147,6 +148,10 @@ class House:
             self.saving.unit,
         )
         self.vouching.found(self.now)
+        self.adding = Adding(
+            Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts, self._plans
+        )
+        self.adding.found(self.now)
 
     def live(self, until: datetime, *, say: Callable[[str], None]) -> None:
         """Live to an instant; then have everything billed that is due by it."""
@@ -157,6 +162,7 @@ class House:
             passed = (then - began) / (until - began)
             if passed > 0.25 and "renders" not in self.facts.meters:  # noqa: PLR2004
                 self._offer([meter for meter in METERS if meter.late])
+            self.adding.offer(self.now)
             self._welcome(int(self.ways.customers * min(passed * 1.6 + 0.1, 1)))
             self.asking.for_all(self.buyers, self.now)
             self.deeds.with_money(self.buyers, self.facts, self.now)
@@ -167,6 +173,7 @@ class House:
             self.contesting.act(self.buyers, self.now)
             self.adjusting.act(self.now)
             self.vouching.act(self.buyers, self.now)
+            self.adding.act(self.buyers, self.now)
             since, self.now = self.now, then
             move_clock(self.clock.id, to=then, actor=ACTOR, at=then)
             self.traffic.pass_time(self.buyers, since, then)

@@ -34,6 +34,7 @@ class Verdict:
     amendments: int = 0
     changes: int = 0
     taken_back: int = 0
+    add_ons: int = 0  # changes of them
     wallets: int = 0
     grants: int = 0
     movements: int = 0  # of credit
@@ -124,6 +125,7 @@ def _count(verdict: Verdict, house: House) -> None:
     verdict.events += len(house.facts.events)
     verdict.amendments += len(house.facts.amendments)
     verdict.changes += house.asking.changes
+    verdict.add_ons += house.adding.changes
     verdict.taken_back += house.asking.taken_back
     verdict.wallets += len(house.facts.credit.wallets)
     verdict.grants += len(house.facts.credit.grants)

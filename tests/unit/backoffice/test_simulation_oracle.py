@@ -1,8 +1,10 @@
 """The arithmetic that judges the product, held to the worked examples of the documentation."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from apps.backoffice.simulation.contested import DisputeFact
 from apps.backoffice.simulation.facts import (
     AmendmentFact,
+    ChangeFact,
     CouponFact,
     CreditFacts,
     EventFact,
@@ -26,6 +29,7 @@ from apps.backoffice.simulation.oracle.clawing import Claim, Clawing, Paid, Sale
 from apps.backoffice.simulation.oracle.credit import Books, Entry, Purse
 from apps.backoffice.simulation.oracle.disputes import moved_by_disputes
 from apps.backoffice.simulation.oracle.levies import Levying, Paper, PaperLine
+from apps.backoffice.simulation.oracle.lines import lines_of
 from apps.backoffice.simulation.oracle.rebates import Owed, take_off
 from apps.backoffice.simulation.oracle.savings import Bill, Savings
 
@@ -321,3 +325,113 @@ def test_credit_that_does_not_follow_its_money_is_found_out(
     told: str, *, won: bool | None, lends: int
 ) -> None:
     assert len(saved(told, won=won, lends=lends)[0]) == 1
+
+
+SEATS = {
+    "key": "units",
+    "period": MONTH,
+    "prices": [{"currency": "USD", "pricing": {"model": "per_unit", "unit_price": "31"}}],
+}
+SET_UP = {
+    "key": "set-up",
+    "kind": "fixed",
+    "prices": [{"currency": "USD", "pricing": {"model": "flat", "amount": "5.00"}}],
+}
+
+
+def phased(key: str, *phases: dict[str, Any]) -> dict[str, Any]:
+    return {"key": key, "phases": list(phases)}
+
+
+LASTING = phased("lasting", {"kind": "evergreen", "charges": [SEATS, SET_UP]})
+TRIED = phased(
+    "tried",
+    {"kind": "trial", "duration": {"unit": "day", "count": 10}, "charges": []},
+    {"kind": "evergreen", "charges": [SEATS, SET_UP]},
+)
+
+
+def on(day: int) -> datetime:
+    return datetime(2026, 1, day, tzinfo=UTC)
+
+
+def having(*changes: ChangeFact) -> SubscriptionFact:
+    base = phased("base", {"kind": "evergreen", "charges": [SEATS]})
+    return replace(subscribed(), plan=base, started_at=on(1), changes=list(changes))
+
+
+def asked(verb: str, day: int, key: str = "lasting", **more: Any) -> ChangeFact:
+    plan = {"lasting": LASTING, "tried": TRIED}[key] if verb == "add_add_on" else None
+    given = {"settlement": "prorate", "plan": plan, "add_on": key, **more}
+    return ChangeFact(UUID(int=10 + day), verb, on(day), **given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "billed"),
+    [
+        ([asked("add_add_on", 11, quantity=1)], 5 + 21),
+        ([asked("add_add_on", 1, quantity=1), asked("remove_add_on", 11)], 5 + 10),
+        ([asked("add_add_on", 1, quantity=1), asked("remove_add_on", 11, settlement="none")], 36),
+        (
+            [
+                asked("add_add_on", 1, quantity=1),
+                asked("remove_add_on", 11, settlement="full_credit"),
+            ],
+            5,
+        ),
+        (
+            [
+                asked("add_add_on", 6, quantity=3),
+                asked("change_add_on", 11, quantity=2),
+                asked("change_add_on", 21, quantity=7),
+            ],
+            5 + 15 + 20 + 77,
+        ),
+        # in its phases by the calendar, or anew
+        (
+            [
+                asked("add_add_on", 2, "tried", quantity=1),
+                asked("remove_add_on", 7, "tried"),
+                asked("add_add_on", 22, "tried", quantity=1),
+            ],
+            5 + 10,
+        ),
+        (
+            [
+                asked("add_add_on", 1, quantity=1),
+                asked("remove_add_on", 6),
+                asked("add_add_on", 11, quantity=1),
+            ],
+            5 + 5 + 21,
+        ),
+        (
+            [
+                asked("add_add_on", 1, quantity=1),
+                asked("remove_add_on", 6),
+                asked("add_add_on", 11, quantity=1, from_change=True),
+            ],
+            5 + 5 + 5 + 21,
+        ),
+        (
+            [
+                asked("add_add_on", 1, quantity=1),
+                ChangeFact(UUID(int=9), "pause", on(11), "prorate"),
+                ChangeFact(UUID(int=8), "resume", on(21), "prorate"),
+            ],
+            5 + 10 + 11,
+        ),
+    ],
+)
+def test_add_ons_cost_what_is_documented(changes: list[ChangeFact], billed: int) -> None:
+    facts = Facts(on(1), subscriptions=[having(*changes)])
+    lines = lines_of(facts, on(31))
+    assert sum(amount for key, amount in lines.items() if key.plan != "base") == billed
+
+
+def test_a_plan_to_which_it_is_not_offered_removes_an_add_on() -> None:
+    pro = phased("pro", {"kind": "evergreen", "charges": [SEATS]})
+    moved = ChangeFact(UUID(int=9), "change_plan", on(11), "prorate", plan=pro)
+    for offers, billed in (({("pro", "lasting")}, 36), (set[tuple[str, str]](), 15)):
+        fact = having(asked("add_add_on", 1, quantity=1), moved)
+        lines = lines_of(Facts(on(1), subscriptions=[fact], offers=offers), on(31))
+        assert sum(amount for key, amount in lines.items() if key.plan == "lasting") == billed

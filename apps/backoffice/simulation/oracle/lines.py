@@ -16,6 +16,7 @@ from apps.backoffice.simulation.facts import (
     SubscriptionFact,
 )
 from apps.backoffice.simulation.oracle.calendar import Span, share
+from apps.backoffice.simulation.oracle.extras import lives_of
 from apps.backoffice.simulation.oracle.paying import (
     Piece,
     Place,
@@ -28,7 +29,7 @@ from apps.backoffice.simulation.oracle.paying import (
 )
 from apps.backoffice.simulation.oracle.prices import Price, Used, band_at, cost
 from apps.backoffice.simulation.oracle.rebates import Owed, take_off
-from apps.backoffice.simulation.oracle.timeline import Life, life
+from apps.backoffice.simulation.oracle.timeline import Life
 from apps.backoffice.simulation.oracle.usage import (
     Counted,
     counted,
@@ -81,7 +82,7 @@ def lines_of(facts: Facts, until: datetime) -> dict[Key, Fraction]:
         by_customer[fact.customer].append(fact)
     found: dict[Key, Fraction] = {}
     for customer, subscriptions in by_customer.items():
-        household = _Household(facts.meters, subscriptions, events[customer], until)
+        household = _Household(facts, subscriptions, events[customer], until)
         mine = {fact.id for fact in subscriptions}
         redeemed = [one for one in facts.redemptions if one.subscription in mine]
         found |= _reduced(household, redeemed)
@@ -123,26 +124,27 @@ class _Household:
 
     def __init__(
         self,
-        meters: Mapping[str, MeterFact],
+        facts: Facts,
         subscriptions: Sequence[SubscriptionFact],
         events: Sequence[EventFact],
         until: datetime,
     ) -> None:
-        self.meters, self.until = meters, until
-        self.lives = {fact.id: (fact, life(fact, until)) for fact in subscriptions}
-        self.counted = {key: counted(meter, events) for key, meter in meters.items()}
-        self.using = {
-            fact.id: [
+        self.meters, self.subscriptions, self.until = facts.meters, subscriptions, until
+        self.lives = [
+            (fact, one) for fact in subscriptions for one in lives_of(fact, until, facts.offers)
+        ]
+        self.counted = {key: counted(meter, events) for key, meter in self.meters.items()}
+        self.using: dict[UUID, list[tuple[Run, set[str]]]] = defaultdict(list)
+        for fact, found in self.lives:
+            self.using[fact.id] += [
                 (run, {one["meter"] for one in _charges(found, place) if "meter" in one})
                 for place in places(found)
                 for run in usage_runs(found, place)
             ]
-            for fact, found in self.lives.values()
-        }
 
     def slices(self) -> Iterator[_Slice]:
         """Yield every part of every period in which some charge is due."""
-        for fact, found in self.lives.values():
+        for fact, found in self.lives:
             if not found.spells:
                 continue
             recurring = Recurring(fact, found)
@@ -252,7 +254,7 @@ class _Household:
         """Return the subscription that began first of those that charge for a meter then."""
         wanting = [
             (fact.started_at, fact.id)
-            for fact, _ in self.lives.values()
+            for fact in self.subscriptions
             for run, keys in self.using[fact.id]
             if run.starts <= at < run.ends and meter.key in keys
         ]

@@ -40,10 +40,16 @@ def places(life: Life) -> list[Place]:
 
 def entries(life: Life, place: Place) -> list[Spell]:
     """Return the spells with which a stay in a phase begins."""
-    before = [None, *(one.stay.place for one in life.spells)]
-    return [
-        one for one, was in zip(life.spells, before, strict=False) if one.stay.place == place != was
-    ]
+    found: list[Spell] = []
+    before = None
+    for one in life.spells:
+        if one.agreed.standing == "gone":
+            continue
+        stay = (one.stay.place, one.stay.began)
+        if one.stay.place == place and stay != before:
+            found.append(one)
+        before = stay
+    return found
 
 
 def usage_runs(life: Life, place: Place) -> list[Run]:
@@ -51,7 +57,7 @@ def usage_runs(life: Life, place: Place) -> list[Run]:
 
     def holds(at: datetime) -> Spell | None:
         found = life.at(at)
-        return None if found is None or found.agreed.standing == "paused" else found
+        return None if found is None or found.agreed.idle else found
 
     def same(one: Spell) -> object:
         return (one.stay.place, one.stay.anchor, one.agreed.price_list)
@@ -95,7 +101,7 @@ class Recurring:
     def _payer(self, at: datetime) -> Spell | None:
         """Return the last agreed of all terms that are to be paid by then."""
         found = next((one for one in reversed(self.life.spells) if one.paid_from <= at), None)
-        if found is None or found.agreed.standing == "paused":
+        if found is None or found.agreed.idle:
             return None
         # where periods are counted anew from the change, none reaches back before it
         anew = found.stay.anchor == found.stay.starts

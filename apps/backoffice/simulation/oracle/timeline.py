@@ -34,6 +34,7 @@ class Stay:
     starts: datetime
     ends: datetime | None
     anchor: datetime
+    began: datetime | None = None  # from when its plan's phases are counted, of an add-on
 
     @property
     def place(self) -> tuple[str, int]:
@@ -49,6 +50,11 @@ class Agreed:
     price_list: str | None
     standing: str = "active"
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is paid: it is paused, or an add-on that is gone."""
+        return self.standing in {"paused", "gone"}
+
 
 @dataclass(frozen=True, slots=True)
 class Spell:
@@ -61,7 +67,7 @@ class Spell:
     @property
     def terms(self) -> tuple[object, ...]:
         """What tells spells apart, other than their time."""
-        return (self.stay.place, self.stay.anchor, self.agreed)
+        return (self.stay.place, self.stay.anchor, self.agreed, self.stay.began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,12 @@ class Life:
 
 def life(fact: SubscriptionFact, until: datetime) -> Life:
     """Return the life with every change, and every end, whose time had come by ``until``."""
-    return _Living(fact).through([one for one in _in_order(fact) if _has_come(fact, one, until)])
+    return Living(fact).through([one for one in told_by(fact, until) if one.add_on is None])
+
+
+def told_by(fact: SubscriptionFact, until: datetime) -> list[ChangeFact]:
+    """Return every change, and every end, whose time had come by ``until``, those of add-ons too."""
+    return [one for one in _in_order(fact) if _has_come(fact, one, until)]
 
 
 def _has_come(fact: SubscriptionFact, change: ChangeFact, until: datetime) -> bool:
@@ -109,43 +120,27 @@ def _in_order(fact: SubscriptionFact) -> list[ChangeFact]:
     ]
 
 
-class _Living:
-    """A life up to some instant, and the stays that would follow if nothing changed."""
+class Walk:
+    """Spells up to some instant, and the stays that would follow if nothing changed."""
 
-    def __init__(self, fact: SubscriptionFact) -> None:
-        self.fact = fact
-        self.phases = _phases(fact.plan, fact.trial_days)
-        self.ahead = _laid_out(fact.plan, self.phases, fact.started_at, fact.zone)
-        self.agreed = Agreed(fact.quantity, fact.price_list)
+    def __init__(self, fact: SubscriptionFact, agreed: Agreed, ahead: list[Stay]) -> None:
+        self.fact, self.agreed, self.ahead = fact, agreed, ahead
         self.paid_from: datetime | None = None  # of the next stay, unless from its start
         self.past: list[Spell] = []
         self.unjoined: list[Spell] = []
 
-    def through(self, changes: Sequence[ChangeFact]) -> Life:
-        settlement = "prorate"
-        for change in changes:
-            self._pass_to(change.at)
-            if not self.ahead:
-                break
-            if change.verb == "cancel":
-                settlement = change.settlement
-                self.ahead = []
-                break
-            self._make(change)
-        for stay in self.ahead:
-            self._remember(stay)
-        return Life(self.past, settlement)
-
-    def _pass_to(self, at: datetime) -> None:
+    def pass_to(self, at: datetime) -> None:
+        """Let time pass."""
         while self.ahead and self.ahead[0].starts < at:
             stay = self.ahead.pop(0)
             if stay.ends is not None and stay.ends <= at:
-                self._remember(stay)
+                self.remember(stay)
             else:
-                self._remember(replace(stay, ends=at))
+                self.remember(replace(stay, ends=at))
                 self.ahead.insert(0, replace(stay, starts=at))
 
-    def _remember(self, stay: Stay) -> None:
+    def remember(self, stay: Stay) -> None:
+        """Let a stay be past."""
         spell = Spell(stay, self.agreed, self.paid_from or stay.starts)
         self.paid_from = None
         self.unjoined.append(spell)
@@ -155,9 +150,67 @@ class _Living:
         else:
             self.past.append(spell)
 
-    def _make(self, change: ChangeFact) -> None:
+    def follow(self, agreed: Agreed, ahead: list[Stay], paid_from: datetime | None) -> None:
+        """Go on with what a change makes of it, if that is anything else."""
+        if (agreed, _shape(ahead)) == (self.agreed, _shape(self.ahead)):
+            return
+        self.agreed, self.ahead = agreed, ahead
+        if self.past:
+            self.paid_from = paid_from
+
+    def to_its_end(self, settlement: str) -> Life:
+        """Live all that lies ahead."""
+        for stay in self.ahead:
+            self.remember(stay)
+        return Life(self.past, settlement)
+
+    def paid_by(self, change: ChangeFact) -> datetime | None:
+        """Return from when the new terms are paid; None for the change itself."""
+        if change.settlement == "prorate" or not self.unjoined:
+            return None
+        held = self.unjoined[-1]
+        paces = recurring_paces(held.stay.phase)
+        if held.agreed.idle or not paces:
+            return None
+        reached = [period_until(self.fact, held.stay.anchor, pace, change.at) for pace in paces]
+        # of periods that end together, the shortest
+        start, end = min(reached, key=lambda one: (one[1], one[1] - one[0]))
+        if change.settlement == "none" or end == change.at:
+            return end
+        since = held
+        for one in reversed(self.unjoined):
+            if one.terms[:2] != held.terms[:2] or one.agreed.idle:
+                break
+            since = one
+        return min(max(start, since.paid_from), change.at)
+
+
+class Living(Walk):
+    """The life of a subscription itself."""
+
+    def __init__(self, fact: SubscriptionFact) -> None:
+        self.phases = phases_of(fact.plan, fact.trial_days)
+        laid = laid_out(fact.plan, self.phases, fact.started_at, fact.zone)
+        super().__init__(fact, Agreed(fact.quantity, fact.price_list), laid)
+
+    def through(self, changes: Sequence[ChangeFact]) -> Life:
+        """Live through changes to the end."""
+        settlement = "prorate"
+        for change in changes:
+            self.pass_to(change.at)
+            if not self.ahead:
+                break
+            if change.verb == "cancel":
+                settlement = change.settlement
+                self.ahead = []
+                break
+            self.make(change)
+        return self.to_its_end(settlement)
+
+    def make(self, change: ChangeFact) -> None:
+        """Change what follows."""
         agreed, ahead, phases = self.agreed, self.ahead, self.phases
-        paid_from = self._paid_from(change)
+        paid_from = self.paid_by(change)
         # new periods are counted from when the new terms are paid, if that comes later
         anew = max(change.at, paid_from or change.at)
         match change.verb:
@@ -177,56 +230,32 @@ class _Living:
             case _:
                 pass
         self.phases = phases
-        if (agreed, _shape(ahead)) == (self.agreed, _shape(self.ahead)):
-            return
-        self.agreed, self.ahead = agreed, ahead
-        if self.past:
-            self.paid_from = paid_from
+        self.follow(agreed, ahead, paid_from)
 
     def _trial_until(self, ends: datetime) -> list[Stay]:
         held = self.ahead[0]
         if held.phase["kind"] != "trial" or ends <= held.starts:
             return self.ahead
         paid = [(place, phase) for place, phase in self.phases if phase["kind"] != "trial"]
-        following = _laid_out(held.plan, paid, ends, self.fact.zone)
+        following = laid_out(held.plan, paid, ends, self.fact.zone)
         return [replace(held, ends=ends), *following]
 
     def _on_plan(
         self, change: ChangeFact, anew: datetime
     ) -> tuple[list[tuple[int, Document]], list[Stay]]:
         plan = change.plan or {}
-        phases = _phases(plan, None)
+        phases = phases_of(plan, None)
         since = change.at if change.from_change else self.fact.started_at
-        laid = _laid_out(plan, phases, since, self.fact.zone)
+        laid = laid_out(plan, phases, since, self.fact.zone)
         coming = [one for one in laid if one.ends is None or one.ends > change.at]
         coming[0] = replace(coming[0], starts=change.at)
         held = self.ahead[0]
         over = held.phase["kind"] == "trial" != coming[0].phase["kind"]
         return phases, _counted_from(anew if change.counts_anew or over else held.anchor, coming)
 
-    def _paid_from(self, change: ChangeFact) -> datetime | None:
-        """Return from when the new terms are paid; None for the change itself."""
-        if change.settlement == "prorate" or not self.unjoined:
-            return None
-        held = self.unjoined[-1]
-        paces = recurring_paces(held.stay.phase)
-        if held.agreed.standing == "paused" or not paces:
-            return None
-        reached = [period_until(self.fact, held.stay.anchor, pace, change.at) for pace in paces]
-        # of periods that end together, the shortest
-        start, end = min(reached, key=lambda one: (one[1], one[1] - one[0]))
-        if change.settlement == "none" or end == change.at:
-            return end
-        since = held
-        for one in reversed(self.unjoined):
-            if one.terms[:2] != held.terms[:2] or one.agreed.standing == "paused":
-                break
-            since = one
-        return min(max(start, since.paid_from), change.at)
-
 
 def _shape(ahead: Sequence[Stay]) -> list[object]:
-    return [(one.place, one.anchor, one.ends) for one in ahead]
+    return [(one.place, one.anchor, one.ends, one.began) for one in ahead]
 
 
 def _counted_from(anchor: datetime, ahead: Sequence[Stay]) -> list[Stay]:
@@ -235,7 +264,7 @@ def _counted_from(anchor: datetime, ahead: Sequence[Stay]) -> list[Stay]:
     return [replace(one, anchor=anchor) if one.anchor == was else one for one in ahead]
 
 
-def _phases(plan: Document, trial_days: int | None) -> list[tuple[int, Document]]:
+def phases_of(plan: Document, trial_days: int | None) -> list[tuple[int, Document]]:
     """Return the phases with their places, the trial as long as was agreed."""
     phases: list[tuple[int, Document]] = list(enumerate(plan["phases"]))
     if trial_days is None:
@@ -246,7 +275,7 @@ def _phases(plan: Document, trial_days: int | None) -> list[tuple[int, Document]
     return [(first, trial), *paid] if trial_days else paid
 
 
-def _laid_out(
+def laid_out(
     plan: Document, phases: Sequence[tuple[int, Document]], since: datetime, zone: str
 ) -> list[Stay]:
     """Return the phases as they follow one another from an instant on."""
@@ -279,7 +308,7 @@ def stays_on(
 ) -> Stay | None:
     """Return the stay that a change to a plan begins with; None if all its phases are over."""
     since = at if from_change else fact.started_at
-    laid = _laid_out(plan, _phases(plan, None), since, fact.zone)
+    laid = laid_out(plan, phases_of(plan, None), since, fact.zone)
     return next((one for one in laid if one.ends is None or one.ends > at), None)
 
 
