@@ -156,10 +156,10 @@ def _given_by_sandbox(tenant_id: UUID) -> Iterator[tuple[UUID, str, Fraction]]:
 
 
 def _given_beyond(tenant_id: UUID) -> Iterator[tuple[UUID, str, Fraction]]:
-    """Yield what credit memos give back of invoices that were right."""
+    """Yield what credit memos give back of invoices that were right; but the price of credit."""
     rows = InvoiceLine.objects.filter(
         tenant=tenant_id, kind=LineKind.REFUND, invoice__status=InvoiceStatus.ISSUED
-    )
+    ).exclude(invoice__sells_credit=True)
     for customer, currency, amount in rows.values_list(
         "invoice__customer_id", "currency", "amount"
     ):

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db.models import Q
 
 from apps.backoffice.simulation.facts import Facts, GrantFact, TopOffFact, WalletFact
-from apps.backoffice.simulation.judging_disputes import claims_of, given_back
+from apps.backoffice.simulation.judging_disputes import claims_of, given_back, reclaims_of
 from apps.backoffice.simulation.offers import DECIMALS
 from apps.backoffice.simulation.oracle.clawing import Clawing
 from apps.backoffice.simulation.oracle.credit import Books, Entry, Purse
@@ -49,7 +49,12 @@ def judge_credit(tenant_id: UUID, facts: Facts) -> CreditVerdict:
         books: dict[str, Books] = defaultdict(Books)
         purses = [Purse(one, _log(one.id), books[one.currency]) for one in wallets]
         bills = _bills(customer)
-        clawing = Clawing(purses, claims_of(customer, facts), given_back(customer))
+        clawing = Clawing(
+            purses,
+            claims_of(customer, facts),
+            given_back(customer),
+            list(reclaims_of(customer, facts)),
+        )
         savings = Savings(
             facts.credit, purses, _uses(facts, customer), bills, bought, clawing=clawing
         )

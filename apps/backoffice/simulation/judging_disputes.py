@@ -8,7 +8,7 @@ from apps.backoffice.simulation.contested import DisputeFact, noticed_at
 from apps.backoffice.simulation.contesting import ENDS, left_at_sandbox
 from apps.backoffice.simulation.facts import Facts
 from apps.backoffice.simulation.offers import DECIMALS
-from apps.backoffice.simulation.oracle.clawing import Claim, Given, Paid, Sale
+from apps.backoffice.simulation.oracle.clawing import Claim, Given, Paid, Reclaim, Sale
 from apps.invoicing.domain import DocumentKind, InvoiceStatus
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.payments.domain import DisputeStatus
@@ -77,6 +77,20 @@ def _paid(fact: DisputeFact) -> Iterator[Paid]:
             invoice.id, sold.grant_id if sold else None, total, total - tax, DECIMALS[fact.currency]
         )
         yield Paid(one.allocated_at, sale, Fraction(one.amount))
+
+
+def reclaims_of(customer: UUID, facts: Facts) -> Iterator[Reclaim]:
+    """Yield the memos by which people gave the price of credit back, as wallets hear of them."""
+    lines = InvoiceLine.objects.filter(
+        invoice__customer=customer, invoice__credits__isnull=False, grant_id__isnull=False
+    ).select_related("invoice")
+    for line in lines:
+        memo = line.invoice
+        if line.grant_id is None or memo.issued_at is None or memo.request_id == line.grant_id:
+            continue
+        at = noticed_at(memo.issued_at, facts.stops, by_hand=True)
+        price = -Fraction(memo.total.amount - memo.tax.amount)
+        yield Reclaim(memo.public_id, line.grant_id, price, at)
 
 
 def given_back(customer: UUID) -> Iterator[Given]:

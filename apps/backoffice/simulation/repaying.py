@@ -16,7 +16,7 @@ from apps.backoffice.simulation.traffic import Buyer
 from apps.invoicing.domain import DocumentKind, InvoiceStatus
 from apps.invoicing.models import Invoice
 from apps.invoicing.operations.giving_back import credit_left
-from apps.payments.domain import NothingToRefund, PaymentStatus, RefundExceedsPaid
+from apps.payments.domain import CreditUnpaid, NothingToRefund, PaymentStatus, RefundExceedsPaid
 from apps.payments.models import Payment, Refund
 from apps.payments.operations.refunding import ByHand, refund_memo, refund_payment
 from apps.payments.providers.external import External
@@ -41,14 +41,9 @@ class Repaying:
             self._pay_out(places, facts, at)
 
     def _pay_back(self, places: Mapping[UUID, int], facts: Facts, at: datetime) -> None:
-        rows = (
-            Payment.objects.filter(
-                tenant=self.tenant_id, status=PaymentStatus.SUCCEEDED, settled_at__lt=at
-            )
-            # the credit that such an invoice sold would have to be taken back too
-            .exclude(allocations__invoice__sells_credit=True)
-            .values_list("id", "customer_id", "settled_at", "currency", "amount", "provider")
-        )
+        rows = Payment.objects.filter(
+            tenant=self.tenant_id, status=PaymentStatus.SUCCEEDED, settled_at__lt=at
+        ).values_list("id", "customer_id", "settled_at", "currency", "amount", "provider")
         found = sorted(set(rows), key=lambda row: (places[row[1]], *row[2:]))
         if not found:
             return
@@ -71,8 +66,8 @@ class Repaying:
 
         try:
             self.trouble.survive(pay_back)
-        except (NothingToRefund, RefundExceedsPaid):
-            return  # it was paid back before, or credit memos have given it
+        except (NothingToRefund, RefundExceedsPaid, CreditUnpaid):
+            return  # it was paid back before, credit memos have given it, or it bought nothing yet
         self.refunds += 1
         if by_hand is not None:
             facts.transfers.append((customer_id, currency, -amount))

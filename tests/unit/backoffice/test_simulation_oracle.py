@@ -25,7 +25,7 @@ from apps.backoffice.simulation.facts import (
     TakenFact,
     WalletFact,
 )
-from apps.backoffice.simulation.oracle.clawing import Claim, Clawing, Paid, Sale
+from apps.backoffice.simulation.oracle.clawing import Claim, Clawing, Paid, Reclaim, Sale
 from apps.backoffice.simulation.oracle.credit import Books, Entry, Purse
 from apps.backoffice.simulation.oracle.disputes import moved_by_disputes
 from apps.backoffice.simulation.oracle.levies import Levying, Paper, PaperLine
@@ -192,8 +192,13 @@ WALLET, GRANT, INVOICE, SPENT, LESS = (UUID(int=number) for number in range(11, 
 DAYS = [APRIL + timedelta(days=number) for number in range(5)]
 
 
-def saved(told: str, *, won: bool | None = None, lends: int = 0) -> tuple[list[str], Books]:
-    """Let 10.00 be bought, 7.00 used, then the money disputed and 2.00 taken off by an operator."""
+def saved(
+    told: str, *, won: bool | None = None, lends: int = 0, back: int = 0
+) -> tuple[list[str], Books]:
+    """Let 10.00 be bought, 7.00 used, and the money disputed, or go ``back`` by a memo.
+
+    Later 2.00 are taken off by an operator, if that is told.
+    """
     credit = CreditFacts(
         wallets=[
             WalletFact(
@@ -242,7 +247,7 @@ def saved(told: str, *, won: bool | None = None, lends: int = 0) -> tuple[list[s
                 None,
                 None,
                 None,
-                "case 1" if int(day) in {2, 3} else sources[kind],
+                ("case:credit" if back else "case 1") if int(day) in {2, 3} else sources[kind],
                 figure,
                 figure,
                 Fraction(0),
@@ -272,7 +277,8 @@ def saved(told: str, *, won: bool | None = None, lends: int = 0) -> tuple[list[s
         covered=Fraction(0),
         lines=(),
     )
-    clawing = Clawing([purse], [claim], [])
+    memo = Reclaim("case", GRANT, Fraction(back), DAYS[2])
+    clawing = Clawing([purse], [] if back else [claim], [], [memo] if back else [])
     savings = Savings(credit, [purse], [], [bill], {}, clawing=clawing)
     return list(savings.differences(DAYS)), books
 
@@ -325,6 +331,29 @@ def test_credit_that_does_not_follow_its_money_is_found_out(
     told: str, *, won: bool | None, lends: int
 ) -> None:
     assert len(saved(told, won=won, lends=lends)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "lends", "back", "moved"),
+    [
+        ("refund -3 grant 2", 0, 10, {"credit_liability": 0, "refunds": 7, "customer": -10}),
+        ("refund -2 grant 2", 0, 2, {"credit_liability": -1, "refunds": 0, "customer": -2}),
+        (
+            "refund -3 grant 2, consume -1 none 2",
+            4,
+            4,
+            {"credit_liability": 1, "refunds": 0, "customer": -4},
+        ),
+    ],
+)
+def test_credit_goes_back_with_its_price(
+    told: str, lends: int, back: int, moved: dict[str, int]
+) -> None:
+    before = "grant 10 grant 0, consume -7 grant 1"
+    wrong, books = saved(f"{before}, {told}", lends=lends, back=back)
+    assert wrong == []
+    assert {kind: books.accounts[kind] for kind in moved} == moved
+    assert len(saved(before, lends=lends, back=back)[0]) == 1
 
 
 SEATS = {

@@ -1,4 +1,4 @@
-"""Prepaid credit that follows disputed money: taken, given back, or gone for good. Pure."""
+"""Prepaid credit that follows its money, which is disputed or paid back. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -77,6 +77,16 @@ class Claim:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Reclaim:
+    """A credit memo that gives a part of the price of a grant back, and when that is followed."""
+
+    name: str
+    grant: UUID
+    price: Fraction
+    at: datetime | None
+
+
 @dataclass(slots=True)
 class _Taken:
     """Credit that a claim took of a grant, and that it lent for what was used up of it."""
@@ -84,6 +94,7 @@ class _Taken:
     purse: Purse
     grant: Grant
     wanted: Fraction
+    price: Fraction | None = None  # that was paid back; None: the money is disputed
     least: Fraction | None = None  # that could be taken at any moment of the stop
     credit: Fraction = ZERO
     worth: Fraction = ZERO
@@ -106,9 +117,25 @@ class Clawing:
     """What the disputes of a customer do to his wallets."""
 
     def __init__(
-        self, purses: Sequence[Purse], claims: Sequence[Claim], given: Iterable[Given]
+        self,
+        purses: Sequence[Purse],
+        claims: Sequence[Claim],
+        given: Iterable[Given],
+        reclaims: Sequence[Reclaim] = (),
     ) -> None:
-        self.purses, self.claims = purses, claims
+        self.purses = purses
+        self.claims = {one.name: one for one in claims}
+        self.due: dict[datetime, list[Claim]] = defaultdict(list)
+        self.ends: dict[datetime, list[Claim]] = defaultdict(list)
+        self.reclaims: dict[datetime, list[Reclaim]] = defaultdict(list)
+        for claim in claims:
+            for at in claim.takes_at():
+                self.due[at].append(claim)
+            if claim.ends_at is not None:
+                self.ends[claim.ends_at].append(claim)
+        for reclaim in reclaims:
+            if reclaim.at is not None:
+                self.reclaims[reclaim.at].append(reclaim)
         self.given: dict[UUID, list[Given]] = defaultdict(list)
         for one in given:
             self.given[one.of].append(one)
@@ -127,22 +154,42 @@ class Clawing:
 
     def look(self, at: datetime) -> None:
         """Note how much could be taken at this moment of a stop; to be called at each."""
-        for claim in self.claims:
-            if claim.name not in self.taken and at in claim.takes_at():
+        for claim in self.due.get(at, ()):
+            if claim.name not in self.taken:
                 found = list(self._sold(claim, at))
                 if found:
                     self.taken[claim.name] = found
                     for one in found:
                         self.pauses[one.purse.fact.id].append(Pause(claim.name, at))
                         self._now.append(one)
+        for reclaim in self.reclaims.get(at, ()):
+            if reclaim.name not in self.taken:
+                self._reclaim(reclaim, at)
         for one in self._now:
             could = min(one.wanted, one.grant.left)
             could += self._lendable(one, one.wanted - could)
             one.least = could if one.least is None else min(one.least, could)
 
+    def _reclaim(self, reclaim: Reclaim, at: datetime) -> None:
+        for purse, grant in self._begun(reclaim.grant):
+            one = _Taken(purse, grant, bought_for(reclaim.price, grant), reclaim.price)
+            self.taken[reclaim.name] = [one]
+            self.pauses[purse.fact.id].append(Pause(reclaim.name, at))
+            if grant.left or self._lendable(one, one.wanted):
+                self._now.append(one)
+            else:
+                self._take(one)
+
     def tells(self, purse: Purse, entry: Entry, at: datetime) -> bool:
         """Do what an entry says that a claim did, if it was one."""
-        claim = next((one for one in self.claims if entry.source.startswith(f"{one.name} ")), None)
+        name, _, rest = entry.source.partition(":")
+        if rest == "credit" and name in self.taken:
+            (one,) = self.taken[name]
+            if one.done or one.purse is not purse:
+                raise Difference(f"{name} took credit before {entry}")
+            self._take(one)
+            return True
+        claim = self.claims.get(entry.source.partition(" ")[0])
         if claim is None:
             return False
         mine = [one for one in self.taken.get(claim.name, ()) if one.purse is purse]
@@ -165,12 +212,13 @@ class Clawing:
         for one in self._now:
             if not one.done and one.least:
                 raise Difference(f"{float(one.least)} of {one.grant.fact.id} should be taken")
+            if not one.done and one.price is not None:
+                self._take(one)
             one.done = True
         self._now = []
-        for claim in self.claims:
-            if claim.ends_at == at:
-                for one in self.taken.get(claim.name, ()):
-                    self._end(claim, one)
+        for claim in self.ends.get(at, ()):
+            for one in self.taken.get(claim.name, ()):
+                self._end(claim, one)
 
     def _end(self, claim: Claim, one: _Taken) -> None:
         if claim.is_won:
@@ -186,22 +234,20 @@ class Clawing:
     # --- what the money had bought --------------------------------------------------------------
 
     def _sold(self, claim: Claim, at: datetime) -> Iterator[_Taken]:
-        grants = {
-            one.fact.id: (purse, one)
-            for purse in self.purses
-            for one in purse.grants.values()
-            if one.began
-        }
         rest = claim.amount
         for paid in claim.paid:
             if paid.at > at:
                 continue
             part = min(self._room(paid.sale, at), paid.amount, rest)
             rest -= part
-            if part > 0 and paid.sale.grant in grants:
-                purse, grant = grants[paid.sale.grant]
+            for purse, grant in self._begun(paid.sale.grant) if part > 0 else ():
                 price = rounded(part * paid.sale.net / paid.sale.total, paid.sale.places)
                 yield _Taken(purse, grant, bought_for(price, grant))
+
+    def _begun(self, grant: UUID | None) -> Iterator[tuple[Purse, Grant]]:
+        for purse in self.purses:
+            if grant in purse.grants and purse.grants[grant].began:
+                yield purse, purse.grants[grant]
 
     def _room(self, sale: Sale, at: datetime) -> Fraction:
         """Return what can still be given back of an invoice."""
@@ -236,7 +282,8 @@ class Clawing:
         one.done = True
         one.credit = min(one.wanted, grant.left)
         if one.credit:
-            one.worth = purse.take(grant, one.credit, "dispute")
+            kind = "dispute" if one.price is None else "refund"
+            one.worth = purse.take(grant, one.credit, kind)
         one.lent = self._lendable(one, one.wanted - one.credit)
         if one.lent:
             one.lent_worth = purse.worth(one.lent)
@@ -245,7 +292,18 @@ class Clawing:
             self.owed[grant.fact.id] += one.lent
             purse.expect("consume", None, -one.lent, -one.lent_worth)
         worth = one.worth + one.lent_worth
-        purse.books.move(worth, debit="credit_liability", credit="disputes")
+        if one.price is None:
+            purse.books.move(worth, debit="credit_liability", credit="disputes")
+            return
+        purse.books.move(worth, debit="credit_liability", credit="customer")
+        purse.books.move(one.price - worth, debit="refunds", credit="customer")
+        disputed = [
+            entry.amount
+            for entry in purse.log[: purse.read]
+            if entry.grant == grant.fact.id and entry.kind in {"dispute", "reinstate"}
+        ]
+        if not grant.left and not sum(disputed, ZERO):
+            grant.over = True
 
     def _reinstate(self, one: _Taken) -> None:
         """Let what was lent be owed no more; the rest comes back, and expires if it is over."""
