@@ -21,6 +21,7 @@ from apps.core.money import CURRENCIES, fits, plain
 from apps.customers.models import Customer
 from apps.rating.periods import Cadence, Unit
 from apps.rating.pricing import parse_pricing, pricing_document
+from apps.subscriptions.contracts import contract_terms
 from apps.subscriptions.domain import (
     FURTHEST,
     ChangeVerb,
@@ -183,7 +184,7 @@ def end_contract(
     contract.ends_at = ends
     contract.save(update_fields=["ends_at"])
     failpoint("subscriptions.contract.after_end")
-    since = contract.starts_at if contract.commitment_per == CommitmentPer.TERM else ends
+    since = _cut_since(contract, ends)
     _look_again(_subscriptions(customer, contract.subscription_id), since, at)
     record("contract.ended", contract, actor=actor, at=at, ends_at=ends.isoformat())
     return contract
@@ -208,6 +209,16 @@ def describe_contract(
     contract.save(update_fields=["name", "documents"])
     record("contract.described", contract, actor=actor, at=at, name=contract.name)
     return contract
+
+
+def _cut_since(contract: Contract, ends: datetime) -> datetime:
+    """Return since when something is otherwise: the time of the commitment that an end cuts short."""
+    if contract.commitment is None:
+        return ends
+    if contract.commitment_per == CommitmentPer.TERM:
+        return contract.starts_at
+    rhythm = contract_terms(contract).rhythm
+    return max(contract.starts_at, rhythm.boundary(rhythm.index_at(ends)))
 
 
 def _subscriptions(customer: Customer, subscription_id: UUID | None) -> list[Subscription]:

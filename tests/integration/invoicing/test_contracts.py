@@ -233,6 +233,20 @@ def test_the_end_of_a_subscription_settles_its_commitment_for_its_time() -> None
     assert documents(subscription.customer) == [["Apr Calls 10.00", "Apr To the commitment 20.00"]]
 
 
+def test_a_commitment_stays_settled_for_the_period_in_which_its_contract_ends() -> None:
+    subscription = subscribed()
+    contract = make_contract(subscription, at=APRIL, commitment=WantedCommitment(Decimal("100.00")))
+    close_due(MAY, actor=ACTOR)
+    ends = APRIL + 10 * DAY
+    end_contract(contract.pk, tenant_id=contract.tenant_id, ends_at=ends, actor=ACTOR, at=MAY + DAY)
+    close_due(JUNE, actor=ACTOR)
+    assert documents(subscription.customer) == [
+        ["Apr Base fee 49.00"],
+        ["May Base fee 49.00", "Apr To the commitment 51.00"],
+        ["Jun Base fee 49.00"],
+    ]
+
+
 def test_a_ramp_changes_quantities_when_their_time_has_come() -> None:
     seats = {"key": "seats", "name": "Seats", "pricing": {"model": "per_unit", "unit_price": "10"}}
     subscription = subscribed(seats)
