@@ -136,6 +136,40 @@ class RedemptionFact:
 
 
 @dataclass(frozen=True, slots=True)
+class AgreedFact:
+    """A price that was agreed on, as an operator writes one, for periods that begin from then on."""
+
+    charge: str
+    begins: datetime
+    price: Document
+
+
+@dataclass(slots=True)
+class ContractFact:
+    """What was agreed on with a customer, for one subscription or (None) all that he has.
+
+    It is about the periods that begin in ``[begins, ends)``. ``amount`` is spent at least, in every
+    ``pace`` counted from ``begins`` or (``per`` ``term``) in all of it.
+    """
+
+    id: UUID
+    customer: UUID
+    subscription: UUID | None
+    currency: str
+    begins: datetime
+    ends: datetime | None
+    pace: Mapping[str, Any]
+    zone: str
+    prices: tuple[AgreedFact, ...]
+    amount: Decimal | None = None
+    per: str = "period"
+    factor: Decimal = Decimal(1)  # of what is spent beyond
+    true_up: bool = True
+    charges: frozenset[str] = frozenset()  # that count; none: all
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LevyFact:
     """A rate of a tax, in per cent, for a place (region "": all of it) and a time (None: open)."""
 
@@ -255,6 +289,7 @@ class Facts:
     redemptions: list[RedemptionFact] = field(default_factory=list)
     # of add-ons: a plan, and a plan that those on it may have beside it
     offers: set[tuple[str, str]] = field(default_factory=set)
+    contracts: list[ContractFact] = field(default_factory=list)
     levies: list[LevyFact] = field(default_factory=list)
     taxes_credit: bool = False  # where it is bought; what it pays is not taxed then
     places: dict[UUID, PlaceFact] = field(default_factory=dict)  # of customers who pay tax

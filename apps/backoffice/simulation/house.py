@@ -13,6 +13,7 @@ from apps.backoffice.simulation.amending import Amending
 from apps.backoffice.simulation.asking import Asking
 from apps.backoffice.simulation.chance import Dice
 from apps.backoffice.simulation.contesting import Contesting
+from apps.backoffice.simulation.contracting import Contracting
 from apps.backoffice.simulation.deeds import Deeds
 from apps.backoffice.simulation.facts import Facts, MeterFact, SubscriptionFact
 from apps.backoffice.simulation.faults import Interruption, Trouble
@@ -152,6 +153,9 @@ class House:
             Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts, self._plans
         )
         self.adding.found(self.now)
+        self.contracting = Contracting(
+            Dice(dice.getrandbits(64)), self.trouble, self.tenant.id, self.facts
+        )
 
     def live(self, until: datetime, *, say: Callable[[str], None]) -> None:
         """Live to an instant; then have everything billed that is due by it."""
@@ -174,6 +178,7 @@ class House:
             self.adjusting.act(self.now)
             self.vouching.act(self.buyers, self.now)
             self.adding.act(self.buyers, self.now)
+            self.contracting.act(self.buyers, self.now)
             since, self.now = self.now, then
             move_clock(self.clock.id, to=then, actor=ACTOR, at=then)
             self.traffic.pass_time(self.buyers, since, then)

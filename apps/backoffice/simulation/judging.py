@@ -77,9 +77,25 @@ def billed_lines(tenant_id: UUID) -> dict[Key, Fraction]:
         .annotate(total=Sum("amount"))
         .order_by()
     )
-    return {
+    found = {
         Key(subscription, *charges[charge], kind, period, segment, group): Fraction(total)
         for subscription, charge, kind, period, segment, group, total in rows
+    }
+    return found | _settled_lines(tenant_id)
+
+
+def _settled_lines(tenant_id: UUID) -> dict[Key, Fraction]:
+    """Return the lines that settle commitments, which are of no charge."""
+    rows = (
+        InvoiceLine.objects.filter(tenant=tenant_id, kind__in=[LineKind.TRUE_UP, LineKind.OVERAGE])
+        .exclude(invoice__status__in=_NO_DOCUMENT)
+        .values_list("subscription_id", "kind", "period_start", "segment_start", "group")
+        .annotate(total=Sum("amount"))
+        .order_by()
+    )
+    return {
+        Key(subscription, "", 0, "", kind, period, segment, group): Fraction(total)
+        for subscription, kind, period, segment, group, total in rows
     }
 
 

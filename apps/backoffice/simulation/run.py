@@ -35,6 +35,7 @@ class Verdict:
     changes: int = 0
     taken_back: int = 0
     add_ons: int = 0  # changes of them
+    contracts: int = 0
     wallets: int = 0
     grants: int = 0
     movements: int = 0  # of credit
@@ -126,6 +127,7 @@ def _count(verdict: Verdict, house: House) -> None:
     verdict.amendments += len(house.facts.amendments)
     verdict.changes += house.asking.changes
     verdict.add_ons += house.adding.changes
+    verdict.contracts += len(house.facts.contracts)
     verdict.taken_back += house.asking.taken_back
     verdict.wallets += len(house.facts.credit.wallets)
     verdict.grants += len(house.facts.credit.grants)

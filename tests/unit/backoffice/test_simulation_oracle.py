@@ -11,8 +11,10 @@ import pytest
 
 from apps.backoffice.simulation.contested import DisputeFact
 from apps.backoffice.simulation.facts import (
+    AgreedFact,
     AmendmentFact,
     ChangeFact,
+    ContractFact,
     CouponFact,
     CreditFacts,
     EventFact,
@@ -30,8 +32,10 @@ from apps.backoffice.simulation.oracle.credit import Books, Entry, Purse
 from apps.backoffice.simulation.oracle.disputes import moved_by_disputes
 from apps.backoffice.simulation.oracle.levies import Levying, Paper, PaperLine
 from apps.backoffice.simulation.oracle.lines import lines_of
+from apps.backoffice.simulation.oracle.pacts import Spent, agreed_price, settlements
 from apps.backoffice.simulation.oracle.rebates import Owed, take_off
 from apps.backoffice.simulation.oracle.savings import Bill, Savings
+from apps.backoffice.simulation.oracle.timeline import life
 
 APRIL = datetime(2026, 4, 1, tzinfo=UTC)
 MONTH = {"unit": "month", "count": 1}
@@ -464,3 +468,62 @@ def test_a_plan_to_which_it_is_not_offered_removes_an_add_on() -> None:
         fact = having(asked("add_add_on", 1, quantity=1), moved)
         lines = lines_of(Facts(on(1), subscriptions=[fact], offers=offers), on(31))
         assert sum(amount for key, amount in lines.items() if key.plan == "lasting") == billed
+
+
+@pytest.mark.parametrize(
+    ("part", "charged", "factor", "billed"),
+    [
+        (3, "59.00", "1", "41.00 0.00"),
+        (3, "120.00", "1", "0.00 0.00"),
+        (3, "120.00", "1.5", "0.00 10.00"),
+        (3, "100.00", "1.5", "0.00 0.00"),
+        (1, "10.00", "1.5", "23.33 0.00"),
+        (1, "40.00", "1.25", "0.00 1.67"),
+    ],
+)
+def test_a_commitment_of_100_comes_to_what_is_documented(
+    part: int, charged: str, factor: str, billed: str
+) -> None:
+    over = APRIL + timedelta(days=10 * part)
+    fact = replace(subscribed(), plan=LASTING)
+    contract = ContractFact(
+        id=UUID(int=7),
+        customer=fact.customer,
+        subscription=fact.id,
+        currency="USD",
+        begins=APRIL,
+        ends=None,
+        pace=MONTH,
+        zone="UTC",
+        prices=(),
+        amount=Decimal(100),
+        factor=Decimal(factor),
+    )
+    ended = replace(fact, changes=[ChangeFact(UUID(int=8), "cancel", over, "prorate")])
+    spent = [Spent(fact, "units", APRIL, Fraction(charged))]
+    found = settlements(contract, ended, life(ended, over), spent, over)
+    told = {one.kind: f"{float(one.amount):.2f}" for one in found}
+    assert " ".join((told["true_up"], told["overage"])) == billed
+
+
+def test_the_price_that_began_last_holds_and_ones_own_before_that_for_all() -> None:
+    def agreed(number: int, subscription: UUID | None, *begins: datetime) -> ContractFact:
+        return ContractFact(
+            id=UUID(int=number),
+            customer=UUID(int=2),
+            subscription=subscription,
+            currency="USD",
+            begins=APRIL,
+            ends=APRIL + timedelta(days=60),
+            pace=MONTH,
+            zone="UTC",
+            prices=tuple(AgreedFact("units", at, {"named": f"{number} {at:%b}"}) for at in begins),
+        )
+
+    fact = subscribed()
+    may, june = (datetime(2026, month, 1, tzinfo=UTC) for month in (5, 6))
+    contracts = [agreed(1, None, APRIL, may), agreed(2, fact.id, may)]
+    assert agreed_price(contracts, fact, "units", APRIL) == {"named": "1 Apr"}
+    assert agreed_price(contracts, fact, "units", may) == {"named": "2 May"}
+    assert agreed_price(contracts, fact, "units", june) is None
+    assert agreed_price(contracts, fact, "calls", may) is None

@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from apps.backoffice.simulation.facts import (
+    ContractFact,
     EventFact,
     Facts,
     MeterFact,
@@ -17,6 +18,7 @@ from apps.backoffice.simulation.facts import (
 )
 from apps.backoffice.simulation.oracle.calendar import Span, share
 from apps.backoffice.simulation.oracle.extras import lives_of
+from apps.backoffice.simulation.oracle.pacts import Spent, agreed_price, settlements
 from apps.backoffice.simulation.oracle.paying import (
     Piece,
     Place,
@@ -65,6 +67,12 @@ class _Slice:
     period: Span
     part: Span
     share: Fraction
+    agreed: Price | None = None  # by contract
+
+    @property
+    def begins(self) -> datetime:
+        """When its period begins for the subscription."""
+        return max(self.period[0], self.fact.started_at)
 
     @property
     def price_list(self) -> str | None:
@@ -85,24 +93,40 @@ def lines_of(facts: Facts, until: datetime) -> dict[Key, Fraction]:
         household = _Household(facts, subscriptions, events[customer], until)
         mine = {fact.id for fact in subscriptions}
         redeemed = [one for one in facts.redemptions if one.subscription in mine]
-        found |= _reduced(household, redeemed)
+        contracts = [one for one in facts.contracts if one.customer == customer]
+        found |= _reduced(household, redeemed, contracts)
     return found
 
 
-def _reduced(household: "_Household", redeemed: Sequence[RedemptionFact]) -> dict[Key, Fraction]:
-    """Return all lines of a household: charges, what coupons take off them, bounds of the rest."""
-    slices = list(household.slices())
+def _reduced(
+    household: "_Household",
+    redeemed: Sequence[RedemptionFact],
+    contracts: Sequence[ContractFact],
+) -> dict[Key, Fraction]:
+    """Return all lines of a household.
+
+    Charges, what coupons take off them, bounds of the rest, and what commitments come to then.
+    """
+    slices = [
+        replace(one, agreed=agreed_price(contracts, one.fact, one.charge["key"], one.begins))
+        for one in household.slices()
+    ]
     charged = [household.charged(one) for one in slices]
     owed = [
         _owed(one, sum(lines.values(), _ZERO)) for one, lines in zip(slices, charged, strict=True)
     ]
     take_off(owed, redeemed)
     found: dict[Key, Fraction] = {}
+    spent: list[Spent] = []
     for one, lines, piece in zip(slices, charged, owed, strict=True):
         found |= lines
         found |= {_key(one, "discount", name): -off for name, off in piece.off.items()}
         total = sum(lines.values(), _ZERO) - sum(piece.off.values(), _ZERO)
-        found |= household.bounds(one, total)
+        bounds = household.bounds(one, total)
+        found |= bounds
+        total += sum(bounds.values(), _ZERO)
+        spent.append(Spent(one.fact, one.charge["key"], one.begins, total))
+    found |= household.settled(contracts, spent)
     return found
 
 
@@ -196,7 +220,7 @@ class _Household:
         """Return what a slice is charged, rounded as it is, before coupons and bounds."""
         meter = self.meters.get(one.charge.get("meter", ""))
         included = _number(one.charge.get("included_quantity", 0))
-        standard = _price(one, one.price_list)
+        standard = _price(one)
         if meter is None:
             exact = cost(
                 standard["pricing"], Used(Fraction(one.run.spell.agreed.quantity)), included
@@ -232,13 +256,28 @@ class _Household:
         found: dict[Key, Fraction] = {}
         if "meter" not in one.charge:
             return found
-        standard = _price(one, one.price_list)
+        standard = _price(one)
         if standard.get("minimum") is not None:
             missing = max(_number(standard["minimum"]) * one.share - total, _ZERO)
             found[_key(one, "minimum", "")] = _charged(one, missing)
         if standard.get("maximum") is not None:
             beyond = min(_number(standard["maximum"]) * one.share - total, _ZERO)
             found[_key(one, "maximum", "")] = _charged(one, beyond)
+        return found
+
+    def settled(
+        self, contracts: Sequence[ContractFact], spent: Sequence[Spent]
+    ) -> dict[Key, Fraction]:
+        """Return what is missing to commitments, or dearer because it exceeds them."""
+        found: dict[Key, Fraction] = {}
+        lives = {fact.id: (fact, life) for fact, life in reversed(self.lives)}
+        for contract in contracts:
+            if contract.amount is None or contract.subscription is None:
+                continue
+            fact, own = lives[contract.subscription]
+            for one in settlements(contract, fact, own, spent, self.until) if own.spells else ():
+                key = Key(fact.id, "", 0, "", one.kind, one.begins, one.begins, one.contract)
+                found[key] = rounded(one.amount, DECIMALS[fact.currency])
         return found
 
     def _is_for(self, one: _Slice, meter: MeterFact, seen: Counted) -> bool:
@@ -273,16 +312,19 @@ def _share(fact: SubscriptionFact, charge: Mapping[str, Any], period: Span, part
     return share(part, period, fact.basis, fact.zone)
 
 
-def _price(one: _Slice, price_list: str | None) -> Price:
-    """Return the price on a list; where it has none the subscription's own, or the standard one."""
-    prices: list[Price] = [
-        price for price in one.charge["prices"] if price["currency"] == one.fact.currency
-    ]
-    for listed in (price_list, one.price_list, None):
-        for price in prices:
-            if price.get("price_list") == listed:
-                return price
-    raise AssertionError("a charge has a standard price in every currency of its plan")
+def _price(one: _Slice, point: str = "") -> Price:
+    """Return the price on a list that usage names; else what was agreed on, or that of the terms."""
+    prices: dict[str | None, Price] = {
+        price.get("price_list"): price
+        for price in one.charge["prices"]
+        if price["currency"] == one.fact.currency
+    }
+    if point and point in prices:
+        return prices[point]
+    if one.agreed is not None:
+        return one.agreed
+    # a charge has a standard price in every currency of its plan
+    return prices.get(one.price_list) or prices[None]
 
 
 def _used(
