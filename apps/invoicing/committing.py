@@ -5,12 +5,13 @@ discounts, minimums and maximums. It is settled when the turn is over, or with t
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -109,6 +110,37 @@ def settled_turns(
                 overage_factor=committed.commitment.overage_factor,
             ),
         )
+
+
+def counted_back(
+    slices: Sequence[Slice],
+    contracts: Iterable[ContractTerms],
+    reaches: Mapping[UUID, Reach],
+) -> dict[UUID, Reach]:
+    """Return the wider reaches that subscriptions with commitments need; often none.
+
+    What a long billing period comes to may change, or be known, when the turn in which it begins is
+    settled already: it is settled again then. ``slices`` are what is due within ``reaches``.
+    """
+    wider: dict[UUID, Reach] = {}
+    for contract in contracts:
+        owner, commitment = contract.subscription_id, contract.commitment
+        if owner is None or commitment is None or owner not in reaches:
+            continue
+        reach = wider.get(owner, reaches[owner])
+        begins = min(
+            (
+                max(one.period.start, one.subscription.started_at)
+                for one in slices
+                if one.subscription.id == owner
+                and commitment.covers(one.charge)
+                and contract.holds(one.subscription, one.period.start)
+            ),
+            default=reach.window,
+        )
+        if begins < reach.window:
+            wider[owner] = replace(reach, window=begins)
+    return wider
 
 
 def settled_after(committed: Committed, after: datetime) -> datetime | None:

@@ -18,6 +18,7 @@ from apps.invoicing.agreements import (
     own_terms_of,
 )
 from apps.invoicing.assembly import expected_lines, propose
+from apps.invoicing.committing import counted_back
 from apps.invoicing.discounting import further_back
 from apps.invoicing.domain import LineKind
 from apps.invoicing.lines import Billed, Expected, LineKey, ProposedLine
@@ -113,9 +114,11 @@ def gather(
         for customer_id, subscriptions in everybody.items()
     }
     own = own_terms_of(everybody)
-    for customer_id, redeemed in own.redeemed.items():
+    for customer_id in own.redeemed.keys() | own.contracts.keys():
         subscriptions = everybody[customer_id]
-        wider = further_back(subscriptions, slices[customer_id], redeemed, reaches)
+        found = slices[customer_id]
+        wider = further_back(subscriptions, found, own.redeemed.get(customer_id, ()), reaches)
+        wider |= counted_back(found, own.contracts.get(customer_id, ()), reaches | wider)
         if wider:
             reaches |= wider
             slices[customer_id] = slices_due(

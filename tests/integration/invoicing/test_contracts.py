@@ -247,6 +247,29 @@ def test_a_commitment_stays_settled_for_the_period_in_which_its_contract_ends() 
     ]
 
 
+def test_a_commitment_is_settled_again_when_a_longer_period_that_counts_is_cut_short() -> None:
+    quarter = {"unit": "month", "count": 3}
+    long = {**BASE_FEE, "key": "long", "period": quarter}
+    long["pricing"] = {"model": "flat", "amount": "91.00"}
+    subscription = subscribed(BASE_FEE, long)
+    make_contract(subscription, at=APRIL, commitment=WantedCommitment(Decimal("120.00")))
+    close_due(MAY, actor=ACTOR)
+    assert not InvoiceLine.objects.filter(kind="true_up").exists()  # 49 + 91 = 140
+    cancel_subscription(
+        subscription.pk,
+        mode=CancelMode.NOW,
+        settlement=Settlement.PRORATE,
+        change_id=new_id(),
+        actor=ACTOR,
+        at=JUNE,
+    )
+    close_due(JUNE, actor=ACTOR)
+    # 30 of the 91 days are given back, so 10 are missing to 120 in April; in May there were 49
+    assert {
+        (line.period_start, line.amount) for line in InvoiceLine.objects.filter(kind="true_up")
+    } == {(APRIL, Decimal(10)), (MAY, Decimal(71))}
+
+
 def test_a_ramp_changes_quantities_when_their_time_has_come() -> None:
     seats = {"key": "seats", "name": "Seats", "pricing": {"model": "per_unit", "unit_price": "10"}}
     subscription = subscribed(seats)
