@@ -231,7 +231,11 @@ class _Winter:
     def give_back(self) -> None:
         found = self.api.get("/payments", limit=100).json()["data"]
         acme = self.journal["acme"]["id"]
-        paid = [one["id"] for one in reversed(found) if one["customer"] == acme]
+        paid = [
+            one["id"]
+            for one in reversed(found)
+            if one["customer"] == acme and one["status"] == "succeeded"
+        ]
         (first,) = self.remember("acme paid", lambda: paid[:1])
         why = {"amount": "10.00", "reason": "The service was down."}
         self.post("acme complains", f"/payments/{first}/refunds", why)
