@@ -338,6 +338,33 @@ def test_credit_that_does_not_follow_its_money_is_found_out(
 
 
 @pytest.mark.parametrize(
+    ("won", "ends", "begins", "takes"),
+    [
+        (None, None, 0, [1]),
+        (None, None, 3, [1, 3]),  # the rest of the price was paid only then
+        (False, 2, 0, [1, 2]),
+        (False, 2, 3, [1, 2, 3]),
+        (True, 2, 3, [1]),
+        (True, 4, 3, [1, 3]),
+        (True, 1, 3, []),
+    ],
+)
+def test_credit_is_taken_once_there_is_any(
+    *, won: bool | None, ends: int | None, begins: int, takes: list[int]
+) -> None:
+    sale = Sale(INVOICE, GRANT, Fraction(10), Fraction(10), 2)
+    claim = Claim(
+        name="case",
+        amount=Fraction(4),
+        opens_at=DAYS[1],
+        is_won=won,
+        ends_at=None if ends is None else DAYS[ends],
+        paid=[Paid(APRIL, sale, Fraction(4))],
+    )
+    assert claim.takes_at({GRANT: DAYS[begins]}) == [DAYS[day] for day in takes]
+
+
+@pytest.mark.parametrize(
     ("told", "lends", "back", "moved"),
     [
         ("refund -3 grant 2", 0, 10, {"credit_liability": 0, "refunds": 7, "customer": -10}),

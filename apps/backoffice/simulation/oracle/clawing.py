@@ -1,7 +1,7 @@
 """Prepaid credit that follows its money, which is disputed or paid back. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -65,15 +65,23 @@ class Claim:
     ends_at: datetime | None
     paid: Sequence[Paid]  # the last first
 
-    def takes_at(self) -> list[datetime]:
-        """Return when it takes credit: at the first of these at which there is any."""
+    def takes_at(self, begun: Mapping[UUID | None, datetime]) -> list[datetime]:
+        """Return when it takes credit: at the first of these at which there is any.
+
+        ``begun`` is when credit was given: what the money has paid in part, only once it is paid.
+        """
         opens, ends = self.opens_at, self.ends_at
-        found = [] if opens is None else [opens]
-        if ends is not None and opens is not None:
-            if self.is_won and ends <= opens:
-                return []
-            if self.is_won is False and ends > opens:
-                found.append(ends)
+        if opens is None or (self.is_won and ends is not None and ends <= opens):
+            return []
+        found = [opens]
+        if ends is not None and self.is_won is False and ends > opens:
+            found.append(ends)
+        later = [begun[one.sale.grant] for one in self.paid if one.sale.grant in begun]
+        found += [
+            at
+            for at in later
+            if at > opens and not (self.is_won and ends is not None and ends <= at)
+        ]
         return found
 
 
@@ -128,8 +136,11 @@ class Clawing:
         self.due: dict[datetime, list[Claim]] = defaultdict(list)
         self.ends: dict[datetime, list[Claim]] = defaultdict(list)
         self.reclaims: dict[datetime, list[Reclaim]] = defaultdict(list)
+        begun: dict[UUID | None, datetime] = {
+            one.grant: one.at for purse in purses for one in purse.log if one.kind == "grant"
+        }
         for claim in claims:
-            for at in claim.takes_at():
+            for at in claim.takes_at(begun):
                 self.due[at].append(claim)
             if claim.ends_at is not None:
                 self.ends[claim.ends_at].append(claim)
@@ -219,6 +230,10 @@ class Clawing:
         for claim in self.ends.get(at, ()):
             for one in self.taken.get(claim.name, ()):
                 self._end(claim, one)
+        for claim in self.due.get(at, ()):  # what was taken of one that is lost already is lost
+            for one in self.taken.get(claim.name, ()):
+                if claim.ends_at is not None and claim.ends_at < at and not one.settled:
+                    self._end(claim, one)
 
     def _end(self, claim: Claim, one: _Taken) -> None:
         if claim.is_won:
