@@ -41,7 +41,8 @@ def judge_tax(tenant_id: UUID, facts: Facts, *, per_line: bool) -> TaxVerdict:
         )
     papers: dict[UUID, list[Paper]] = defaultdict(list)
     documents = Invoice.objects.filter(tenant=tenant_id, issued_at__isnull=False)
-    for number, document in enumerate(documents.order_by("issued_at", "number", "id")):
+    # of those issued at one instant what corrects another was made after it
+    for number, document in enumerate(documents.order_by("issued_at", "id")):
         if document.issued_at is None:
             continue
         canceled = document.status == InvoiceStatus.CANCELED
