@@ -62,7 +62,8 @@ def part_of(
     facts = tax_facts(tenant, customers=(), charges=(), corrected=[one.like.id for one in groups])
     gross = [_gross(one, facts, invoice.currency) for one in groups]
     untaxed = max(EXACT.subtract(left, sum(gross, _ZERO)), _ZERO)
-    if amount == left:
+    # of an invoice that takes off another's lines too, less than its own is left
+    if amount == left and sum(gross, _ZERO) <= left:
         nets = [one.net for one in groups]
     else:
         shares = allocate(amount, [*gross, untaxed], invoice.currency)

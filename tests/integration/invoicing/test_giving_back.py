@@ -1,5 +1,6 @@
 """Giving money of an invoice back: what of it is tax, and what the next run makes of it."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -9,6 +10,9 @@ from apps.core.ids import new_id
 from apps.invoicing.models import Invoice
 from apps.invoicing.operations.billing import bill_customer
 from apps.invoicing.operations.giving_back import credit_invoices
+from apps.subscriptions.domain import CancelMode
+from apps.subscriptions.models import Subscription
+from apps.subscriptions.operations import cancel_subscription
 from apps.tenants.domain import TaxRounding
 from tests.integration.invoicing.test_taxes import APRIL, JUNE, MAY, VAT, berliner, bill, charge
 from tests.make.backoffice import all_breaches
@@ -77,6 +81,27 @@ def test_any_part_is_given_to_the_cent(rate: str, rounding: TaxRounding) -> None
         assert memo.total.amount == -Decimal(part)
         left -= Decimal(part)
     assert give(invoice, str(left)).total.amount == -left
+    assert all_breaches() == []
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [("35.70", ("-30.00", "-5.70", "-35.70")), ("11.90", ("-10.00", "-1.90", "-11.90"))],
+)
+def test_an_invoice_that_also_corrects_another_is_given_back_with_its_tax(
+    part: str, expected: tuple[str, str, str]
+) -> None:
+    before = billed("100.00")
+    customer = before.customer
+    other = make_plan(customer.tenant, [charge("other", "80.00")], key="other")
+    first = Subscription.objects.get(customer=customer)
+    cancel_subscription(
+        first.pk, mode=CancelMode.DATE, ends_at=APRIL + timedelta(days=15), actor=ACTOR, at=MAY
+    )
+    make_subscription(customer, other, at=MAY)
+    invoice = bill(customer, JUNE)
+    assert figures(invoice) == ("30.00", "5.70", "35.70")  # 80.00 less half of April
+    assert figures(give(invoice, part)) == expected
     assert all_breaches() == []
 
 
