@@ -8,6 +8,7 @@ leaves none.
 from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import product
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -62,20 +63,22 @@ def part_of(
     facts = tax_facts(tenant, customers=(), charges=(), corrected=[one.like.id for one in groups])
     gross = [_gross(one, facts, invoice.currency) for one in groups]
     untaxed = max(EXACT.subtract(left, sum(gross, _ZERO)), _ZERO)
-    # of an invoice that takes off another's lines too, less than its own is left
-    if amount == left and sum(gross, _ZERO) <= left:
-        nets = [one.net for one in groups]
-    else:
-        shares = allocate(amount, [*gross, untaxed], invoice.currency)
-        nets = [
+    shares = allocate(amount, [*gross, untaxed], invoice.currency)
+    ways = [
+        [
             round_money(ARITHMETIC.divide(EXACT.multiply(share, one.net), whole), invoice.currency)
             for share, one, whole in zip(shares, groups, gross, strict=False)
         ]
+    ]
+    if amount == left:  # less than all of them where the invoice takes off another's lines too
+        ways.insert(0, [one.net for one in groups])
     ids = [new_id() for _ in groups]
-    largest = max(range(len(groups)), key=lambda number: nets[number])
     unit = Decimal(1).scaleb(-exponent(invoice.currency))
     best: tuple[Decimal, list[Part], DocumentTax] | None = None
-    for nudge in _NUDGES:
+    for nets, nudge in product(ways, _NUDGES):
+        if best is not None and (untaxed or not best[0] or (nets is ways[-1] and nudge == 0)):
+            break
+        largest = max(range(len(groups)), key=nets.__getitem__)
         tried = [*nets]
         tried[largest] = EXACT.add(nets[largest], unit * nudge)
         parts = [Part(key, net) for key, net in zip(ids, tried, strict=True)]
@@ -83,8 +86,6 @@ def part_of(
         rest = EXACT.add(EXACT.subtract(amount, sum(tried, _ZERO)), tax.total)
         if tried[largest] >= 0 and rest >= 0 and (best is None or rest < best[0]):
             best = (rest, parts, tax)
-        if best is not None and (untaxed or not best[0]):
-            break
     if best is None:
         return [Part(new_id(), amount)], UNTAXED
     rest, parts, tax = best

@@ -71,6 +71,18 @@ def test_a_part_takes_its_part_of_the_tax_and_the_last_one_leaves_none() -> None
     assert all_breaches() == []
 
 
+def test_all_of_it_leaves_no_tax_of_several_rates() -> None:
+    customer = berliner()
+    for number, rate in enumerate(("5", "9.975")):
+        make_tax_rate(customer.tenant, rate, **{**VAT, "key": f"r{number}", "tax": f"t{number}"})
+    charges = [charge("a", "1.04"), charge("b", "10.01")]
+    make_subscription(customer, make_plan(customer.tenant, charges), at=APRIL)
+    invoice = bill(customer)
+    given = give(invoice, str(invoice.total.amount.normalize()))
+    assert (given.subtotal, given.tax) == (-invoice.subtotal, -invoice.tax)
+    assert all_breaches() == []
+
+
 @pytest.mark.parametrize("rounding", list(TaxRounding))
 @pytest.mark.parametrize("rate", ["19", "7.7", "100", "0.5"])
 def test_any_part_is_given_to_the_cent(rate: str, rounding: TaxRounding) -> None:
