@@ -59,6 +59,7 @@ class FactKind(StrEnum):
     USAGE_UNSETTLED = "usage_unsettled"  # … until that invoice is canceled
     REFUND_SETTLED = "refund_settled"  # what we owed the customer was paid back to him
     CREDIT_CLAWED_BACK = "credit_clawed_back"  # the money for credit goes back, and so does credit
+    CREDIT_RECOVERED = "credit_recovered"  # refunded credit whose money had gone back before
     DISPUTE_OPENED = "dispute_opened"  # a provider has withdrawn money that had come in
     DISPUTE_WON = "dispute_won"  # … and brings it back
     DISPUTE_LOST = "dispute_lost"  # … and keeps it
@@ -182,6 +183,10 @@ POSTING_RULES: Final[Mapping[FactKind, tuple[Rule, ...]]] = MappingProxyType(
             _debit(AccountKind.CREDIT_LIABILITY, Amount.PAID),
             _debit(AccountKind.REFUNDS, Amount.LOST),
             _credit(AccountKind.DEFERRED_REVENUE, Amount.TAKEN_BACK),
+        ),
+        FactKind.CREDIT_RECOVERED: (  # it was lost, used up, and came back: so much less is lost
+            _debit(AccountKind.DEFERRED_REVENUE, Amount.PAID),
+            _credit(AccountKind.REFUNDS, Amount.PAID),
         ),
         FactKind.DISPUTE_OPENED: (
             _debit(AccountKind.DISPUTES, Amount.DISPUTED),

@@ -90,7 +90,7 @@ def reclaims_of(customer: UUID, facts: Facts) -> Iterator[Reclaim]:
             continue
         at = noticed_at(memo.issued_at, facts.stops, by_hand=True)
         price = -Fraction(memo.total.amount - memo.tax.amount)
-        yield Reclaim(memo.public_id, line.grant_id, price, at)
+        yield Reclaim(memo.public_id, line.grant_id, price, memo.issued_at, at)
 
 
 def given_back(customer: UUID) -> Iterator[Given]:

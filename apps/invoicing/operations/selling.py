@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Sum
 
 from apps.core.events import record
 from apps.core.ids import new_id
@@ -21,6 +21,9 @@ from apps.invoicing.operations.drafting import store_taxes
 from apps.invoicing.operations.issuing import issue_documents
 from apps.invoicing.tax_facts import tax_facts
 from apps.invoicing.taxing import DocumentTax, TaxableLine, tax_document
+from apps.ledger.domain import Amount, Fact, FactKind, entry_for
+from apps.ledger.models import JournalEntry
+from apps.ledger.operations import post_all
 from apps.tenants.domain import CreditTaxed
 from apps.tenants.models import Tenant
 from apps.wallets.domain import EntryKind, GrantStatus, refundable
@@ -56,9 +59,11 @@ def sell_credit(grant_id: UUID, *, actor: str, at: datetime) -> Invoice | None:
 def refund_credit(grant_id: UUID, *, actor: str, at: datetime) -> Invoice | None:
     """Issue the credit memo for credit that was taken back; its money is then the customer's.
 
+    The next invoices take what they can of it. Memos give no more of a price back than was asked:
+    where other memos have given some of it, for credit that was used and came back since, the rest
+    is not given again, and the books take it off what was lost.
     Returns the memo, the same for a repeat; None where nothing is left to pay, or where it
-    was clawed back because its money went back. The next invoices
-    take what they can of it.
+    was clawed back because its money went back.
     """
     grant = CreditGrant.objects.select_related("wallet__unit").get(pk=grant_id)
     customer = lock_row(Customer, grant.wallet.customer_id, tenant_id=grant.tenant_id)
@@ -70,7 +75,15 @@ def refund_credit(grant_id: UUID, *, actor: str, at: datetime) -> Invoice | None
     ).first()
     if taken is None:  # clawed back: a credit memo has given its money back before
         return None
-    amount = refundable(-taken.value, grant.wallet.currency)
+    known = JournalEntry.objects.filter(
+        tenant_id=grant.tenant_id, kind=FactKind.CREDIT_RECOVERED, source_key=grant.public_id
+    )
+    if known.exists():
+        return None
+    worth = refundable(-taken.value, grant.wallet.currency)
+    amount = min(worth, _left_of_price(grant_id))
+    if amount < worth:
+        _recover(grant, worth - amount, at=at)
     if not amount:
         return None
     sold = InvoiceLine.objects.get(grant_id=grant_id, sequence=0)
@@ -85,6 +98,27 @@ def next_sequence(grant_id: UUID) -> int:
         last=Max("sequence", default=-1)
     )["last"]
     return last + 1
+
+
+def _left_of_price(grant_id: UUID) -> Decimal:
+    """Return what no memo has given back of a grant's price, without tax."""
+    left: Decimal = InvoiceLine.objects.filter(grant_id=grant_id).aggregate(
+        left=Sum("amount", default=_ZERO)
+    )["left"]
+    return left
+
+
+def _recover(grant: CreditGrant, worth: Decimal, *, at: datetime) -> None:
+    fact = Fact(
+        kind=FactKind.CREDIT_RECOVERED,
+        tenant_id=grant.tenant_id,
+        source_key=grant.public_id,
+        effective_at=at,
+        currency=grant.wallet.currency,
+        customer_id=grant.wallet.customer_id,
+        amounts={Amount.PAID: worth},
+    )
+    post_all([entry_for(fact)], at=at)
 
 
 def _write(

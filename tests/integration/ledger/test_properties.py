@@ -47,6 +47,7 @@ SINGLE = {
     FactKind.CREDIT_EXPIRED: Amount.PAID,
     FactKind.CREDIT_VOIDED: Amount.PAID,
     FactKind.CREDIT_REFUNDED: Amount.PAID,
+    FactKind.CREDIT_RECOVERED: Amount.PAID,
     FactKind.CREDIT_DISPUTED: Amount.PAID,
     FactKind.CREDIT_FORFEITED: Amount.PAID,
 }

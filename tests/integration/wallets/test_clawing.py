@@ -9,6 +9,7 @@ from apps.core.jobs import run_due
 from apps.core.models import AuditEvent, Job
 from apps.invoicing.models import Invoice
 from apps.invoicing.operations.giving_back import claw_back_credit
+from apps.invoicing.operations.selling import refund_credit
 from apps.ledger.models import JournalEntry
 from apps.payments.models import Payment
 from apps.tenants.domain import Mode
@@ -191,4 +192,34 @@ def test_a_memo_for_credit_that_was_taken_back_is_paid_back(tenant: Tenant) -> N
     run_due()
     assert books(tenant) == {"revenue": "-4.00", "sandbox": "4.00"}
     assert told("wallet.clawback_short") == []
+    assert all_breaches() == []
+
+
+@pytest.mark.parametrize(
+    ("back", "memo"), [("4.00", Decimal("6.00")), ("10.00", None), (None, None)]
+)
+@pytest.mark.parametrize("first", ["money", "credit"])
+def test_no_more_of_a_price_goes_back_than_was_paid(
+    tenant: Tenant, first: str, back: str | None, memo: Decimal | None
+) -> None:
+    wallet, grant, payment = bought(tenant)
+
+    def take_credit() -> None:
+        refund_grant(grant.id, tenant_id=tenant.id, reason="leaves", actor=ACTOR, at=AT)
+
+    # both before anybody has come to what follows from either
+    if first == "credit":
+        take_credit()
+    pay_back(payment, back)
+    if first == "money":
+        take_credit()
+    run_due()
+
+    made = Invoice.objects.filter(request_id=grant.id).first()
+    assert (-made.total.amount if made else None) == memo
+    assert credit_of(wallet.customer) == ({"USD": memo} if memo else {})
+    assert (fresh_grant(grant).status, fresh_wallet(wallet).balance) == ("refunded", 0)
+    assert books(tenant) == ({"sandbox": "6.00"} if memo else {})
+    assert set(Job.objects.values_list("state", flat=True)) <= {"done"}
+    assert refund_credit(grant.id, actor=ACTOR, at=AT) == made  # a repeat gives nothing more
     assert all_breaches() == []

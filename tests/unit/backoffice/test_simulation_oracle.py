@@ -281,7 +281,7 @@ def saved(
         covered=Fraction(0),
         lines=(),
     )
-    memo = Reclaim("case", GRANT, Fraction(back), DAYS[2])
+    memo = Reclaim("case", GRANT, Fraction(back), DAYS[1], DAYS[2])
     clawing = Clawing([purse], [] if back else [claim], [], [memo] if back else [])
     savings = Savings(credit, [purse], [], [bill], {}, clawing=clawing)
     return list(savings.differences(DAYS)), books

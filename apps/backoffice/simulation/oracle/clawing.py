@@ -92,6 +92,7 @@ class Reclaim:
     name: str
     grant: UUID
     price: Fraction
+    given_at: datetime
     at: datetime | None
 
 
@@ -136,6 +137,7 @@ class Clawing:
         self.due: dict[datetime, list[Claim]] = defaultdict(list)
         self.ends: dict[datetime, list[Claim]] = defaultdict(list)
         self.reclaims: dict[datetime, list[Reclaim]] = defaultdict(list)
+        self._prices = list(reclaims)
         begun: dict[UUID | None, datetime] = {
             one.grant: one.at for purse in purses for one in purse.log if one.kind == "grant"
         }
@@ -160,6 +162,11 @@ class Clawing:
         return any(
             one.since < at and (one.until is None or at < one.until) for one in self.pauses[wallet]
         )
+
+    def given_of(self, grant: UUID, at: datetime) -> Fraction:
+        """Return what people have given back of the price of a grant until then, inclusive."""
+        given = (one.price for one in self._prices if one.grant == grant and one.given_at <= at)
+        return sum(given, ZERO)
 
     # --- a stop ---------------------------------------------------------------------------------
 

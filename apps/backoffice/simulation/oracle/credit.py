@@ -347,11 +347,16 @@ class Purse:
                 if grant.fact.paid:
                     self.books.move(value, debit="credit_liability", credit="breakage")
 
-    def refund(self, grant: Grant, unit: Fraction) -> None:
-        """Take back all that is left; what can be paid of its worth is owed to the customer."""
+    def refund(self, grant: Grant, unit: Fraction, most: Fraction) -> None:
+        """Take back all that is left; what can be paid of its worth is owed to the customer.
+
+        At ``most`` so much of it: the rest has been given before, and was lost by that.
+        """
         value = self.take(grant, grant.left, "refund")
         payable = value // unit * unit
-        self.books.move(payable, debit="credit_liability", credit="customer")
+        owed = min(payable, most)
+        self.books.move(owed, debit="credit_liability", credit="customer")
+        self.books.move(payable - owed, debit="credit_liability", credit="refunds")
         self.books.move(value - payable, debit="credit_liability", credit="breakage")
         grant.over = True
 

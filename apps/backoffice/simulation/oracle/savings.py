@@ -402,7 +402,8 @@ class Savings:
             purse.take_off(Fraction(told.amount or 0))
         elif told.amount is None:
             bill = next(one for one in self.bills if one.sells == told.of)
-            purse.refund(purse.grants[told.of], bill.unit)
+            left = bill.total - self.clawing.given_of(told.of, told.at)
+            purse.refund(purse.grants[told.of], bill.unit, left)
         elif entry.kind == "void":
             purse.void(purse.grants[told.of], Fraction(told.amount))
         else:
