@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from fractions import Fraction
 from uuid import UUID
 
+from django.db.models import F, Q
+
 from apps.backoffice.simulation.offers import DECIMALS
 from apps.invoicing.domain import InvoiceStatus, LineKind
-from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceTax
 
 _NO_DOCUMENT = (InvoiceStatus.DRAFT, InvoiceStatus.CANCELED)
 _ROUNDING = 4  # smallest units by which a share may differ, and one more for every line
@@ -33,6 +35,7 @@ def in_parts(tenant_id: UUID) -> Iterator[str]:
     """Yield memos whose tax is not in proportion, and invoices given back whole that have tax left.
 
     Invoices of which lines were corrected are passed over: what is left of them is another sum.
+    What an invoice itself corrects of others is given back with these, so it is no part of this.
     """
     memos: dict[Invoice, list[Invoice]] = defaultdict(list)
     rows = Invoice.objects.filter(tenant=tenant_id, credits__isnull=False)
@@ -45,14 +48,29 @@ def in_parts(tenant_id: UUID) -> Iterator[str]:
             corrects__invoice=invoice, invoice__credits__isnull=True
         ).exists():
             continue
-        total, tax = Fraction(invoice.total.amount), Fraction(invoice.tax.amount)
+        total, tax = Fraction(invoice.total.amount), _own_tax(invoice)
+        whole = max(total, _own_taxed(invoice) + tax)  # less is left where others are taken back
         unit = Fraction(1, 10 ** DECIMALS[invoice.currency])
         first = found[0]
-        should, did = Fraction(first.total.amount) * tax / total, Fraction(first.tax.amount)
+        should, did = Fraction(first.total.amount) * tax / whole, Fraction(first.tax.amount)
         lines = InvoiceLine.objects.filter(invoice=first).count()
         if abs(should - did) > unit * (_ROUNDING + lines):
             yield f"{first} gives {float(did)} of tax back, in proportion it is {float(should)}"
         back = sum((Fraction(one.total.amount) for one in found), total)
         left = sum((Fraction(one.tax.amount) for one in found), tax)
-        if not back and left:
+        if not back and left and tax == Fraction(invoice.tax.amount):
             yield f"{invoice} was given back whole, {float(left)} of its tax is left"
+
+
+def _own_tax(invoice: Invoice) -> Fraction:
+    """Return the tax on what an invoice bills, without that of what it corrects."""
+    own = [invoice.id, *InvoiceLine.objects.filter(invoice=invoice).values_list("id", flat=True)]
+    taxes = InvoiceTax.objects.filter(invoice=invoice, scope_id__in=own)
+    return sum((Fraction(one) for one in taxes.values_list("amount", flat=True)), Fraction(0))
+
+
+def _own_taxed(invoice: Invoice) -> Fraction:
+    """Return what an invoice bills that is taxed, without its tax and what it corrects."""
+    lines = InvoiceLine.objects.filter(invoice=invoice, tax_scope_id__isnull=False)
+    own = lines.filter(Q(tax_scope_id=invoice.id) | Q(tax_scope_id=F("id")))
+    return sum((Fraction(one) for one in own.values_list("amount", flat=True)), Fraction(0))
