@@ -310,6 +310,6 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1, "interval_max": 0.2}
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "billing_project.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = BEAT_SCHEDULE
 DJANGO_CELERY_BEAT_TZ_AWARE = True
