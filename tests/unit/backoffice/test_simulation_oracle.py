@@ -201,8 +201,11 @@ def saved(
 ) -> tuple[list[str], Books]:
     """Let 10.00 be bought, 7.00 used, and the money disputed, or go ``back`` by a memo.
 
-    Later 2.00 are taken off by an operator, if that is told.
+    Later 2.00 are taken off by an operator, if that is told, or the rest was refunded before.
     """
+    taken = [TakenFact(SPENT, WALLET, Decimal(7), "", DAYS[1])]
+    if "refund -3 grant 1" in told:
+        taken.append(TakenFact(LESS, GRANT, None, "", DAYS[1]))
     credit = CreditFacts(
         wallets=[
             WalletFact(
@@ -236,10 +239,10 @@ def saved(
                 asked_at=APRIL,
             )
         },
-        taken={SPENT: TakenFact(SPENT, WALLET, Decimal(7), "", DAYS[1])},
+        taken={one.id: one for one in taken},
         adjusted={LESS: TakenFact(LESS, WALLET, Decimal(2), "", DAYS[4])} if "void" in told else {},
     )
-    sources = {"grant": "", "consume": f"spend {SPENT}", "void": f"adjust {LESS}"}
+    sources = {"consume": f"spend {SPENT}", "void": f"adjust {LESS}"}
     log = []
     for one in told.split(", "):
         kind, amount, of, day = one.split()
@@ -251,7 +254,9 @@ def saved(
                 None,
                 None,
                 None,
-                ("case:credit" if back else "case 1") if int(day) in {2, 3} else sources[kind],
+                ("case:credit" if back else "case 1")
+                if int(day) in {2, 3}
+                else sources.get(kind, ""),
                 figure,
                 figure,
                 Fraction(0),
@@ -385,6 +390,16 @@ def test_credit_goes_back_with_its_price(
     assert wrong == []
     assert {kind: books.accounts[kind] for kind in moved} == moved
     assert len(saved(before, lends=lends, back=back)[0]) == 1
+
+
+def test_a_refund_gives_no_more_of_a_price_than_is_left_of_it() -> None:
+    told = "grant 10 grant 0, consume -7 grant 1, refund -3 grant 1"
+    wrong, books = saved(told, back=8)
+    assert wrong == []
+    # 2 of 3 go back, and 1 was lost once less; then 8 are, for which nothing is left
+    assert books.accounts["refunds"] == -1 + 8
+    assert books.accounts["customer"] == -10
+    assert books.accounts["credit_liability"] == 0
 
 
 SEATS = {
