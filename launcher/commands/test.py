@@ -21,6 +21,8 @@ def main(arguments: Sequence[str]) -> int:
     # what takes long tells how far it is
     wanted = ["--verbose", "tests/faults"] if faults and not _names_tests(arguments) else []
     parallel = [] if alone else ["-n", str(min(_processors(), _MOST_WORKERS))]
+    if faults and not alone:  # some take a second, some a minute
+        parallel += ["--dist", "worksteal"]
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *parallel, *wanted, *arguments])
 
 

@@ -281,7 +281,11 @@ class Cluster:
             "UPDATE django_celery_beat_intervalschedule SET every = 2"
             " WHERE period = 'seconds' AND every <= 60"
         )
-        self.sql("UPDATE django_celery_beat_periodictasks SET last_update = clock_timestamp()")
+        self._ask_beat(for_work=True)
+
+    def rest(self) -> None:
+        """Let beat ask for nothing until ``hurry``, so that others have the machine."""
+        self._ask_beat(for_work=False)
 
     def pass_time(self) -> None:
         """Let the claims of the dead lapse, and questions and jobs that wait come due."""
@@ -291,6 +295,10 @@ class Cluster:
                 connection.execute(statement)
 
     # --- inside -----------------------------------------------------------------------------------
+
+    def _ask_beat(self, *, for_work: bool) -> None:
+        self.sql("UPDATE django_celery_beat_periodictask SET enabled = %s", for_work)
+        self.sql("UPDATE django_celery_beat_periodictasks SET last_update = clock_timestamp()")
 
     def _environment(self) -> dict[str, str]:
         ours = {"DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "PYTEST_CURRENT_TEST"}

@@ -46,6 +46,7 @@ def cluster(processes: Cluster, forker: Forker) -> Iterator[Cluster]:
     yield processes
     processes.mend()
     assert forker.call("tests.faults.state:check", processes.database) == []
+    processes.rest()
 
 
 @pytest.fixture

@@ -66,10 +66,10 @@ def work(journal: str, tenant: str, key: str, clock: str, *, chapters: int = len
             getattr(winter, name)()
 
 
-def drain(journal: str, tenant: str, key: str, clock: str) -> None:
+def drain(journal: str, tenant: str, key: str, clock: str, *, chapters: int) -> None:
     """After a crash: let the dead one's claims lapse, go on, and work off all that is left."""
     lapse_leases()
-    work(journal, tenant, key, clock)
+    work(journal, tenant, key, clock, chapters=chapters)
     with patch.object(backtesting, "CHUNK", 2):
         while is_any("SELECT FROM core_job WHERE state IN ('pending', 'running')"):
             lapse_leases()
