@@ -123,12 +123,12 @@ _broker = _Broker()
 
 def run_due(
     *,
-    limit: int = 1000,
+    limit: int | None = None,
     tenant_id: UUID | None = None,
     but: str = "",
     within: timedelta | None = None,
 ) -> int:
-    """Run due jobs one after another until none is left or ``limit`` is reached; return how many.
+    """Run due jobs one after another until none is left, or ``limit`` of them; return how many.
 
     Any number of workers may do this at once: a job is claimed by one statement that skips
     what others hold. Each runs in the scope of its tenant. With ``tenant_id``, only that tenant's
@@ -136,7 +136,8 @@ def run_due(
     has passed; then another worker is told that there is more.
     """
     begun = monotonic()
-    for ran in range(limit):
+    ran = 0
+    while limit is None or ran < limit:
         if within is not None and monotonic() - begun > within.total_seconds():
             hint()
             return ran
@@ -146,7 +147,8 @@ def run_due(
         job_id, of_tenant = claimed
         with tenant_scope(of_tenant):
             _run(Job.objects.select_related("after").get(id=job_id))
-    return limit
+        ran += 1
+    return ran
 
 
 def in_hand(tenant_id: UUID, *, but: str = "") -> bool:
