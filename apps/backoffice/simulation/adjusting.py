@@ -98,7 +98,7 @@ class Adjusting:
         rows = CreditGrant.objects.filter(
             wallet=wallet.id, status=GrantStatus.SCHEDULED, effective_at__gt=at
         ).exclude(kind=GrantKind.PAID)
-        found = sorted(rows, key=lambda one: (one.created_at, one.amount))
+        found = sorted(rows, key=lambda one: (one.created_at, one.amount, one.id))
         if found:
             grant = self.dice.choice(found)
             self._void(grant, self.dice.id(), at)
@@ -118,4 +118,6 @@ class Adjusting:
 
     def _with_credit(self, wallet: WalletFact) -> list[CreditGrant]:
         rows = CreditGrant.objects.filter(wallet=wallet.id, status=GrantStatus.AVAILABLE)
-        return sorted(rows.filter(remaining__gt=0), key=lambda one: (one.created_at, one.amount))
+        return sorted(
+            rows.filter(remaining__gt=0), key=lambda one: (one.created_at, one.amount, one.id)
+        )

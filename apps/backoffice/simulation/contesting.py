@@ -191,7 +191,7 @@ class Contesting:
         if self.purse.often(50):
             rows = rows.filter(allocations__invoice__sells_credit=True)
         told = rows.values_list("id", "customer_id", "settled_at", "currency", "amount", "provider")
-        found = sorted(set(told), key=lambda row: (places[row[1]], *row[2:]))
+        found = sorted(set(told), key=lambda row: (places[row[1]], *row[2:], row[0]))
         return self.purse.choice(found) if found else None
 
     def _decide(self, fact: DisputeFact, at: datetime) -> None:

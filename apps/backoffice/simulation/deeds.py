@@ -56,7 +56,7 @@ class Deeds:
                 self._charge(invoice, at)
 
     def _open(self, places: Mapping[UUID, int], at: datetime) -> list[tuple[UUID, UUID]]:
-        """Return what is unpaid, and whose it is, in an order that does not depend on ids."""
+        """Return what is unpaid, and whose it is, in an order that every run of the seed has."""
         rows = Invoice.objects.filter(
             tenant=self.tenant_id,
             kind=DocumentKind.INVOICE,
@@ -64,7 +64,8 @@ class Deeds:
             status__in=(*_UNPAID, InvoiceStatus.WRITTEN_OFF),
         ).values_list("id", "customer_id", "issued_at", "cutoff_at", "currency", "total")
         return [
-            (row[0], row[1]) for row in sorted(rows, key=lambda row: (places[row[1]], *row[2:]))
+            (row[0], row[1])
+            for row in sorted(rows, key=lambda row: (places[row[1]], *row[2:], row[0]))
         ]
 
     def _cancel_invoice(self, invoice: Invoice, at: datetime) -> None:

@@ -44,7 +44,7 @@ class Repaying:
         rows = Payment.objects.filter(
             tenant=self.tenant_id, status=PaymentStatus.SUCCEEDED, settled_at__lt=at
         ).values_list("id", "customer_id", "settled_at", "currency", "amount", "provider")
-        found = sorted(set(rows), key=lambda row: (places[row[1]], *row[2:]))
+        found = sorted(set(rows), key=lambda row: (places[row[1]], *row[2:], row[0]))
         if not found:
             return
         payment_id, customer_id, _, currency, paid, provider = self.purse.choice(found)
@@ -86,7 +86,9 @@ class Repaying:
         open_ = [(memo, left) for memo, left in memos if left > 0]
         if not open_:
             return
-        open_.sort(key=lambda one: (places[one[0].customer_id], one[0].issued_at, one[1]))
+        open_.sort(
+            key=lambda one: (places[one[0].customer_id], one[0].issued_at, one[1], one[0].id)
+        )
         memo, left = self.purse.choice(open_)
         amount = self._part_of(left, memo.currency)
         by_hand = self._by_hand() if self.purse.often(50) else None

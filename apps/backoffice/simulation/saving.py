@@ -353,7 +353,9 @@ class Saving:
 
     def _with_credit(self, wallet: WalletFact) -> CreditGrant | None:
         rows = CreditGrant.objects.filter(wallet=wallet.id, status=GrantStatus.AVAILABLE)
-        found = sorted(rows.filter(remaining__gt=0), key=lambda one: (one.created_at, one.amount))
+        found = sorted(
+            rows.filter(remaining__gt=0), key=lambda one: (one.created_at, one.amount, one.id)
+        )
         return self.dice.choice(found) if found else None
 
 

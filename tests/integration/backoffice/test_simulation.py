@@ -1,5 +1,6 @@
 """Small simulations: equal to the oracle, the same again, and different where the product is wrong."""
 
+from dataclasses import replace
 from decimal import ROUND_DOWN, Decimal
 from io import StringIO
 
@@ -36,11 +37,9 @@ def test_the_same_seed_does_the_same_again(servers: TestServers) -> None:
     use_database(servers.copy_template())
     second = lived_through(seed=3)
     assert first.lines > 0
-    assert (first.fingerprint, first.lines, first.events) == (
-        second.fingerprint,
-        second.lines,
-        second.events,
-    )
+    # at which statement a fault comes is drawn, but others on the server make a statement more
+    faults = {"interruptions": 0, "failures": 0, "cpu_seconds": 0}
+    assert replace(first, **faults) == replace(second, **faults)
 
 
 def test_a_product_that_rounds_otherwise_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
