@@ -35,6 +35,7 @@ PROGRAMS: Final = ("web", "worker", "beat")
 SERVERS: Final = ("postgres", "valkey")
 PATIENCE: Final = 180.0  # seconds for what takes two on an idle machine
 _MOMENT: Final = 0.05
+_NEVER: Final = 9999  # seconds; nobody else asks that rarely
 _AWAY: Final = (
     psycopg.OperationalError,
     redis.ConnectionError,
@@ -277,15 +278,11 @@ class Cluster:
     def hurry(self) -> None:
         """Have beat do every other second what it does every minute or more often."""
         until(lambda: self.one("SELECT count(*) FROM django_celery_beat_periodictask") > 1)
-        self.sql(
-            "UPDATE django_celery_beat_intervalschedule SET every = 2"
-            " WHERE period = 'seconds' AND every <= 60"
-        )
-        self._ask_beat(for_work=True)
+        self._have_beat_ask(2, of=[*range(61), _NEVER])
 
     def rest(self) -> None:
         """Let beat ask for nothing until ``hurry``, so that others have the machine."""
-        self._ask_beat(for_work=False)
+        self._have_beat_ask(_NEVER, of=[2])
 
     def pass_time(self) -> None:
         """Let the claims of the dead lapse, and questions and jobs that wait come due."""
@@ -296,8 +293,14 @@ class Cluster:
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _ask_beat(self, *, for_work: bool) -> None:
-        self.sql("UPDATE django_celery_beat_periodictask SET enabled = %s", for_work)
+    def _have_beat_ask(self, every: int, *, of: list[int]) -> None:
+        # not by disabling tasks: beat stores their rows as it knew them
+        self.sql(
+            "UPDATE django_celery_beat_intervalschedule SET every = %s"
+            " WHERE period = 'seconds' AND every = ANY(%s)",
+            every,
+            of,
+        )
         self.sql("UPDATE django_celery_beat_periodictasks SET last_update = clock_timestamp()")
 
     def _environment(self) -> dict[str, str]:
