@@ -62,7 +62,8 @@ def work(journal: str, tenant: str, key: str, clock: str, *, chapters: int = len
     """Do what the journal does not hold yet of the first so many chapters."""
     with tenant_scope(UUID(tenant)):
         winter = _Winter(Path(journal), key, clock)
-        for name in CHAPTERS[:chapters]:
+        for number, name in enumerate(CHAPTERS[:chapters], 1):
+            Path(journal).with_name("chapter").write_text(str(number))
             getattr(winter, name)()
 
 
