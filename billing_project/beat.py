@@ -9,7 +9,7 @@ from django_celery_beat.schedulers import DatabaseScheduler
 _log = logging.getLogger(__name__)
 
 
-class Scheduler(DatabaseScheduler):  # type: ignore[misc] -- the library brings no types
+class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # the library brings no types
     """Keeps to the schedule that it knows while the database is away, instead of ending."""
 
     def all_as_schedule(self) -> Any:
