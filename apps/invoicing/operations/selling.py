@@ -62,6 +62,7 @@ def refund_credit(grant_id: UUID, *, actor: str, at: datetime) -> Invoice | None
     The next invoices take what they can of it. Memos give no more of a price back than was asked:
     where other memos have given some of it, for credit that was used and came back since, the rest
     is not given again, and the books take it off what was lost.
+
     Returns the memo, the same for a repeat; None where nothing is left to pay, or where it
     was clawed back because its money went back.
     """

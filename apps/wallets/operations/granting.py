@@ -156,8 +156,9 @@ def refund_grant(
     """Take back all that paid credit has left, because its money goes back.
 
     The customer gets a credit memo over what it was worth, by a reaction, but for what of its price
-    has gone back before; a fraction of the currency's smallest unit is earned. A repeat returns the grant as it is. Raises ``NotFound``,
-    and ``GrantNotRefundable`` for promotional credit, and where nothing is left or some is held.
+    has gone back before; a fraction of the currency's smallest unit is earned. A repeat returns the
+    grant as it is. Raises ``NotFound``, and ``GrantNotRefundable`` for promotional credit, and
+    where nothing is left or some is held.
     """
     till, wallet, grant = open_for_grant(grant_id, tenant_id=tenant_id, actor=actor, at=at)
     if grant.status == GrantStatus.REFUNDED:
