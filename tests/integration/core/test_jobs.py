@@ -350,6 +350,14 @@ def test_only_one_tenants_jobs_if_asked() -> None:
     assert run_due() == 2
 
 
+def test_nothing_else_ends_a_run() -> None:
+    many = 1001  # time goes on after a run, on test clocks
+    with transaction.atomic():
+        enqueue_all(NewJob("tests.note", TENANT, {"subject": str(n)}) for n in range(many))
+    assert run_due() == many
+    assert len(ran) == many
+
+
 def test_a_limit_and_a_time_end_a_run(redis_client: redis.Redis) -> None:
     for number in range(4):
         enqueue(str(number))
