@@ -58,6 +58,7 @@ class Gathered:
     by_customer: dict[UUID, Due]
     usage_marks: dict[UUID, int]  # the changes of usage that this has taken into account
     usage_snapshot: str
+    accruing: frozenset[UUID]  # whose usage, that changed, may be billed before its period is over
 
 
 def gather(
@@ -155,7 +156,17 @@ def gather(
             ],
         )
     marks = {customer_id: change.mark for customer_id, change in changes.items()}
-    return Gathered(by_customer, marks, snapshot)
+    accruing = frozenset(
+        customer_id
+        for customer_id in changes
+        if any(
+            has_threshold(terms, charge)
+            for terms in everybody[customer_id]
+            for phase_id in terms.phase_ids
+            for charge in charges[phase_id]
+        )
+    )
+    return Gathered(by_customer, marks, snapshot, accruing)
 
 
 K = TypeVar("K", bound=Hashable)

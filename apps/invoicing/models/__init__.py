@@ -480,13 +480,16 @@ class ParkedCustomer(models.Model):
 
 
 class AccrualLook(models.Model):
-    """Up to which change of his usage a customer was looked at, whether it reaches a threshold."""
+    """Up to which change of his usage a customer was looked at, whether it reaches a threshold.
+
+    Without a mark he is to be looked at: a bill has taken up a change before that was done.
+    """
 
     customer = models.OneToOneField(
         Customer, primary_key=True, on_delete=models.PROTECT, related_name="accrual_look"
     )
     tenant_id = models.UUIDField()
-    mark = models.BigIntegerField()  # that of metering.ChangedUsage
+    mark = models.BigIntegerField(null=True)  # that of metering.ChangedUsage; 0 for none
 
     def __str__(self) -> str:
-        return f"{self.customer_id} up to {self.mark}"
+        return f"{self.customer_id} up to {self.mark}" if self.mark else str(self.customer_id)

@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q
 
 from apps.catalog.domain import ChargeTerms
 from apps.catalog.models import ChargePrice
@@ -25,7 +25,9 @@ from apps.invoicing.lines import ProposedLine
 from apps.invoicing.models import AccrualLook, Invoice
 from apps.invoicing.operations.billing import bill_locked
 from apps.invoicing.operations.drafting import Order
+from apps.invoicing.operations.looks import note_looks
 from apps.invoicing.slicing import has_threshold
+from apps.metering.domain import UsageChange
 from apps.metering.models import ChangedUsage
 from apps.metering.queries import changed_usage
 from apps.subscriptions.domain import HOLDING, SubscriptionTerms
@@ -47,9 +49,9 @@ def bill_accrued(
 
     What its lines would add to those issued before, its discounts taken off, is compared; the bill at
     the end of the period is for the rest. Only customers whose usage has changed since they were last
-    looked at are, each once, in chunks of 200, a transaction each; whom another transaction holds is
-    left to the next run. Documents are issued at once,
-    whatever the grace; who has a draft waits for its issue. Returns how many documents were made.
+    looked at are, though another bill may have taken up that change, each once, in chunks of 200, a
+    transaction each; whom another transaction holds is left to the next run. Documents are issued at
+    once, whatever the grace; who has a draft waits for its issue. Returns how many documents were made.
     One that fails is logged, and looked at again when more is used. ``clock_id`` takes customers on
     that test clock instead of those on real time.
     """
@@ -57,16 +59,14 @@ def bill_accrued(
     for owner in [tenant_id] if tenant_id else tenants_by("invoicing_tenants_with_accruals"):
         with tenant_scope(owner):
             tenant = Tenant.objects.get(id=owner)
-            found = list(_to_look_at(tenant, clock_id, at))
+            found = _to_look_at(tenant, clock_id, at)
             for first in range(0, len(found), CHUNK):
                 chunk = found[first : first + CHUNK]
                 made += _look(tenant, chunk, actor, at, waits=clock_id is not None)
     return made
 
 
-def _to_look_at(
-    tenant: Tenant, clock_id: UUID | None, at: datetime
-) -> QuerySet[ChangedUsage, UUID]:
+def _to_look_at(tenant: Tenant, clock_id: UUID | None, at: datetime) -> list[UUID]:
     """Return customers with usage behind a threshold that changed since they were looked at.
 
     Those for whom something is due are left to the run that closes periods.
@@ -81,18 +81,18 @@ def _to_look_at(
     )
     draft = Invoice.objects.filter(customer=OuterRef("customer"), status=InvoiceStatus.DRAFT)
     due = Subscription.objects.filter(customer=OuterRef("customer"), next_bill_at__lte=at)
-    return (
-        ChangedUsage.objects.filter(
-            on_clock(clock_id, "customer__"),
-            Q(customer__accrual_look__isnull=True) | Q(customer__accrual_look__mark__lt=F("mark")),
-            Exists(accruing),
-            ~Exists(draft),
-            ~Exists(due),
-            tenant_id=tenant.id,
-        )
-        .order_by("customer")
-        .values_list("customer_id", flat=True)
+    wanted = (
+        on_clock(clock_id, "customer__")
+        & Q(Exists(accruing), ~Exists(draft), ~Exists(due))
+        & Q(tenant_id=tenant.id)
     )
+    since_then = ChangedUsage.objects.filter(
+        wanted,
+        Q(customer__accrual_look__isnull=True) | Q(customer__accrual_look__mark__lt=F("mark")),
+    )
+    taken_up = AccrualLook.objects.filter(wanted, mark__isnull=True)
+    customers = since_then.values_list("customer_id").union(taken_up.values_list("customer_id"))
+    return sorted(customer_id for (customer_id,) in customers)
 
 
 def _look(
@@ -109,9 +109,7 @@ def _look(
         except _FAILURES:
             logger.exception("what customer %s has used could not be billed", customer_id)
             with transaction.atomic():
-                _note(
-                    {one: found.mark for one, found in changed_usage([customer_id]).items()}, tenant
-                )
+                _looked_at([customer_id], changed_usage([customer_id]), tenant)
     return made
 
 
@@ -121,7 +119,7 @@ def _look_together(
 ) -> int:
     """Look at customers, bill those who owe enough, and note how far each was looked at."""
     # read first: what changes from now on is looked at the next time
-    marks = {one: found.mark for one, found in changed_usage(customers).items()}
+    changes = changed_usage(customers)
     locked = list(
         Customer.objects.filter(id__in=customers)
         .order_by("id")
@@ -130,8 +128,15 @@ def _look_together(
     )
     made = _bill(tenant, locked, actor, at) if locked else []
     failpoint("invoicing.accrue.after_bill")
-    _note({one: marks[one] for one in locked if one in marks}, tenant)
+    _looked_at(locked, changes, tenant)
     return len(made)
+
+
+def _looked_at(
+    customers: Sequence[UUID], changes: Mapping[UUID, UsageChange], tenant: Tenant
+) -> None:
+    marks = {one: changes[one].mark if one in changes else 0 for one in customers}
+    note_looks(marks, tenant_id=tenant.id)
 
 
 def _bill(tenant: Tenant, locked: Sequence[UUID], actor: str, at: datetime) -> list[UUID]:
@@ -184,16 +189,4 @@ def _reaches(
     return any(
         amount > 0 and key in thresholds and amount >= thresholds[key]
         for key, amount in accrued.items()
-    )
-
-
-def _note(marks: Mapping[UUID, int], tenant: Tenant) -> None:
-    AccrualLook.objects.bulk_create(
-        [
-            AccrualLook(customer_id=customer_id, tenant_id=tenant.id, mark=mark)
-            for customer_id, mark in sorted(marks.items())
-        ],
-        update_conflicts=True,
-        unique_fields=["customer"],
-        update_fields=["mark"],
     )

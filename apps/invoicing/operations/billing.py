@@ -32,6 +32,7 @@ from apps.invoicing.operations.drafting import (
     tax_proposed,
 )
 from apps.invoicing.operations.issuing import issue_drafts
+from apps.invoicing.operations.looks import look_again
 from apps.invoicing.taxing import TaxFacts, TaxOfRate, taxes_by_rate
 from apps.metering.models import ChangedUsage
 from apps.metering.operations import clear_changed
@@ -365,6 +366,9 @@ def bill_locked(
     made = store_drafts(tenant, gathered, cutoffs, drafts, order)
     failpoint("invoicing.bill.after_store")
     mark_billed([mark for due in gathered.by_customer.values() for mark in due.marks])
+    if gathered.accruing and not early:
+        unseen = {one: gathered.usage_marks[one] for one in gathered.accruing}
+        look_again(unseen, tenant_id=tenant.id)
     clear_changed(gathered.usage_marks)
     failpoint("invoicing.bill.after_marks")
     if early or (not order.by_hand and not tenant.grace_period):

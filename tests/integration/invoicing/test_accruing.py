@@ -11,7 +11,7 @@ from apps.backoffice.books import breaches
 from apps.core.ids import new_id
 from apps.core.web.fields import instant_text
 from apps.invoicing.explaining import explain, verify
-from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.models import AccrualLook, Invoice, InvoiceLine
 from apps.invoicing.operations.accruing import bill_accrued
 from apps.invoicing.operations.billing import bill_customer, close_due
 from apps.subscriptions.domain import CancelMode, ChangeVerb, Settlement, Wish
@@ -154,6 +154,25 @@ def test_what_was_billed_early_stays_while_another_bill_is_made() -> None:
     make_subscription(subscription.customer, other, at=APRIL + 10 * DAY)
     close_due(APRIL + 11 * DAY, actor=ACTOR)
     assert documents()[2:] == [["Apr 11 to May 11 Other 49.00"]]
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_usage_that_another_bill_has_taken_up_is_looked_at_once(*, used: bool) -> None:
+    subscription = subscribed()
+    if used:
+        use(subscription, "a", APRIL + 9 * DAY, "5000")
+    else:
+        use(subscription, "a", APRIL + 9 * DAY, "100")
+        assert sweep(APRIL + 9 * DAY + timedelta(hours=1)) == 0
+    other = make_plan(subscription.tenant, [{**BASE_FEE, "key": "other", "name": "Other"}])
+    make_subscription(subscription.customer, other, at=APRIL + 10 * DAY)
+    close_due(APRIL + 11 * DAY, actor=ACTOR)
+    looks = AccrualLook.objects.filter(customer=subscription.customer_id)
+    assert [one.mark is None for one in looks] == [used]
+    assert sweep(APRIL + 11 * DAY) == used
+    assert [one.mark for one in looks.all()] != [None]
+    assert sweep(APRIL + 12 * DAY) == 0
+    assert documents()[2:] == ([["Apr 01 to Apr 12 Calls 60.00"]] if used else [])
 
 
 @pytest.mark.parametrize(("day", "total"), [(20, "61.00"), (0, "0.00")])
