@@ -20,6 +20,7 @@ from apps.backoffice.simulation.facts import (
     EventFact,
     Facts,
     GrantFact,
+    HoldFact,
     LevyFact,
     PlaceFact,
     RedemptionFact,
@@ -194,6 +195,34 @@ def test_disputes_move_what_is_documented() -> None:
 
 WALLET, GRANT, INVOICE, SPENT, LESS = (UUID(int=number) for number in range(11, 16))
 DAYS = [APRIL + timedelta(days=number) for number in range(5)]
+HIS_WALLET = WalletFact(
+    id=WALLET,
+    customer=UUID(int=2),
+    zone="UTC",
+    rate=None,
+    places=2,
+    currency="USD",
+    priority=50,
+    on_event=False,
+    policy="overdraft",
+    limit=Decimal(0),
+    meters=(),
+    top_off=None,
+    opened_at=APRIL,
+)
+BOUGHT_GRANT = GrantFact(
+    id=GRANT,
+    wallet=WALLET,
+    paid=True,
+    amount=Decimal(10),
+    value=Decimal(10),
+    priority=50,
+    meters=(),
+    begins_at=APRIL,
+    expires_at=None,
+    lasts_months=None,
+    asked_at=APRIL,
+)
 
 
 def saved(
@@ -207,38 +236,8 @@ def saved(
     if "refund -3 grant 1" in told:
         taken.append(TakenFact(LESS, GRANT, None, "", DAYS[1]))
     credit = CreditFacts(
-        wallets=[
-            WalletFact(
-                id=WALLET,
-                customer=UUID(int=2),
-                zone="UTC",
-                rate=None,
-                places=2,
-                currency="USD",
-                priority=50,
-                on_event=False,
-                policy="overdraft",
-                limit=Decimal(lends),
-                meters=(),
-                top_off=None,
-                opened_at=APRIL,
-            )
-        ],
-        grants={
-            GRANT: GrantFact(
-                id=GRANT,
-                wallet=WALLET,
-                paid=True,
-                amount=Decimal(10),
-                value=Decimal(10),
-                priority=50,
-                meters=(),
-                begins_at=APRIL,
-                expires_at=None,
-                lasts_months=None,
-                asked_at=APRIL,
-            )
-        },
+        wallets=[replace(HIS_WALLET, limit=Decimal(lends))],
+        grants={GRANT: BOUGHT_GRANT},
         taken={one.id: one for one in taken},
         adjusted={LESS: TakenFact(LESS, WALLET, Decimal(2), "", DAYS[4])} if "void" in told else {},
     )
@@ -400,6 +399,43 @@ def test_a_refund_gives_no_more_of_a_price_than_is_left_of_it() -> None:
     assert books.accounts["refunds"] == -1 + 8
     assert books.accounts["customer"] == -10
     assert books.accounts["credit_liability"] == 0
+
+
+@pytest.mark.parametrize(
+    ("log", "wrong"),
+    [
+        ("first second", 0),
+        ("second first", 0),  # the first could not be ended until then
+        ("first", 1),
+        ("second second", 1),
+    ],
+)
+def test_holds_that_are_over_come_back_in_any_order(log: str, wrong: int) -> None:
+    holds = {
+        name: HoldFact(UUID(int=number), WALLET, Decimal(number), "", DAYS[2], DAYS[1])
+        for name, number in (("first", 2), ("second", 3))
+    }
+    given = replace(BOUGHT_GRANT, paid=False)
+    credit = CreditFacts(
+        wallets=[HIS_WALLET],
+        grants={GRANT: given},
+        holds={one.id: one for one in holds.values()},
+    )
+
+    def entry(kind: str, amount: Decimal, day: int, hold: HoldFact | None = None) -> Entry:
+        figure, value = Fraction(amount), Fraction(0 if hold else amount)
+        named = hold.id if hold else None
+        return Entry(kind, GRANT, named, None, None, "", figure, value, Fraction(0), DAYS[day])
+
+    told = [
+        entry("grant", given.amount, 0),
+        *[entry("hold", -one.amount, 1, one) for one in holds.values()],
+        *[entry("release", holds[name].amount, 3, holds[name]) for name in log.split()],
+    ]
+    purse = Purse(HIS_WALLET, told, Books())
+    clawing = Clawing([purse], [], [])
+    savings = Savings(credit, [purse], [], [], {}, clawing=clawing)
+    assert len(list(savings.differences([*DAYS[:2], DAYS[3]]))) == wrong
 
 
 SEATS = {

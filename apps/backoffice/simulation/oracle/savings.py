@@ -146,10 +146,15 @@ class Savings:
         purse.make_true(at)
 
     def _end_holds(self, purse: Purse, at: datetime) -> None:
-        over = [self.holds[one] for one in purse.holds if self.holds[one].expires_at <= at]
-        for hold in sorted(over, key=lambda one: (one.expires_at, one.id)):
-            self.done.add(hold.id)
-            purse.end_hold(hold, ZERO)
+        over = [one for one in purse.holds if self.holds[one].expires_at <= at]
+        over.sort(key=lambda one: (self.holds[one].expires_at, one))
+        while over:
+            # one that could not be ended at first is ended after the others
+            entry = purse.next(at)
+            named = entry.hold if entry is not None and entry.hold in over else over[0]
+            over.remove(named)
+            self.done.add(named)
+            purse.end_hold(self.holds[named], ZERO)
 
     # --- usage ----------------------------------------------------------------------------------
 
