@@ -28,6 +28,7 @@ from apps.backoffice.simulation.vouching import Vouching
 from apps.catalog.operations.lists import create_price_list
 from apps.catalog.operations.plans import create_plan
 from apps.core.jobs import run_due
+from apps.core.models import Job
 from apps.core.tenancy import enter_tenant
 from apps.customers.operations import create_customer
 from apps.invoicing.domain import InvoiceStatus
@@ -86,6 +87,7 @@ _CARDS: Final = (
 )
 _DAY: Final = timedelta(days=1)
 _MONTH: Final = timedelta(days=30, hours=10)
+_NOT_DONE: Final = (Job.State.PENDING, Job.State.RUNNING, Job.State.DEAD)
 _QUESTIONS: Final = (timedelta(minutes=6), timedelta(hours=2), 2 * _DAY, 4 * _DAY)
 
 
@@ -111,6 +113,7 @@ class House:
         self.dice, self.ways = dice, ways
         self.now = starts_at
         self.facts = Facts(starts_at)
+        self.left: list[str] = []  # that was to be done
         # what goes wrong, and who pays when, may depend on the machine; what happens must not
         self.trouble = Trouble(Dice(dice.getrandbits(64)), percent=12)
         self.buyers: list[Buyer] = []
@@ -186,7 +189,7 @@ class House:
                 self._settle()
                 break
             self._sweep()
-            run_due(tenant_id=self.tenant.id)
+            self._do_jobs()
             if self.now - told >= 3 * _MONTH:
                 told = self.now
                 say(f"{self.ways.slug} {told:%Y-%m}: {self._figures()}")
@@ -413,6 +416,13 @@ class House:
         for part in parts:
             self._sweep_with(part)
         self.contesting.ask(at)
+
+    def _do_jobs(self) -> None:
+        """Do what follows from all that; none of it may wait for the next stop."""
+        run_due(tenant_id=self.tenant.id)
+        still = Job.objects.filter(tenant_id=self.tenant.id, state__in=_NOT_DONE)
+        for name in still.values_list("name", flat=True):
+            self.left.append(f"the job {name} is not done at {self.now}")
 
     def _sweep_with(self, part: Callable[..., int]) -> None:
         whose = {"clock_id": self.clock.id, "tenant_id": self.tenant.id}

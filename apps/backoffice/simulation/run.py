@@ -80,7 +80,8 @@ def simulate(
                 house.live(until, say=say)
                 say(f"{ways.slug}: reckoning it all again")
                 wrong = differences(house.tenant.id, house.facts, until)
-                verdict.differences += [f"{ways.slug}: {one}" for one in wrong]
+                found = [*house.left, *wrong]
+                verdict.differences += [f"{ways.slug}: {one}" for one in found]
                 _count(verdict, house)
                 verdict.lines += _digest(digest, house.tenant.id)
     verdict.differences += complaints.found
