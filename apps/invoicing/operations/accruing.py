@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.models import Exists, F, OuterRef, Q
 
 from apps.catalog.domain import ChargeTerms
@@ -52,8 +52,8 @@ def bill_accrued(
     looked at are, though another bill may have taken up that change, each once, in chunks of 200, a
     transaction each; whom another transaction holds is left to the next run. Documents are issued at
     once, whatever the grace; who has a draft waits for its issue. Returns how many documents were made.
-    One that fails is logged, and looked at again when more is used. ``clock_id`` takes customers on
-    that test clock instead of those on real time.
+    One that fails is logged, and looked at again when more is used; by the next run where the database
+    was in the way. ``clock_id`` takes customers on that test clock instead of those on real time.
     """
     made = 0
     for owner in [tenant_id] if tenant_id else tenants_by("invoicing_tenants_with_accruals"):
@@ -106,8 +106,12 @@ def _look(
     for customer_id in customers:
         try:
             made += _look_together(tenant, [customer_id], actor, at, waits=waits)
-        except _FAILURES:
+        except _FAILURES as error:
             logger.exception("what customer %s has used could not be billed", customer_id)
+            if isinstance(error, OperationalError):
+                if not connection.is_usable():
+                    raise
+                continue  # what was in the way may be gone in a minute
             with transaction.atomic():
                 _looked_at([customer_id], changed_usage([customer_id]), tenant)
     return made
