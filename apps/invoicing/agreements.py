@@ -1,7 +1,7 @@
 """Reading what coupons and contracts have to do with what is due."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from apps.invoicing.committing import Committed, settled_after
 from apps.invoicing.discounting import Discounts, Turn
 from apps.invoicing.domain import InvoiceStatus, LineKind
+from apps.invoicing.lines import Billed, LineKey
 from apps.invoicing.models import InvoiceLine
 from apps.invoicing.slicing import Charges, Reach, Slice, in_window
 from apps.subscriptions.contracts import contracts_of, who_agreed
@@ -70,13 +71,14 @@ def agreements_for(
     reaches: Mapping[UUID, Reach],
     *,
     bounds_first: bool,
+    early: Iterable[tuple[LineKey, Decimal]] = (),  # as ``left_alone`` gives it
 ) -> dict[UUID, Agreements]:
     """Return the agreements of customers who have any; ``bounds_first`` as ``Discounts`` has it.
 
     Up to two queries: of what was taken off and of what was spent in periods that are not looked at.
     """
     used = _used(own.redeemed, everybody, reaches)
-    committed = _committed(own.contracts, everybody, charges, reaches)
+    committed = _committed(own.contracts, everybody, charges, reaches, early)
     return {
         customer_id: Agreements(
             contracts=own.contracts.get(customer_id, ()),
@@ -89,6 +91,22 @@ def agreements_for(
         )
         for customer_id in own.redeemed.keys() | own.contracts.keys()
     }
+
+
+def left_alone(
+    billed: Mapping[UUID, Mapping[LineKey, Billed]], slices: Mapping[UUID, Iterable[Slice]]
+) -> Iterator[tuple[LineKey, Decimal]]:
+    """Yield what was billed early of periods that go on, unless it is billed on now; by customer."""
+    for customer_id, lines in billed.items():
+        now = {
+            (one.subscription.id, one.charge.id, one.period.start, one.segment_start)
+            for one in slices[customer_id]
+            if one.is_early
+        }
+        for key, past in lines.items():
+            place = (key.subscription_id, key.charge_id, key.period_start, key.segment_start)
+            if past.is_running and place not in now:
+                yield key, past.amount
 
 
 def at_agreed_prices(slices: Iterable[Slice], contracts: Sequence[ContractTerms]) -> list[Slice]:
@@ -135,8 +153,9 @@ def _committed(
     everybody: Mapping[UUID, Sequence[SubscriptionTerms]],
     charges: Charges,
     reaches: Mapping[UUID, Reach],
+    early: Iterable[tuple[LineKey, Decimal]],
 ) -> dict[UUID, tuple[Committed, ...]]:
-    """Return the commitments of each customer, with what was spent outside the windows."""
+    """Return the commitments of each customer, with what was spent beside what is looked at."""
     terms = {one.id: one for customer_id in contracts for one in everybody[customer_id]}
     listed = [
         (customer_id, contract, terms[contract.subscription_id])
@@ -148,6 +167,9 @@ def _committed(
     ]
     billed = [one for _, _, one in listed if one.billed_until is not None]
     spent = _spent(billed, reaches)
+    for key, amount in early:
+        if key.charge_id is not None:
+            spent[key.subscription_id].append((key.charge_id, key.period_start, amount))
     keys = {one.id: one for found in charges.values() for one in found}
     by_customer: dict[UUID, list[Committed]] = defaultdict(list)
     for customer_id, contract, one in listed:

@@ -15,6 +15,7 @@ from apps.invoicing.agreements import (
     Agreements,
     agreements_for,
     at_agreed_prices,
+    left_alone,
     own_terms_of,
 )
 from apps.invoicing.assembly import expected_lines, propose
@@ -126,12 +127,15 @@ def gather(
                 subscriptions, charges, reaches=reaches, basis=basis, early=early
             )
     bounds_first = _bounds_first(tenant)
-    agreements = agreements_for(own, everybody, charges, reaches, bounds_first=bounds_first)
+    billed = _billed(everybody, reaches, charges)
+    alone = list(left_alone(billed, slices)) if own.contracts else ()
+    agreements = agreements_for(
+        own, everybody, charges, reaches, bounds_first=bounds_first, early=alone
+    )
     for customer_id, agreed in agreements.items():
         if agreed.contracts:
             slices[customer_id] = at_agreed_prices(slices[customer_id], agreed.contracts)
     measured, snapshot = _measure(slices)
-    billed = _billed(everybody, reaches, charges)
     lists = price_list_ids(tenant.id)
     by_customer = {}
     for customer_id, subscriptions in everybody.items():

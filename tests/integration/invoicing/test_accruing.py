@@ -6,12 +6,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from apps.backoffice.books import breaches
 from apps.core.ids import new_id
 from apps.core.web.fields import instant_text
 from apps.invoicing.explaining import explain, verify
 from apps.invoicing.models import AccrualLook, Invoice, InvoiceLine
+from apps.invoicing.operations import accruing
 from apps.invoicing.operations.accruing import bill_accrued
 from apps.invoicing.operations.billing import bill_customer, close_due
 from apps.subscriptions.domain import CancelMode, ChangeVerb, Settlement, Wish
@@ -21,8 +23,10 @@ from apps.subscriptions.operations import (
     change_subscription,
     withdraw_change,
 )
+from apps.subscriptions.operations.contracting import WantedCommitment
 from apps.tenants.domain import LateUsagePolicy
 from tests.make.catalog import BASE_FEE, make_plan
+from tests.make.contracts import make_contract
 from tests.make.coupons import make_coupon, redeem
 from tests.make.customers import make_customer
 from tests.make.metering import count_all, make_meter, send
@@ -34,6 +38,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 APRIL = datetime(2026, 4, 1, tzinfo=UTC)
 MAY = datetime(2026, 5, 1, tzinfo=UTC)
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
+JULY = datetime(2026, 7, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 CALLS = {
     "meter": "calls",
@@ -173,6 +178,51 @@ def test_usage_that_another_bill_has_taken_up_is_looked_at_once(*, used: bool) -
     assert [one.mark for one in looks.all()] != [None]
     assert sweep(APRIL + 12 * DAY) == 0
     assert documents()[2:] == ([["Apr 01 to Apr 12 Calls 60.00"]] if used else [])
+
+
+def test_a_commitment_counts_what_is_billed_early_of_a_longer_period() -> None:
+    quarterly = {**CALLS, "minimum": None, "period": {"unit": "month", "count": 3}}
+    subscription = subscribed(BASE_FEE, quarterly)
+    make_contract(subscription, at=APRIL, commitment=WantedCommitment(Decimal("200.00")))
+    use(subscription, "a", APRIL + DAY, "5000")
+    assert sweep(APRIL + 2 * DAY) == 1
+    close_due(MAY, actor=ACTOR)
+    use(subscription, "b", MAY + DAY, "5000")
+    assert sweep(MAY + 2 * DAY) == 1
+    close_due(JUNE, actor=ACTOR)
+    close_due(JULY, actor=ACTOR)
+    assert documents()[1:] == [
+        ["Apr 01 to Apr 03 Calls 60.00"],
+        ["May 01 to Jun 01 Base fee 49.00", "Apr 01 to May 01 To the commitment 91.00"],
+        [
+            "Apr 01 to May 03 Calls 50.00",
+            "Apr 01 to May 01 Correction: To the commitment -50.00",
+        ],
+        ["Jun 01 to Jul 01 Base fee 49.00", "May 01 to Jun 01 To the commitment 151.00"],
+        ["Jul 01 to Aug 01 Base fee 49.00", "Jun 01 to Jul 01 To the commitment 151.00"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "again"), [(OperationalError("deadlock"), 1), (ArithmeticError("too large"), 0)]
+)
+def test_what_only_the_database_hindered_is_done_by_the_next_run(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, again: int
+) -> None:
+    subscription = subscribed()
+    use(subscription, "a", APRIL + DAY, "5000")
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(accruing, "bill_locked", fail)
+        assert sweep(APRIL + 2 * DAY) == 0
+    assert sweep(APRIL + 2 * DAY) == again
+    use(subscription, "b", APRIL + 3 * DAY, "5000")
+    assert sweep(APRIL + 4 * DAY) == 1
+    close_due(MAY, actor=ACTOR)
+    assert sum(line.amount for line in InvoiceLine.objects.filter(kind="usage")) == 110
 
 
 @pytest.mark.parametrize(("day", "total"), [(20, "61.00"), (0, "0.00")])
