@@ -13,7 +13,7 @@ from apps.core.web.fields import instant_text
 from apps.customers.models import Customer
 from apps.invoicing.explaining import explain, verify
 from apps.invoicing.models import Invoice, InvoiceLine
-from apps.invoicing.operations.billing import close_due
+from apps.invoicing.operations.billing import bill_customer, close_due
 from apps.subscriptions.domain import CancelMode, CommitmentPer, Settlement
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.operations import cancel_subscription, end_contract
@@ -245,6 +245,40 @@ def test_a_commitment_stays_settled_for_the_period_in_which_its_contract_ends() 
         ["May Base fee 49.00", "Apr To the commitment 51.00"],
         ["Jun Base fee 49.00"],
     ]
+
+
+def test_what_was_settled_stays_though_its_contract_ends_earlier_afterwards() -> None:
+    subscription = subscribed(CALLS)
+    commitment = WantedCommitment(Decimal("60.00"), per=CommitmentPer.TERM)
+    contract = make_contract(subscription, at=APRIL, ends_at=JULY, commitment=commitment)
+    cancel_subscription(
+        subscription.pk,
+        mode=CancelMode.DATE,
+        ends_at=APRIL + 15 * DAY,
+        settlement=Settlement.PRORATE,
+        change_id=new_id(),
+        actor=ACTOR,
+        at=APRIL + 15 * DAY,
+    )
+    use(subscription, "a", APRIL + DAY, "1000")
+    for day in (15, 40, 45):
+        bill_customer(
+            subscription.customer_id,
+            tenant_id=subscription.tenant_id,
+            request_id=new_id(),
+            cutoff=APRIL + day * DAY,
+            issue=True,
+            actor=ACTOR,
+            at=APRIL + day * DAY,
+        )
+        end_contract(
+            contract.pk,
+            tenant_id=contract.tenant_id,
+            ends_at=APRIL + 10 * DAY,
+            actor=ACTOR,
+            at=APRIL + day * DAY,
+        )
+    assert documents(subscription.customer) == [["Apr Calls 10.00", "Apr To the commitment 50.00"]]
 
 
 def test_a_commitment_is_settled_again_when_a_longer_period_that_counts_is_cut_short() -> None:
