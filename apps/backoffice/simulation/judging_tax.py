@@ -3,14 +3,19 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Final
 from uuid import UUID
 
 from apps.backoffice.simulation.facts import Facts
 from apps.backoffice.simulation.judging_parts import in_parts, taxed_like
 from apps.backoffice.simulation.offers import DECIMALS
 from apps.backoffice.simulation.oracle.levies import Levying, Paper, PaperLine
-from apps.invoicing.domain import InvoiceStatus, LineKind
+from apps.core.models import AuditEvent
+from apps.invoicing.domain import LineKind
 from apps.invoicing.models import Invoice, InvoiceLine
+
+_ISSUED: Final = "invoice.issued"
+_CANCELED: Final = "invoice.canceled"
 
 
 @dataclass(slots=True)
@@ -26,8 +31,7 @@ def judge_tax(tenant_id: UUID, facts: Facts, *, per_line: bool) -> TaxVerdict:
     verdict = TaxVerdict()
     lines: dict[UUID, list[PaperLine]] = defaultdict(list)
     like = taxed_like(tenant_id)
-    rows = InvoiceLine.objects.filter(tenant=tenant_id).order_by("position")
-    for one in rows:
+    for one in InvoiceLine.objects.filter(tenant=tenant_id).order_by("position"):
         lines[one.invoice_id].append(
             PaperLine(
                 one.id,
@@ -41,25 +45,25 @@ def judge_tax(tenant_id: UUID, facts: Facts, *, per_line: bool) -> TaxVerdict:
         )
     papers: dict[UUID, list[Paper]] = defaultdict(list)
     documents = Invoice.objects.filter(tenant=tenant_id, issued_at__isnull=False)
-    # of those issued at one instant what corrects another was made after it
-    for number, document in enumerate(documents.order_by("issued_at", "id")):
-        if document.issued_at is None:
-            continue
-        canceled = document.status == InvoiceStatus.CANCELED
+    # at one instant something may be issued and something else canceled
+    rows = AuditEvent.objects.filter(tenant_id=tenant_id, type__in=[_ISSUED, _CANCELED])
+    told = rows.order_by("at", "id").values_list("type", "object_id")
+    order = {one: number for number, one in enumerate(told)}
+    for document in documents.order_by("issued_at", "id"):
+        canceled = order.get((_CANCELED, document.public_id))
         tax = Fraction(document.tax.amount)
         papers[document.customer_id].append(
             Paper(
                 id=document.id,
                 name=str(document),
                 places=DECIMALS[document.currency],
-                issued_at=document.issued_at,
-                number=number,
-                canceled_at=document.closed_at if canceled else None,
+                issued=order[_ISSUED, document.public_id],
+                canceled=canceled,
                 tax=tax,
                 lines=lines[document.id],
             )
         )
-        if not canceled:
+        if canceled is None:
             verdict.owed[document.customer_id, document.currency] += tax
     for customer, found in papers.items():
         place = facts.places.get(customer)

@@ -122,9 +122,8 @@ def test_corrections_have_the_documented_tax(
             id=UUID(int=100 + number),
             name=f"document {number}",
             places=places,
-            issued_at=APRIL + timedelta(days=number),
-            number=number,
-            canceled_at=None,
+            issued=number,
+            canceled=None,
             tax=Fraction(tax),
             lines=[
                 PaperLine(
@@ -135,6 +134,20 @@ def test_corrections_have_the_documented_tax(
         for number, (amount, tax) in enumerate(zip(billed.split(), taxes.split(), strict=True))
     ]
     levies = [LevyFact("vat", "vat", Decimal(rate), "DE")]
+    assert list(Levying(levies, PlaceFact("DE"), per_line=False).differences(papers)) == []
+
+
+@pytest.mark.parametrize(("canceled", "tax"), [(2, "0.00"), (4, "0.01")])
+def test_tax_counts_what_stands_when_a_document_is_issued(canceled: int, tax: str) -> None:
+    def paper(issued: int, amount: str, tax: str, canceled: int | None = None) -> Paper:
+        corrects = UUID(int=0) if issued else None
+        line = PaperLine(UUID(int=issued), corrects, APRIL, APRIL, Fraction(amount))
+        name = f"document {issued}"
+        return Paper(UUID(int=100 + issued), name, 2, issued, canceled, Fraction(tax), [line])
+
+    # 1.03 have 0.10, and 1.06 have 0.11
+    papers = [paper(0, "1.00", "0.10"), paper(1, "0.03", "0.00", canceled), paper(3, "0.03", tax)]
+    levies = [LevyFact("vat", "vat", Decimal(10), "DE")]
     assert list(Levying(levies, PlaceFact("DE"), per_line=False).differences(papers)) == []
 
 

@@ -29,14 +29,13 @@ class PaperLine:
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """A document as it was issued, with the tax that it shows."""
+    """A document as it was issued, with the tax that it shows; orders are among all that happened."""
 
     id: UUID
     name: str
     places: int  # decimals of its currency
-    issued_at: datetime
-    number: int
-    canceled_at: datetime | None
+    issued: int
+    canceled: int | None
     tax: Fraction
     lines: Sequence[PaperLine]
 
@@ -72,12 +71,10 @@ class Levying:
 
     def differences(self, papers: Sequence[Paper]) -> Iterator[str]:
         """Yield the documents that show another tax than they should."""
-        happened = [((one.issued_at, one.number, 0), one) for one in papers]
-        happened += [
-            ((one.canceled_at, one.number, 1), one) for one in papers if one.canceled_at is not None
-        ]
-        for (_, _, is_end), paper in sorted(happened, key=lambda one: one[0]):
-            if is_end:
+        happened = [(one.issued, one) for one in papers]
+        happened += [(one.canceled, one) for one in papers if one.canceled is not None]
+        for number, paper in sorted(happened, key=lambda one: one[0]):
+            if number == paper.canceled:
                 self._cancel(paper)
                 continue
             should = self._issue(paper)
