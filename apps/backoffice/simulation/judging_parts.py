@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet, Sum
 
 from apps.backoffice.simulation.offers import DECIMALS
 from apps.invoicing.domain import InvoiceStatus, LineKind
@@ -35,7 +35,8 @@ def in_parts(tenant_id: UUID) -> Iterator[str]:
     """Yield memos whose tax is not in proportion, and invoices given back whole that have tax left.
 
     Invoices of which lines were corrected are passed over: what is left of them is another sum.
-    What an invoice itself corrects of others is given back with these, so it is no part of this.
+    What an invoice itself corrects of others is given back with these, so it is no part of this. So
+    are those on which something is taxed below nothing: a new discount of what was billed before.
     """
     memos: dict[Invoice, list[Invoice]] = defaultdict(list)
     rows = Invoice.objects.filter(tenant=tenant_id, credits__isnull=False)
@@ -47,6 +48,8 @@ def in_parts(tenant_id: UUID) -> Iterator[str]:
         if InvoiceLine.objects.filter(
             corrects__invoice=invoice, invoice__credits__isnull=True
         ).exists():
+            continue
+        if _below_nothing(invoice):
             continue
         total, tax = Fraction(invoice.total.amount), _own_tax(invoice)
         whole = max(total, _own_taxed(invoice) + tax)  # less is left where others are taken back
@@ -62,6 +65,12 @@ def in_parts(tenant_id: UUID) -> Iterator[str]:
             yield f"{invoice} was given back whole, {float(left)} of its tax is left"
 
 
+def _below_nothing(invoice: Invoice) -> bool:
+    """Say whether what is taxed together on an invoice, without what it corrects, is below zero."""
+    scopes = _own(invoice).values("tax_scope_id").annotate(total=Sum("amount")).order_by()
+    return any(one["total"] < 0 for one in scopes)
+
+
 def _own_tax(invoice: Invoice) -> Fraction:
     """Return the tax on what an invoice bills, without that of what it corrects."""
     own = [invoice.id, *InvoiceLine.objects.filter(invoice=invoice).values_list("id", flat=True)]
@@ -71,6 +80,11 @@ def _own_tax(invoice: Invoice) -> Fraction:
 
 def _own_taxed(invoice: Invoice) -> Fraction:
     """Return what an invoice bills that is taxed, without its tax and what it corrects."""
+    amounts = _own(invoice).values_list("amount", flat=True)
+    return sum((Fraction(one) for one in amounts), Fraction(0))
+
+
+def _own(invoice: Invoice) -> QuerySet[InvoiceLine]:
+    """Return the lines that are taxed here."""
     lines = InvoiceLine.objects.filter(invoice=invoice, tax_scope_id__isnull=False)
-    own = lines.filter(Q(tax_scope_id=invoice.id) | Q(tax_scope_id=F("id")))
-    return sum((Fraction(one) for one in own.values_list("amount", flat=True)), Fraction(0))
+    return lines.filter(Q(tax_scope_id=invoice.id) | Q(tax_scope_id=F("id")))
