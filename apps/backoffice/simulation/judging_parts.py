@@ -35,8 +35,9 @@ def in_parts(tenant_id: UUID) -> Iterator[str]:
     """Yield memos whose tax is not in proportion, and invoices given back whole that have tax left.
 
     Invoices of which lines were corrected are passed over: what is left of them is another sum.
-    What an invoice itself corrects of others is given back with these, so it is no part of this. So
-    are those on which something is taxed below nothing: a new discount of what was billed before.
+    What an invoice itself corrects of others is given back with these, so it is no part of this.
+    Passed over, too, are those on which something is taxed below zero: a new discount of what other
+    documents have billed.
     """
     memos: dict[Invoice, list[Invoice]] = defaultdict(list)
     rows = Invoice.objects.filter(tenant=tenant_id, credits__isnull=False)
@@ -49,7 +50,7 @@ def in_parts(tenant_id: UUID) -> Iterator[str]:
             corrects__invoice=invoice, invoice__credits__isnull=True
         ).exists():
             continue
-        if _below_nothing(invoice):
+        if _below_zero(invoice):
             continue
         total, tax = Fraction(invoice.total.amount), _own_tax(invoice)
         whole = max(total, _own_taxed(invoice) + tax)  # less is left where others are taken back
@@ -65,7 +66,7 @@ def in_parts(tenant_id: UUID) -> Iterator[str]:
             yield f"{invoice} was given back whole, {float(left)} of its tax is left"
 
 
-def _below_nothing(invoice: Invoice) -> bool:
+def _below_zero(invoice: Invoice) -> bool:
     """Say whether what is taxed together on an invoice, without what it corrects, is below zero."""
     scopes = _own(invoice).values("tax_scope_id").annotate(total=Sum("amount")).order_by()
     return any(one["total"] < 0 for one in scopes)
