@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from apps.invoicing.committing import Committed, settled_after
 from apps.invoicing.discounting import Discounts, Turn
-from apps.invoicing.domain import InvoiceStatus, LineKind
+from apps.invoicing.domain import SETTLEMENTS, InvoiceStatus, LineKind
 from apps.invoicing.lines import Billed, LineKey
 from apps.invoicing.models import InvoiceLine
 from apps.invoicing.slicing import Charges, Reach, Slice, in_window
@@ -26,7 +26,7 @@ from apps.subscriptions.domain import (
 )
 
 _OPEN: Final = (InvoiceStatus.DRAFT, InvoiceStatus.CANCELED)
-_COUNTED: Final = frozenset(LineKind) - {LineKind.TRUE_UP, LineKind.OVERAGE, LineKind.CREDIT}
+_COUNTED: Final = frozenset(LineKind) - SETTLEMENTS - {LineKind.CREDIT}
 
 
 @dataclass(frozen=True, slots=True)

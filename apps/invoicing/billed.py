@@ -9,12 +9,10 @@ from uuid import UUID
 
 from django.db import connection
 
-from apps.invoicing.domain import LineKind
+from apps.invoicing.domain import SETTLEMENTS, LineKind
 from apps.invoicing.lines import Billed, LineKey
 from apps.invoicing.slicing import Charges, Reach, has_threshold, in_window
 from apps.subscriptions.domain import ContractTerms, SubscriptionTerms
-
-_SETTLEMENTS: Final = frozenset({LineKind.TRUE_UP, LineKind.OVERAGE})
 
 # canceled documents bill nothing, but their lines keep their place in the key's sequence
 _BILLED: Final = """
@@ -67,7 +65,7 @@ def billed_before(
             key = LineKey(subscription_id, charge_id, LineKind(kind), start, segment_start, group)
             terms, cutoff = listed[subscription_id], reaches[subscription_id].cutoff
             until = end
-            if key.kind in _SETTLEMENTS:
+            if key.kind in SETTLEMENTS:
                 until = _turn_ends(key, terms, contracts.get(customer_id, ())) or end
             if not in_window(start, until, reaches[subscription_id].window):
                 continue

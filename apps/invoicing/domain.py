@@ -71,6 +71,10 @@ class LineKind(StrEnum):
     REFUND = "refund"  # gives money of an invoice back, whatever its lines are
 
 
+# of no charge: they settle commitments
+SETTLEMENTS: Final = frozenset({LineKind.TRUE_UP, LineKind.OVERAGE})
+
+
 class BacktestStatus(StrEnum):
     """Where a backtest stands."""
 

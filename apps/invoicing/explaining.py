@@ -19,7 +19,13 @@ from apps.invoicing.assembly import PriceMissing, included_in
 from apps.invoicing.committing import Spending, dearer, missing
 from apps.invoicing.derivation import decode_derivation
 from apps.invoicing.discounting import Reduction, percentage_of, shared
-from apps.invoicing.domain import GivesBack, InvoiceStatus, LineKind, SellsCredit
+from apps.invoicing.domain import (
+    SETTLEMENTS,
+    GivesBack,
+    InvoiceStatus,
+    LineKind,
+    SellsCredit,
+)
 from apps.invoicing.lines import Derivation
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceTax
 from apps.invoicing.slicing import WHOLE
@@ -47,7 +53,6 @@ from apps.tenants.domain import TaxRounding
 _ZERO: Final = Decimal(0)
 _MOST_STEPS: Final = 50  # in words; ``steps`` has all of them
 _BOUNDS: Final = (LineKind.MINIMUM, LineKind.MAXIMUM)
-_SETTLEMENTS: Final = (LineKind.TRUE_UP, LineKind.OVERAGE)
 _DISCOUNTED: Final = (LineKind.USAGE, LineKind.DISCOUNT)
 _CHARGED: Final = (LineKind.FIXED, LineKind.RECURRING, LineKind.USAGE)
 
@@ -134,7 +139,7 @@ def verify(line: InvoiceLine) -> Verification:
     spans of usage and the snapshot. Events that were dropped by retention since are missing.
     """
     derivation = _derivation(line)
-    if derivation.spending is not None or line.kind in _SETTLEMENTS:
+    if derivation.spending is not None or line.kind in SETTLEMENTS:
         measured, expected = Measured(_ZERO), _settled(line, derivation)
     else:
         charge, price = _terms(line, derivation)
