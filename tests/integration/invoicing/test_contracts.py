@@ -216,9 +216,7 @@ def test_a_commitment_counts_what_discounts_leave() -> None:
     ]
 
 
-def test_the_end_of_a_subscription_settles_its_commitment_for_its_time() -> None:
-    subscription = subscribed(CALLS)
-    make_contract(subscription, at=APRIL, commitment=WantedCommitment(Decimal("60.00")))
+def end_in_mid_april(subscription: Subscription) -> None:
     cancel_subscription(
         subscription.pk,
         mode=CancelMode.DATE,
@@ -228,6 +226,12 @@ def test_the_end_of_a_subscription_settles_its_commitment_for_its_time() -> None
         actor=ACTOR,
         at=APRIL + 15 * DAY,
     )
+
+
+def test_the_end_of_a_subscription_settles_its_commitment_for_its_time() -> None:
+    subscription = subscribed(CALLS)
+    make_contract(subscription, at=APRIL, commitment=WantedCommitment(Decimal("60.00")))
+    end_in_mid_april(subscription)
     use(subscription, "a", APRIL + DAY, "1000")
     close_due(JUNE, actor=ACTOR)
     assert documents(subscription.customer) == [["Apr Calls 10.00", "Apr To the commitment 20.00"]]
@@ -251,15 +255,7 @@ def test_what_was_settled_stays_though_its_contract_ends_earlier_afterwards() ->
     subscription = subscribed(CALLS)
     commitment = WantedCommitment(Decimal("60.00"), per=CommitmentPer.TERM)
     contract = make_contract(subscription, at=APRIL, ends_at=JULY, commitment=commitment)
-    cancel_subscription(
-        subscription.pk,
-        mode=CancelMode.DATE,
-        ends_at=APRIL + 15 * DAY,
-        settlement=Settlement.PRORATE,
-        change_id=new_id(),
-        actor=ACTOR,
-        at=APRIL + 15 * DAY,
-    )
+    end_in_mid_april(subscription)
     use(subscription, "a", APRIL + DAY, "1000")
     for day in (15, 40, 45):
         bill_customer(
